@@ -1,0 +1,106 @@
+"""From stored uint8 pictures to the network's input: window, mirror, colour noise, normalising, resizing.
+
+Runs on the device, after the loader, and so is the same for every loader. Draws are keyed by (seed, epoch, sample).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from distalex import config, random
+
+COLOUR_STD = 0.1  # Section 4.1
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Colours of a training set, on 0..255."""
+
+    mean: tuple[float, float, float]
+    covariance: tuple[tuple[float, float, float], ...]
+    """3x3, of the pixels' red, green and blue."""
+
+    @property
+    def std(self) -> np.ndarray:
+        return np.sqrt(np.maximum(np.diag(np.array(self.covariance)), 1.0))
+
+    @property
+    def principal_components(self) -> np.ndarray:
+        """3x3: each column an eigenvector times the square root of its eigenvalue (as the 2012 code scales the noise)."""
+        values, vectors = np.linalg.eigh(np.array(self.covariance))
+        return vectors * np.sqrt(np.maximum(values, 0.0))
+
+
+class Views:
+    """Turns a batch of stored pictures into the network's input, for training (keyed noise) or testing (centre)."""
+
+    def __init__(self, options: config.Data, side: int, statistics: Statistics, seed: int, device: torch.device) -> None:
+        """`side`: of the stored pictures in pixels."""
+        photographs = options.of_folders
+        self.image_size, self.seed, self.device = options.image_size, seed, device
+        self.window = max(1, round(side * (options.crop or (0.875 if photographs else 1.0))))
+        self.margin = round(side * ((0.0 if photographs else 0.125) if options.pad is None else options.pad))
+        self.side, self.augment = side, options.augment
+        self.components = statistics.principal_components
+        mean, std = {
+            "tutorial": (np.full(3, 127.5), np.full(3, 127.5)),
+            "paper": (np.array(statistics.mean), np.ones(3)),
+            "standard": (np.array(statistics.mean), statistics.std),
+        }[options.normalize]
+        self.mean = torch.tensor(mean, dtype=torch.float32, device=device).view(1, 3, 1, 1)
+        self.std = torch.tensor(std, dtype=torch.float32, device=device).view(1, 3, 1, 1)
+
+    def train(self, images: Tensor, samples: np.ndarray, epoch: int) -> Tensor:
+        """`images` (n, side, side, 3) uint8 on the device, `samples` (n,) their numbers -> (n, 3, size, size) fp32."""
+        if self.augment == "none":
+            return self.test(images)
+        span = self.side + 2 * self.margin - self.window + 1
+        top, left = (
+            (random.uniform(random.key(self.seed, purpose, epoch), samples) * span).astype(np.int64) for purpose in ("top", "left")
+        )
+        mirrored = random.uniform(random.key(self.seed, "mirror", epoch), samples) < (0.0 if self.augment == "crop" else 0.5)
+        if self.margin:
+            images = functional.pad(images, (0, 0, self.margin, self.margin, self.margin, self.margin))
+        cropped = windows(images, top, left, mirrored, self.window)
+        return self._finish(cropped, self._colour_noise(samples, epoch) if self.augment == "paper" else None)
+
+    def test(self, images: Tensor) -> Tensor:
+        """The centre window of every picture: (n, side, side, 3) uint8 -> (n, 3, size, size) fp32."""
+        start = (self.side - self.window) // 2
+        return self._finish(images[:, start : start + self.window, start : start + self.window])
+
+    def _colour_noise(self, samples: np.ndarray, epoch: int) -> Tensor:
+        """(n, 3, 1, 1), on 0..255: a normal multiple of each principal component of the training set's colours."""
+        multiples = [random.normal(random.key(self.seed, "colour", epoch, number), samples) for number in range(3)]
+        noise = COLOUR_STD * np.stack(multiples, 1) @ self.components.T
+        return torch.from_numpy(noise.astype(np.float32)).to(self.device, non_blocking=True).view(-1, 3, 1, 1)
+
+    def _finish(self, images: Tensor, noise: Tensor | None = None) -> Tensor:
+        x = images.permute(0, 3, 1, 2).float()  # of (n, height, width, 3) in memory, which is channels-last
+        x = x.sub_(self.mean if noise is None else self.mean - noise).div_(self.std)
+        if self.window == self.image_size:
+            return x
+        shrinks = self.window > self.image_size
+        return functional.interpolate(x, size=(self.image_size, self.image_size), mode="bilinear", antialias=shrinks)
+
+
+def windows(images: Tensor, top: np.ndarray, left: np.ndarray, mirrored: np.ndarray, side: int) -> Tensor:
+    """Cut one square of `side` pixels from each picture (n, height, width, 3), and mirror some, on any device."""
+    if images.device.type == "cpu":  # copying whole rows, a picture at a time, is several times faster than an index
+        out = images.new_empty((len(images), side, side, 3))
+        for number, (y, x) in enumerate(zip(top.tolist(), left.tolist(), strict=True)):
+            out[number] = images[number, y : y + side, x : x + side]
+        flipped = torch.from_numpy(np.flatnonzero(mirrored))
+        out[flipped] = out[flipped].flip(2)
+        return out
+    offsets = torch.from_numpy(np.stack([top, left, mirrored.astype(np.int64)])).to(images.device, non_blocking=True)
+    along = torch.arange(side, device=images.device)
+    rows = offsets[0][:, None] + along
+    columns = offsets[1][:, None] + torch.where(offsets[2][:, None] > 0, side - 1 - along, along)
+    number = torch.arange(len(images), device=images.device)
+    return images[number[:, None, None], rows[:, :, None], columns[:, None, :]]

@@ -1,0 +1,203 @@
+"""The commands. Everything is checked here before anything heavy is imported and before any work starts.
+
+Fire turns the command line into words and options, all of them text; the typed configuration reads their values.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from distalex import __version__, config
+from distalex.errors import TrainingError, UserError
+from distalex.topology import Topology
+
+
+class Request(NamedTuple):
+    """A command line, taken apart."""
+
+    words: tuple[str, ...]
+    options: dict[str, str]
+
+
+class Command(NamedTuple):
+    usage: str
+    purpose: str
+    run: Callable[[Request], int]
+    help: Callable[[], str]
+
+
+def entry(command: str | None = None) -> None:
+    """Run `command`, or the one that the first argument names, and exit with its status."""
+    sys.exit(main(sys.argv[1:] if command is None else [command, *sys.argv[1:]]))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Exit status: 0 done, 1 our fault or training that cannot go on, 2 the user's mistake, 128 + a signal that stopped it."""
+    if not arguments or arguments[0] in ("--help", "-h", "help"):
+        print(overview())
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        print(f"distalex {__version__}")
+        return 0
+    name, *rest = arguments
+    try:
+        if name not in COMMANDS:
+            raise UserError(f"{name}: no such command{config._nearest(name, list(COMMANDS))}; there are {', '.join(COMMANDS)}")
+        command = COMMANDS[name]
+        if "--help" in rest or "-h" in rest:
+            print(f"{command.purpose}\n\nUsage: {command.usage}\n{command.help()}")
+            return 0
+        return command.run(parse(rest))
+    except (UserError, TrainingError) as error:
+        _complain(f"distalex {name}: {error}")
+        return 2 if isinstance(error, UserError) else 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        return 0
+    except Exception:
+        traceback.print_exc()
+        return 1
+
+
+def _complain(line: str) -> None:
+    """One line on stderr. Every process of a torchrun job makes the same mistake, and rank 0 tells it."""
+    rank = os.environ.get("RANK", "0")
+    if rank != "0":
+        time.sleep(2.0)  # where rank 0 is wrong too, torchrun ends this process meanwhile
+        line = f"[rank {rank}] {line}"
+    print(line, file=sys.stderr, flush=True)
+
+
+def parse(arguments: Sequence[str]) -> Request:
+    """Words and options as text. Raises UserError for what is neither."""
+    import fire
+    from fire.decorators import SetParseFn
+
+    for argument in arguments:
+        if argument.startswith("-") and (argument in ("-", "--") or not argument.lstrip("-")[:1].isalpha()):
+            raise UserError(f"{argument}: not an option; options look like --optim.lr=0.01")
+        if argument.startswith("-") and not argument.startswith("--"):
+            raise UserError(f"{argument}: options have two dashes, e.g. -{argument}")
+
+    @SetParseFn(str)
+    def request(*words: str, **options: str) -> Request:
+        return Request(words, options)
+
+    # Fire takes dashes in names for underscores, and a lone option for a switch: --train.compile is true.
+    return fire.Fire(request, command=list(arguments), name="distalex", serialize=lambda _: None)
+
+
+def _no_words(request: Request, usage: str) -> None:
+    if request.words:
+        raise UserError(f"{request.words[0]}: a stray word; options look like --optim.lr=0.01 (usage: {usage})")
+
+
+def _take(request: Request, kind: type[config.SectionType], positional: str, rest: str | None = None) -> config.SectionType:
+    """Options of a command whose first word is `positional` and whose further words, if any may follow, are `rest`."""
+    for key in request.options:
+        config.check_key(key, "command line", kind)
+    values: dict[str, object] = dict(request.options)
+    words = list(request.words)
+    if words and positional not in values:
+        values[positional] = words.pop(0)
+    if positional not in values:
+        field = kind.model_fields[positional]
+        choices = config._choices(field.annotation)
+        raise UserError(f"{positional.upper()} is missing: {'one of ' + ', '.join(choices) if choices else 'name ' + (field.description or positional)}")
+    if words and rest is None:
+        raise UserError(f"{words[0]}: a stray word after {values[positional]}; options look like --name=value")
+    if rest is not None and words:
+        values[rest] = tuple(words)
+    return config.validate(kind, values, dict.fromkeys(values, "command line"))
+
+
+def _train(request: Request) -> int:
+    _no_words(request, COMMANDS["train"].usage)
+    options = dict(request.options)
+    configuration = config.load(options.pop("config", None), options)
+    Topology.from_environment().check_fits(configuration.parallel)
+    from distalex.train import train_until_stopped
+
+    return train_until_stopped(configuration)
+
+
+def _evaluate(request: Request) -> int:
+    options = _take(request, config.EvaluateOptions, "run")
+    from distalex.evaluate import evaluate_run
+
+    evaluate_run(options)
+    return 0
+
+
+def _predict(request: Request) -> int:
+    options = _take(request, config.PredictOptions, "run", "images")
+    from distalex.predict import predict_run
+
+    predict_run(options)
+    return 0
+
+
+def _prepare(request: Request) -> int:
+    options = _take(request, config.PrepareOptions, "source")
+    from distalex.prepare import prepare_source
+
+    prepare_source(options)
+    return 0
+
+
+def _bench(request: Request) -> int:
+    options = _take(request, config.BenchOptions, "what")
+    from distalex.bench.plain import bench_plain
+
+    bench_plain(options)
+    return 0
+
+
+def _train_help() -> str:
+    shipped = ", ".join(sorted(str(path.relative_to(config.CONFIGS).with_suffix("")) for path in config.CONFIGS.rglob("*.yaml")))
+    return (
+        "       torchrun --standalone --nproc_per_node=2 -m distalex.train --parallel=data --config=digits\n\n"
+        "Options, with [defaults]; they override those of the file:\n"
+        f"  --config=FILE.yaml or one of: {shipped}\n{config.describe()}"
+    )
+
+
+COMMANDS = {
+    "train": Command("python -m distalex.train [--config=NAME] [--OPTION=VALUE …]", "Train a network; leaves runs/NAME.", _train, _train_help),
+    "evaluate": Command(
+        "python -m distalex.evaluate RUN [--OPTION=VALUE …]",
+        "Exact top-1, top-5, loss and confusion on the test set; on any number of processes.",
+        _evaluate,
+        lambda: config.describe(config.EvaluateOptions),
+    ),
+    "predict": Command(
+        "python -m distalex.predict RUN [IMAGE …] [--OPTION=VALUE …]",
+        "Labels and probabilities of pictures; with no picture, some of the test set beside their actual labels.",
+        _predict,
+        lambda: config.describe(config.PredictOptions),
+    ),
+    "prepare": Command(
+        "python -m distalex.prepare cifar10|digits|folder|synthetic [--root=DIR] [--out=FILE.beton] [--OPTION=VALUE …]",
+        "Write pictures into .beton files, verified and all or nothing. `train` does this by itself for a named data set.",
+        _prepare,
+        lambda: config.describe(config.PrepareOptions),
+    ),
+    "bench": Command(
+        "python -m distalex.bench plain [--root=DIR] [--OPTION=VALUE …]",
+        "Benchmarks, both sides in turn in one run, with a JSON result.",
+        _bench,
+        lambda: config.describe(config.BenchOptions),
+    ),
+}
+
+
+def overview() -> str:
+    lines = [f"distalex {__version__}: AlexNet on one to many devices\n", "Commands (each has --help):"]
+    lines += [f"  {name:<9} {command.purpose}" for name, command in COMMANDS.items()]
+    return "\n".join([*lines, "\nStart with: python -m distalex.train --config=digits"])

@@ -1,0 +1,583 @@
+"""Typed configuration: defaults, then a YAML file, then dotted overrides; every mistake is one line.
+
+A run is a function of this configuration and its seed. Sizes are global: `train.batch_size` and `optim.lr` describe
+the whole run, and what one process gets is derived from the mesh, never configured.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from distalex.errors import UserError
+
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+
+
+def _reject_bool(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError(f"expected a number, got {str(value).lower()}")
+    return value
+
+
+def _split_list(value: Any) -> Any:
+    """`a,b` or `[a, b]` on the command line is a list."""
+    return [item for item in (part.strip() for part in value.strip("[]").split(",")) if item] if isinstance(value, str) else value
+
+
+def _split_pairs(value: Any) -> Any:
+    """`fc8:10,fc7:5` on the command line is a mapping."""
+    if not isinstance(value, str):
+        return value
+    pairs = [part.partition(":") for part in value.strip("{}").split(",") if part.strip()]
+    return {key.strip(): number.strip() for key, _, number in pairs}
+
+
+Int = Annotated[int, BeforeValidator(_reject_bool)]
+Float = Annotated[float, BeforeValidator(_reject_bool)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_split_list)]
+Floats = Annotated[tuple[Float, ...], BeforeValidator(_split_list)]
+Rates = Annotated[dict[str, Float], BeforeValidator(_split_pairs)]
+
+
+class Section(BaseModel):
+    """A frozen group of options; a key that is not a field is refused."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,
+        coerce_numbers_to_str=True,
+        protected_namespaces=(),
+    )
+
+
+class Model(Section):
+    """The network."""
+
+    name: Literal["paper", "seed", "torchvision"] = "paper"
+    """`paper`: two columns, LRN, overlapping pooling (Section 3.5). `seed`: the CIFAR-10 tutorial's one tower.
+    `torchvision`: torchvision's one tower, whose weights file it loads."""
+    columns: Int = Field(2, ge=1, le=64)
+    """Columns that conv2, conv4 and conv5 stay inside (Section 3.2). The paper has 2; the one-tower networks 1."""
+    lrn: bool = True
+    """Local response normalisation after conv1 and conv2 (Section 3.3). Off in the one-tower networks."""
+    lrn_alpha: Float = Field(1e-4, ge=0)
+    """LRN's alpha as PyTorch counts it, divided by the window of 5. 1e-4 is the released code, 5e-4 the text's formula."""
+    dropout: Float = Field(0.5, ge=0, lt=1)
+    """Share of activations that dropout zeroes in the first two fully connected layers (Section 4.2)."""
+    fc6: Int = Field(4096, ge=1)
+    """Units of the first fully connected layer (Section 3.5: 4096)."""
+    fc7: Int = Field(4096, ge=1)
+    """Units of the second fully connected layer (Section 3.5: 4096; the seed network has 1024)."""
+    init: Literal["he", "torch", "paper", "released"] = "he"
+    """Initial weights. `he`: scaled by fan-in, trains at every input size. `torch`: PyTorch's default. `paper`: N(0, 0.01),
+    biases 1 in conv2, conv4, conv5, fc6, fc7 (Section 5); `released`: the 2012 code's. The last two expect `data.normalize=paper`."""
+    weights: str | None = None
+    """File or run whose weights to start from: torchvision's AlexNet, a checkpoint, a run directory. A classifier for
+    another number of classes starts anew."""
+    freeze: Names = ()
+    """Layers that keep their weights, e.g. `conv1,conv2`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_the_named_network(cls, values: Any) -> Any:
+        one_tower = {"columns": 1, "lrn": False}
+        defaults = {"seed": {**one_tower, "fc7": 1024, "init": "torch"}, "torchvision": one_tower}
+        return {**defaults.get(values.get("name"), {}), **values} if isinstance(values, dict) else values
+
+    @model_validator(mode="after")
+    def _one_tower_is_whole(self) -> Model:
+        if self.name != "paper" and self.columns != 1:
+            raise ValueError(f"model.columns={self.columns}: the {self.name} network is one tower; use model.name=paper for columns")
+        for name, width in (("conv1", 96), ("conv2", 256), ("conv3", 384), ("fc6", self.fc6), ("fc7", self.fc7)):
+            if width % self.columns:
+                raise ValueError(f"model.columns={self.columns} does not divide the {width} channels of {name}")
+        return self
+
+
+class Data(Section):
+    """The pictures and how they are read."""
+
+    name: Literal["cifar10", "digits", "imagenet", "folder", "synthetic", "beton"] = "cifar10"
+    """The data set. `folder` is any CLASS/*.jpg tree; `beton` names prepared files with `data.train` and `data.test`."""
+    root: str | None = None
+    """Folder that holds the data. Default: the environment's DISTALEX_DATA, then `data/`, then a download."""
+    train: str | None = None
+    """A prepared training file, with `data.name=beton`."""
+    test: str | None = None
+    """A prepared test file, with `data.name=beton`. Default: what `prepare` wrote beside `data.train`."""
+    image_size: Int = Field(224, ge=64, le=256)
+    """Side of the square that the network sees, in pixels (Section 2: 224)."""
+    stored_size: Int | None = Field(None, ge=1, le=1024)
+    """Side of the square kept in the prepared file, in pixels (Section 2: short side 256, then the central square).
+    Default: 32 for cifar10, 8 for digits, 256 for folders, `image_size` for synthetic."""
+    augment: Literal["none", "crop", "flip_crop", "paper"] = "flip_crop"
+    """`crop`: random window; `flip_crop`: and mirror; `paper` adds the PCA colour noise (Section 4.1). Keyed by seed, epoch and sample."""
+    crop: Float | None = Field(None, gt=0, le=1)
+    """Side of the window as a share of the stored picture (Section 4.1: 224/256). Default: 0.875 for folders and imagenet, else 1."""
+    pad: Float | None = Field(None, ge=0, le=0.5)
+    """Margin, as a share of the stored picture and black, that a random window may reach over. Default: 0 for folders and
+    imagenet, else 0.125."""
+    normalize: Literal["tutorial", "paper", "standard"] = "standard"
+    """`tutorial`: 0..255 to -1..1. `paper`: minus the channel means of the training set, on 0..255 (Section 2).
+    `standard`: to zero mean and unit variance of the training set."""
+    loader: Literal["ffcv", "torchvision", "synthetic"] = "ffcv"
+    """`ffcv` reads `.beton` files; `torchvision` reads the pictures themselves and needs no FFCV; `synthetic` measures the rest."""
+    workers: Int = Field(0, ge=0, le=256)
+    """Loader threads or processes of each process. 0: the processor's cores shared between the processes."""
+    cache: Literal["none"] = "none"
+    """Where decoded pictures are kept between epochs."""
+    holdout: Float = Field(0.1, gt=0, lt=1)
+    """Share of a folder without a test set that is held out for testing, stratified and keyed."""
+    synthetic_images: Int = Field(2048, ge=2)
+    """Training pictures of `data.name=synthetic`; a quarter as many test it."""
+    synthetic_classes: Int = Field(10, ge=2)
+    """Classes of `data.name=synthetic`."""
+
+    @model_validator(mode="after")
+    def _files_go_with_beton(self) -> Data:
+        if self.name == "beton" and not self.train:
+            raise ValueError("data.name=beton needs data.train=FILE.beton; make one with: python -m distalex.prepare folder --root=DIR --out=FILE.beton")
+        if self.name == "beton" and self.loader == "torchvision":
+            raise ValueError("data.loader=torchvision reads pictures, not .beton files; use data.loader=ffcv or data.name=folder --data.root=DIR")
+        if self.name != "beton" and (self.train or self.test):
+            raise ValueError(f"data.train and data.test go with data.name=beton, not data.name={self.name}")
+        if self.name in ("folder", "imagenet") and not self.root:
+            raise ValueError(f"data.name={self.name} needs data.root=DIR, a folder of CLASS/*.jpg or of train/ and test/ with such")
+        return self
+
+    @property
+    def of_folders(self) -> bool:
+        return self.name in ("folder", "imagenet", "beton")
+
+    @property
+    def side(self) -> int:
+        """Side of a stored picture in pixels."""
+        default = {"cifar10": 32, "digits": 8, "synthetic": self.image_size}.get(self.name, 256)
+        return self.stored_size or default
+
+
+class Optim(Section):
+    """The optimizer and its schedule."""
+
+    name: Literal["sgd", "adam", "adamw", "lars"] = "sgd"
+    """`sgd` with momentum is the paper's (Section 5)."""
+    lr: Float = Field(0.01, gt=0, le=100)
+    """Learning rate for the global batch (Section 5: 0.01 at batch 128)."""
+    momentum: Float = Field(0.9, ge=0, lt=1)
+    """Momentum of sgd and lars (Section 5: 0.9)."""
+    nesterov: bool = False
+    """Nesterov's form of momentum, for sgd."""
+    betas: Floats = (0.9, 0.999)
+    """Adam's and AdamW's decay rates of the two moments."""
+    eps: Float = Field(1e-8, gt=0)
+    """Adam's and AdamW's divisor floor."""
+    weight_decay: Float = Field(5e-4, ge=0)
+    """L2 penalty (decoupled in adamw), per step and times the learning rate (Section 5: 0.0005)."""
+    trust: Float = Field(0.001, gt=0)
+    """LARS's trust coefficient."""
+    bias_lr: Float = Field(1.0, gt=0)
+    """Multiple of the learning rate for biases. The 2012 code has 2."""
+    bias_decay: bool = True
+    """Whether biases decay. Not in the 2012 code."""
+    norm_decay: bool = False
+    """Whether scales and shifts of normalisation layers decay."""
+    layer_lr: Rates = Field(default_factory=dict)
+    """Multiples of the learning rate by layer, e.g. `fc8:10,conv1:0.1`."""
+    schedule: Literal["constant", "step", "cosine", "one_cycle", "plateau"] = "constant"
+    """`plateau` is the paper's: divide by 10 when the test error stops falling (Section 5)."""
+    warmup_epochs: Float = Field(0.0, ge=0)
+    """Epochs over which the learning rate rises linearly from 0; not with one_cycle, which has its own."""
+    milestones: Floats = (0.5, 0.75, 0.9)
+    """`step`: shares of the run after which the rate is multiplied by `factor`."""
+    factor: Float = Field(0.1, gt=0, lt=1)
+    """`step` and `plateau`: what the rate is multiplied by (Section 5: 0.1)."""
+    patience: Int = Field(3, ge=1)
+    """`plateau`: evaluations without a lower loss before the rate falls."""
+    reductions: Int = Field(3, ge=1)
+    """`plateau`: how often the rate may fall (Section 5: three times)."""
+    peak: Float = Field(0.25, gt=0, lt=1)
+    """`one_cycle`: share of the run at which the rate peaks."""
+    final: Float = Field(0.0, ge=0, le=1)
+    """`cosine` and `one_cycle`: last rate as a share of `lr`."""
+
+    @model_validator(mode="after")
+    def _two_betas(self) -> Optim:
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"optim.betas={list(self.betas)}: two numbers from 0 to below 1 are needed, e.g. --optim.betas=0.9,0.999")
+        if list(self.milestones) != sorted(self.milestones) or not all(0 < share < 1 for share in self.milestones):
+            raise ValueError(f"optim.milestones={list(self.milestones)}: rising shares of the run between 0 and 1 are needed, e.g. --optim.milestones=0.5,0.75")
+        return self
+
+
+class Train(Section):
+    """The loop."""
+
+    epochs: Int = Field(90, ge=0)
+    """Passes over the training set (Section 5: about 90). 0 only evaluates."""
+    max_steps: Int | None = Field(None, ge=1)
+    """Stop after this many steps of the whole run."""
+    batch_size: Int = Field(128, ge=1)
+    """Pictures of one step over all processes (Section 5: 128)."""
+    eval_batch_size: Int | None = Field(None, ge=1)
+    """Pictures of one evaluation batch over all processes. Default: `batch_size`."""
+    accumulate: Int = Field(1, ge=1)
+    """Parts in which each process goes through its share of a batch, to save memory; the gradient is the same."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Arithmetic of the network; weights, gradients and the loss stay fp32."""
+    compile: bool = False
+    """Compile the network with torch.compile: slower to start, faster per step where it pays."""
+    deterministic: bool = False
+    """Refuse GPU kernels whose result may differ from run to run."""
+    label_smoothing: Float = Field(0.0, ge=0, lt=1)
+    """Share of the target spread over all classes."""
+    clip_norm: Float | None = Field(None, gt=0)
+    """Largest norm of the whole network's gradient; a longer one is scaled down."""
+    ema: Float | None = Field(None, gt=0, lt=1)
+    """Decay per step of an exponential moving average of the weights, which evaluation then uses."""
+    evaluate_every: Int = Field(1, ge=1)
+    """Epochs between evaluations; the last epoch is always evaluated."""
+    mirror_test: bool = False
+    """Evaluate the mean of each picture's and its mirror image's logits."""
+    threads: Int = Field(0, ge=0, le=1024)
+    """CPU threads of each process. 0: the processor's cores shared between the processes."""
+
+
+class Checkpoint(Section):
+    """What a run keeps."""
+
+    every_epochs: Int = Field(1, ge=0)
+    """Epochs between checkpoints; 0: only at the end."""
+    every_steps: Int = Field(0, ge=0)
+    """Steps between checkpoints besides; 0: none."""
+    keep: Int = Field(3, ge=1)
+    """How many of the newest checkpoints are kept, besides best.pt."""
+    resume: str = "never"
+    """`never`: a run that exists is refused. `auto`: go on from its newest good checkpoint, or start. Or the path of a
+    checkpoint or run to go on from."""
+
+
+class Log(Section):
+    """What a run says."""
+
+    every: Int = Field(10, ge=1)
+    """Steps between lines of metrics.jsonl and updates of the progress bar."""
+    wandb: Literal["offline", "online", "disabled"] = "offline"
+    """Weights & Biases: `offline` needs no account; `online` needs WANDB_API_KEY."""
+    project: str = Field("distalex", min_length=1, max_length=128)
+    """Weights & Biases' project."""
+
+
+class Config(Section):
+    """Everything that a run depends on."""
+
+    parallel: Literal["none", "data"] = "data"
+    """`none`: one process. `data`: replicas that average gradients (DDP)."""
+    seed: Int = Field(0, ge=0, lt=2**32)
+    """Keys initial weights, order, augmentation and dropout."""
+    name: str = ""
+    """Name of the run and its folder in `runs_dir`. Default: data set, network and time."""
+    runs_dir: str = Field("runs", min_length=1)
+    """Folder of the runs."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto` takes a GPU where there is one."""
+    model: Model = Field(default_factory=Model)
+    data: Data = Field(default_factory=Data)
+    optim: Optim = Field(default_factory=Optim)
+    train: Train = Field(default_factory=Train)
+    checkpoint: Checkpoint = Field(default_factory=Checkpoint)
+    log: Log = Field(default_factory=Log)
+
+    @model_validator(mode="after")
+    def _name_stays_in_its_folder(self) -> Config:
+        if self.name and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+=-]{0,127}", self.name):
+            raise ValueError(f"name={self.name!r}: letters, digits and ._+=- are allowed, at most 128, no folder; e.g. --name=first-run --runs_dir=DIR")
+        if self.train.accumulate > self.train.batch_size:
+            raise ValueError(f"train.accumulate={self.train.accumulate} parts of a batch of train.batch_size={self.train.batch_size} are too many; lower the first")
+        if self.optim.schedule == "one_cycle" and self.optim.warmup_epochs:
+            raise ValueError("optim.warmup_epochs does not go with optim.schedule=one_cycle, which rises by itself until optim.peak; set it to 0")
+        return self
+
+    def dump(self) -> str:
+        """YAML that `load` reads back to an equal configuration."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
+
+
+def load(config: str | None = None, overrides: Mapping[str, str] | None = None) -> Config:
+    """The configuration of a run: defaults, then the YAML file `config`, then `overrides`, keyed by dotted option.
+
+    `config` is a path or the name of a shipped one. Raises UserError with one line for the first mistake.
+    """
+    values: dict[str, Any] = {}
+    places: dict[str, str] = {}
+    if config is not None:
+        path = find_config(config)
+        values, places = read_yaml(path)
+        check_keys(values, places)
+    for key, value in (overrides or {}).items():
+        section, _, leaf = key.rpartition(".")
+        check_key(key, "command line")
+        target = values.setdefault(section, {}) if section else values
+        target[leaf] = value
+        places[key] = "command line"
+    return validate(Config, values, places)
+
+
+SectionType = typing.TypeVar("SectionType", bound=Section)
+
+
+def validate(kind: type[SectionType], values: Mapping[str, Any], places: Mapping[str, str]) -> SectionType:
+    """`kind` made from `values`; `places` says where each dotted option was given. Raises UserError for the first mistake."""
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise UserError(_one_line(error, kind, places)) from None
+
+
+def find_config(name: str) -> Path:
+    """The path of a configuration given as a path or as the name of a shipped one."""
+    shipped = sorted(str(path.relative_to(CONFIGS).with_suffix("")) for path in CONFIGS.rglob("*.yaml"))
+    for path in (Path(name), CONFIGS / f"{name}.yaml", CONFIGS / name):
+        if path.is_file():
+            return path
+    raise UserError(f"--config={name}: no such file{_nearest(name, shipped)}; shipped are: {', '.join(shipped)}")
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML without aliases, duplicate keys or 1.1's surprising numbers: `1e-2` is a number, `1:30` is text."""
+
+
+_StrictLoader.yaml_implicit_resolvers = {
+    first: [(tag, regexp) for tag, regexp in rules if not tag.endswith((":float", ":int", ":timestamp"))]
+    for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_StrictLoader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?\d+$"), list("-+0123456789"))
+_StrictLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.\d*|\.\d+|\d+(?=[eE]))([eE][-+]?\d+)?$"), list("-+.0123456789")
+)
+
+
+def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """A configuration file as nested dicts, and the place (file and line) of every dotted key. Raises UserError."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as UTF-8 text: {error}") from None
+    try:
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, _StrictLoader)):
+            raise UserError(f"{path}: YAML aliases (*name) are not allowed; write the values out")
+        node = yaml.compose(text, _StrictLoader)
+        values = yaml.load(text, _StrictLoader)
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if values is None:
+        return {}, {}
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: a mapping of options is needed, e.g. `train: {{epochs: 2}}`")
+    return values, dict(_places_in(node, path, ""))
+
+
+def _places_in(node: yaml.Node, path: Path, prefix: str) -> Iterator[tuple[str, str]]:
+    seen: set[str] = set()
+    for key, value in node.value:
+        name, line = f"{prefix}{key.value}", key.start_mark.line + 1
+        if name in seen:
+            raise UserError(f"{path}, line {line}: {name} is given twice; keep one")
+        seen.add(name)
+        yield name, f"{path}, line {line}"
+        if isinstance(value, yaml.MappingNode):
+            yield from _places_in(value, path, f"{name}.")
+
+
+def options(kind: type[Section] = Config, prefix: str = "") -> Iterator[tuple[str, typing.Any]]:
+    """Every dotted option of a section with its pydantic field."""
+    for name, field in kind.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            yield from options(field.annotation, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", field
+
+
+def check_key(key: str, place: str, kind: type[Section] = Config) -> None:
+    """Raise UserError, with the nearest option, unless `key` is a dotted option of `kind`."""
+    known = [name for name, _ in options(kind)]
+    if key not in known:
+        raise UserError(f"--{key} ({place}): no such option{_nearest(key, known)}; --help lists all")
+
+
+def check_keys(values: Mapping[str, Any], places: Mapping[str, str]) -> None:
+    """Raise UserError for the first key of a configuration file that is no option."""
+    sections = {name for name, field in Config.model_fields.items() if isinstance(field.annotation, type) and issubclass(field.annotation, Section)}
+    for key, value in values.items():
+        place = places.get(str(key), "")
+        if key in sections:
+            if value is not None and not isinstance(value, dict):
+                raise UserError(f"{key}={value!r} ({place}): a section of options is needed, e.g. `{key}: {{…}}`")
+            for leaf in value or {}:
+                check_key(f"{key}.{leaf}", places.get(f"{key}.{leaf}", place))
+        else:
+            check_key(str(key), place)
+
+
+def _nearest(word: str, known: list[str]) -> str:
+    by_leaf = {name.rpartition(".")[2]: name for name in known}
+    near = difflib.get_close_matches(word, known, 1, 0.6) or [
+        by_leaf[leaf] for leaf in difflib.get_close_matches(word.rpartition(".")[2], by_leaf, 1, 0.7)
+    ]
+    return f", did you mean {near[0]}?" if near else ""
+
+
+def _one_line(error: ValidationError, kind: type[Section], places: Mapping[str, str]) -> str:
+    first = error.errors()[0]
+    names = [str(part) for part in first["loc"]]
+    fields = dict(options(kind))
+    key = next((".".join(names[:end]) for end in range(len(names), 0, -1) if ".".join(names[:end]) in fields), ".".join(names))
+    message = first["msg"].removeprefix("Value error, ")
+    if key not in fields:
+        return message  # a check of several fields, which names them itself
+    place = f" ({places[key]})" if key in places else ""
+    value = first["input"]
+    field = fields[key]
+    choices = _choices(field.annotation)
+    if choices:
+        message = f"must be one of {', '.join(choices)}{_nearest(str(value), choices)}"
+    elif value in ("True", "") and first["type"].endswith("parsing"):
+        message = "needs a value"
+    default = field.get_default(call_default_factory=True)
+    example = "" if choices or default in (None, "", (), {}) else f"; e.g. --{key}={_plain(default)}"
+    return f"{key}={value}{place}: {message[:1].lower()}{message[1:]}{example}"
+
+
+def _choices(annotation: Any) -> list[str]:
+    """The words that an option takes, if it takes only certain words."""
+    if typing.get_origin(annotation) is Literal:
+        return list(typing.get_args(annotation))
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return [choice for part in typing.get_args(annotation) for choice in _choices(part)]
+    return []
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return ",".join(_plain(item) for item in value)
+    if isinstance(value, float) and value and (abs(value) < 1e-3 or abs(value) >= 1e5):
+        mantissa, exponent = f"{value:e}".split("e")
+        return f"{float(mantissa):g}e{int(exponent)}"
+    return f"{value:g}" if isinstance(value, float) and math.isfinite(value) else str(value)
+
+
+def describe(kind: type[Section] = Config) -> str:
+    """Help text of every option: its form, default and meaning."""
+    lines: list[str] = []
+    section = ""
+    for key, field in options(kind):
+        if key.rpartition(".")[0] != section:
+            section = key.rpartition(".")[0]
+            lines.append(f"\n{section}: {typing.cast(type, kind.model_fields[section].annotation).__doc__}")
+        default = field.get_default(call_default_factory=True)
+        form = "|".join(_choices(field.annotation)) or _form(field.annotation)
+        suffix = "" if default in (None, "", (), {}) or field.is_required() else f" [{_plain(default)}]"
+        lines.append(f"  --{key}={form}{suffix}")
+        lines += [f"      {line.strip()}" for line in (field.description or "").splitlines()]
+    return "\n".join(lines)
+
+
+def _form(annotation: Any) -> str:
+    """What to type after the `=`, in one word."""
+    if typing.get_origin(annotation) is Annotated:
+        return _form(typing.get_args(annotation)[0])
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return _form(typing.get_args(annotation)[0])
+    origin = typing.get_origin(annotation) or annotation
+    return {bool: "true|false", int: "N", float: "X", str: "TEXT", tuple: "A,B,…", dict: "NAME:X,…"}.get(origin, "VALUE")
+
+
+class EvaluateOptions(Section):
+    """Options of `evaluate`."""
+
+    run: str = Field(min_length=1)
+    """The run (its folder or name) or checkpoint."""
+    runs_dir: str = "runs"
+    """Folder of the runs, where RUN is a name."""
+    parallel: Literal["none", "data"] = "data"
+    """How the processes share the test set."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto` takes a GPU where there is one."""
+    data_root: str | None = None
+    """Folder of the data, where it has moved."""
+    batch_size: Int | None = Field(None, ge=1)
+    """Pictures of one batch over all processes. Default: the run's."""
+
+
+class PredictOptions(Section):
+    """Options of `predict`."""
+
+    run: str = Field(min_length=1)
+    """The run (its folder or name) or checkpoint."""
+    images: Names = ()
+    """Picture files. With none: some of the test set, predicted against actual."""
+    runs_dir: str = "runs"
+    """Folder of the runs, where RUN is a name."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto` takes a GPU where there is one."""
+    data_root: str | None = None
+    """Folder of the data, where it has moved."""
+    count: Int = Field(16, ge=1, le=400)
+    """Pictures of the test set to show where no file is named."""
+    save: str | None = None
+    """Draw the pictures with their labels into this file (.png, .jpg, .pdf or .svg)."""
+    json_lines: bool = False
+    """Print one JSON object a picture."""
+
+
+class PrepareOptions(Section):
+    """Options of `prepare`."""
+
+    source: Literal["cifar10", "digits", "folder", "synthetic"]
+    """What to prepare."""
+    root: str | None = None
+    """Folder that holds the pictures: CLASS/*.jpg, or train/ and test/ with such; for cifar10 also torchvision's pickles."""
+    out: str | None = None
+    """File to write, FILE.beton. Where there is a test set, it goes to FILE.test.beton. Default: where `train` looks for it."""
+    split: Literal["both", "train", "test"] = "both"
+    """Which split to write into FILE.beton."""
+    size: Int | None = Field(None, ge=1, le=1024)
+    """Side in pixels of the stored square. Default: 32 for cifar10, 8 for digits, 256 for folders, 224 for synthetic."""
+    encoding: Literal["raw", "jpg"] = "raw"
+    """`raw` reads fastest; `jpg` (quality 90) takes about a tenth of the space."""
+    holdout: Float = Field(0.0, ge=0, lt=1)
+    """Share of a folder without a test set that goes to FILE.test.beton; 0 writes all pictures into FILE.beton."""
+    workers: Int = Field(0, ge=0, le=256)
+    """Writing processes. 0: one a core."""
+    overwrite: bool = False
+    """Replace a file that exists."""
+
+
+class BenchOptions(Section):
+    """Options of `bench`."""
+
+    what: Literal["plain"]
+    """`plain`: the tutorial's job here against the same job in ordinary PyTorch, whole steps with loading."""
+    root: str | None = None
+    """Folder of CIFAR-10."""
+    out: str = "bench"
+    """Folder of the JSON results."""
+    repeats: Int = Field(3, ge=1, le=100)
+    """Interleaved repeats of each side."""
+    steps: Int = Field(4, ge=1)
+    """Timed steps of each repeat, after one that is not."""
+    peer: str | None = None
+    """A script to measure instead of our own plain PyTorch: takes --root and --steps, prints JSON with images_per_second."""

@@ -1,0 +1,180 @@
+"""Opens the training and test pictures of a run, preparing them the first time."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from distalex import config
+from distalex.augment import Statistics, Views
+from distalex.data import beton, plan
+from distalex.data.readers import FFCVReader, Reader, SyntheticReader, TorchvisionReader
+from distalex.data.sources import Source, data_folder, measure, open_sources
+from distalex.distributed import Mesh
+from distalex.errors import UserError
+from distalex.topology import cores, share
+
+
+class Batch(NamedTuple):
+    """One replica's part of a step, as the network takes it."""
+
+    images: Tensor
+    """(n, 3, size, size) fp32, normalised, on the device."""
+    labels: Tensor
+    """(n,) int64, on the device."""
+    samples: np.ndarray
+    """(n,) their numbers in the split."""
+    first_row: int
+    total: int
+    """Pictures of the step over all replicas."""
+
+
+@dataclass
+class Split:
+    """One split of a data set, ready to be read by this replica."""
+
+    reader: Reader
+    count: int
+    batch_size: int
+    views: Views
+    mesh: Mesh
+    seed: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return plan.steps_per_epoch(self.count, self.batch_size)
+
+    def train(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
+        """The epoch's batches from step `first_step` on, augmented."""
+        steps = plan.training_steps(self.count, self.batch_size, self.seed, epoch, self.mesh.replica, self.mesh.replicas)
+        return self._read(list(steps)[first_step:], lambda images, samples: self.views.train(images, samples, epoch))
+
+    def test(self) -> Iterator[Batch]:
+        """Every picture once, the centre of each."""
+        steps = plan.test_steps(self.count, self.batch_size, self.mesh.replica, self.mesh.replicas)
+        return self._read(list(steps), lambda images, _: self.views.test(images))
+
+    def _read(self, steps: list[plan.Step], view: Callable[[Tensor, np.ndarray], Tensor]) -> Iterator[Batch]:
+        pictures = self.reader.read([step.samples for step in steps])
+        try:
+            for step in steps:
+                images, labels = (tensor.to(self.mesh.device, non_blocking=True) for tensor in next(pictures))
+                yield Batch(view(images, step.samples), labels, *step)
+        finally:
+            pictures.close()  # type: ignore[attr-defined]
+
+
+@dataclass
+class Pictures:
+    """The data of a run."""
+
+    train: Split
+    test: Split
+    classes: tuple[str, ...]
+    statistics: Statistics
+    side: int
+    """Of the stored pictures, in pixels."""
+
+    def describe(self) -> str:
+        return f"{self.train.count:,} training and {self.test.count:,} test pictures of {self.side}x{self.side} in {len(self.classes)} classes"
+
+
+def open_pictures(configuration: config.Config, mesh: Mesh, say: Callable[[str], None], progress: Callable[[str, int, int], None]) -> Pictures:
+    """Training and test pictures as `configuration` names them, prepared by one process of each node if need be.
+
+    Raises UserError where data cannot be found, read or prepared.
+    """
+    options, train = configuration.data, configuration.train
+    workers = options.workers or max(1, cores() // mesh.topology.local_world_size)
+    sizes = {"train": train.batch_size, "test": train.eval_batch_size or train.batch_size}
+    largest = {split: max(_largest_share(size, mesh.replicas), 1) for split, size in sizes.items()}
+    readers: list[Reader]
+    if options.loader == "torchvision" or (options.loader == "synthetic" and options.name != "beton"):
+        sources = open_sources(options)
+        counts, classes, side = [len(source) for source in sources], sources[0].classes, sources[0].side
+        if options.loader == "torchvision":
+            statistics = _measured(sources[0], say)
+            readers = [TorchvisionReader(source, workers if cores() > 1 else 0) for source in sources]
+        else:
+            statistics = Statistics((127.5,) * 3, tuple(tuple(row) for row in (np.eye(3) * 73.6**2).tolist()))
+            readers = [SyntheticReader(source.labels, side, largest[source.split]) for source in sources]
+    else:
+        paths = _beton_files(options, say, progress)
+        infos = [beton.read_info(path) for path in paths]
+        if infos[0].classes != infos[1].classes or infos[0].side != infos[1].side:
+            raise UserError(
+                f"{paths[1]}: {len(infos[1].classes)} classes of {infos[1].side}-pixel pictures, but {paths[0]} has "
+                f"{len(infos[0].classes)} of {infos[0].side}; prepare the two from one data set with one size"
+            )
+        counts, classes, side, statistics = [len(info) for info in infos], infos[0].classes, infos[0].side, infos[0].statistics
+        readers = [FFCVReader(path, largest[split], workers, mesh.device) for path, split in zip(paths, largest, strict=True)]
+    views = Views(options, side, statistics, configuration.seed, mesh.device)
+    splits = [Split(reader, count, size, views, mesh, configuration.seed) for reader, count, size in zip(readers, counts, sizes.values(), strict=True)]
+    return Pictures(splits[0], splits[1], classes, statistics, side)
+
+
+def _largest_share(batch_size: int, replicas: int) -> int:
+    return max(part.stop - part.start for part in (share(batch_size, replica, replicas) for replica in range(replicas)))
+
+
+def _beton_files(options: config.Data, say: Callable[[str], None], progress: Callable[[str, int, int], None]) -> list[Path]:
+    if options.name == "beton":
+        assert options.train is not None
+        train = Path(options.train)
+        test = Path(options.test) if options.test else test_file(train)
+        if not options.test and not test.is_file():
+            raise UserError(f"data.test: none was given and {test} does not exist; name it with --data.test=FILE.beton")
+        return [train, test]
+    return prepare(options, say, progress)
+
+
+def test_file(train: Path) -> Path:
+    """Where `prepare --out=FILE.beton` puts the test split: FILE.test.beton."""
+    return train.with_name(f"{train.name.removesuffix('.beton')}.test.beton")
+
+
+def prepared_folder() -> Path:
+    """Where prepared files of named data sets go: `prepared/` beside the data, or below `data/` where that is read-only."""
+    folder = data_folder() / "prepared"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return Path("data") / "prepared"
+    return folder if os.access(folder, os.W_OK) else Path("data") / "prepared"
+
+
+def prepare(options: config.Data, say: Callable[[str], None], progress: Callable[[str, int, int], None]) -> list[Path]:
+    """The prepared files of a named data set, written by the first process that asks; the others wait as long as it takes."""
+    with beton.wait_for_lock(prepared_folder() / f"{options.name}.lock", say):
+        sources = open_sources(options)
+        paths = []
+        for source in sources:
+            path = prepared_folder() / f"{source.name}-{source.split}-{source.side}-{source.fingerprint}.beton"
+            paths.append(path)
+            try:
+                beton.read_info(path, source.fingerprint)
+            except UserError as error:
+                if path.exists():
+                    say(f"{error} - doing so")
+                beton.write(source, path, lambda done, total, source=source: progress(f"preparing {source.name} {source.split}", done, total))  # type: ignore[misc]
+        return paths
+
+
+def _measured(source: Source, say: Callable[[str], None]) -> Statistics:
+    """Colour statistics of pictures that are not prepared, kept for the next run."""
+    path = prepared_folder() / f"{source.name}-{source.side}-{source.fingerprint}.json"
+    with beton.wait_for_lock(path.with_suffix(".lock"), say):
+        if path.is_file():
+            values = json.loads(path.read_text())
+            return Statistics(tuple(values["mean"]), tuple(tuple(row) for row in values["covariance"]))
+        statistics = measure(source)
+        beton.write_atomically(path, json.dumps(asdict(statistics)).encode())
+        return statistics

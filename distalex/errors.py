@@ -1,0 +1,9 @@
+"""The two exceptions that mean: this line is for the user, and no traceback is."""
+
+
+class UserError(ValueError):
+    """A mistake in what the user gave, found before work starts; one line with the value, the place and the way out."""
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on; one line with the step, the cause and what to try."""

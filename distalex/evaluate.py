@@ -1,0 +1,133 @@
+"""Exact evaluation: every test picture counts once, on any number of processes."""
+
+if __name__ == "__main__":  # before torch is imported, so that --help answers at once
+    from distalex.cli import entry
+
+    entry("evaluate")
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from distalex import checkpoint, config
+from distalex.console import Console
+from distalex.data.beton import write_atomically
+from distalex.data.load import Split, open_pictures
+from distalex.distributed import Mesh, start_processes
+from distalex.errors import UserError
+from distalex.model import AlexNet, build_model
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a network does on a test set."""
+
+    loss: float
+    """Mean cross-entropy, without smoothing."""
+    top1: float
+    """Percent."""
+    top5: float
+    """Percent."""
+    count: int
+    confusion: Tensor
+    """(classes, classes) int64: how many of the class (row) were taken for each class (column)."""
+
+    def numbers(self) -> dict[str, Any]:
+        return {"loss": self.loss, "top1": self.top1, "top5": self.top5, "count": self.count}
+
+
+@torch.no_grad()
+def evaluate(net: AlexNet, split: Split, mesh: Mesh, options: config.Train) -> Evaluation:
+    """`net` on the whole of `split`, summed over the replicas; the same result on every rank."""
+    net.eval()
+    classes = net.classes
+    sums = torch.zeros(4, dtype=torch.float64, device=mesh.device)  # loss, top-1, top-5, pictures
+    confusion = torch.zeros(classes * classes, dtype=torch.int64, device=mesh.device)
+    for batch in split.test():
+        if not len(batch.labels):
+            continue
+        logits = logits_of(net, batch.images, options)
+        hits = logits.topk(min(5, classes)).indices == batch.labels[:, None]
+        loss = functional.cross_entropy(logits, batch.labels, reduction="sum")
+        sums += torch.stack([loss, hits[:, 0].sum(), hits.sum(), torch.tensor(len(hits), device=mesh.device)])
+        confusion += torch.bincount(batch.labels * classes + logits.argmax(1), minlength=classes * classes)
+    loss, top1, top5, count = mesh.sum(sums).tolist()
+    confusion = mesh.sum(confusion).view(classes, classes).cpu()
+    net.train()
+    return Evaluation(loss / count, 100.0 * top1 / count, 100.0 * top5 / count, int(count), confusion)
+
+
+def logits_of(net: nn.Module, images: Tensor, options: config.Train) -> Tensor:
+    """fp32 logits (n, classes) in the run's precision; the mean with the mirror images' where the run says so."""
+    images = images.contiguous(memory_format=torch.channels_last)
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=options.precision == "bf16"):
+        logits = net(images).float()
+        return (logits + net(images.flip(3)).float()) / 2 if options.mirror_test else logits
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network from a checkpoint with all that using it needs."""
+
+    net: AlexNet
+    config: config.Config
+    classes: tuple[str, ...]
+    state: dict[str, Any]
+    path: Path
+
+
+def load_trained(place: str, runs_dir: str, device: torch.device) -> Trained:
+    """The network of a run or checkpoint, with its moving average if it has one, in evaluation mode.
+
+    Raises UserError where the file is missing, damaged or something else.
+    """
+    path = checkpoint.find(place, runs_dir)
+    state = checkpoint.load(path)
+    configuration = config.validate(config.Config, state["config"], {})
+    net = build_model(configuration.model, len(state["classes"]), configuration.data.image_size, configuration.seed)
+    try:
+        net.load_state_dict(state["average"] or state["model"])
+    except (KeyError, RuntimeError) as error:
+        raise UserError(f"{path}: its weights do not fit its configuration ({' '.join(str(error).split())[:160]})") from None
+    net = net.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    return Trained(net, configuration, tuple(state["classes"]), state, path)
+
+
+def evaluate_run(options: config.EvaluateOptions) -> Evaluation:
+    """`python -m distalex.evaluate RUN`: print, and leave in the run's folder, what its network does on the test set."""
+    base = config.Config(parallel=options.parallel, device=options.device)
+    with start_processes(base) as mesh:
+        console = Console(mesh.is_first)
+        trained = load_trained(options.run, options.runs_dir, mesh.device)
+        data = trained.config.data.model_copy(update={"root": options.data_root or trained.config.data.root})
+        train = trained.config.train
+        train = train.model_copy(update={"batch_size": options.batch_size or train.eval_batch_size or train.batch_size, "eval_batch_size": None})
+        configuration = trained.config.model_copy(update={"data": data, "train": train})
+        with console.showing():
+            pictures = open_pictures(configuration, mesh, console.say, console.progress)
+        if pictures.classes != trained.classes:
+            raise UserError(f"{trained.path}: trained on {len(trained.classes)} classes ({', '.join(trained.classes[:3])}, …), the data has {len(pictures.classes)}")
+        result = evaluate(trained.net, pictures.test, mesh, train)
+        console.say(f"{trained.path} on the {pictures.test.count:,} test pictures of {data.name}")
+        console.say(f"top-1 {result.top1:.2f} %  top-5 {result.top5:.2f} %  loss {result.loss:.4f}  ({result.count:,} pictures)")
+        if mesh.is_first:
+            report = {**result.numbers(), "checkpoint": trained.path.name, "classes": trained.classes, "confusion": result.confusion.tolist()}
+            if trained.path.parent.name == "checkpoints":
+                write_atomically(trained.path.parent.parent / "evaluation.json", json.dumps(report).encode())
+            if len(trained.classes) <= 20:
+                console.say(confusion_table(result.confusion, trained.classes))
+    return result
+
+
+def confusion_table(confusion: Tensor, classes: tuple[str, ...]) -> str:
+    """Rows are the actual class, columns the predicted one, in the same order."""
+    width = max(len(name) for name in classes)
+    cell = max(5, len(str(int(confusion.max()))) + 1)
+    lines = [" " * width + "".join(f"{name[: cell - 1]:>{cell}}" for name in classes)]
+    lines += [f"{name:<{width}}" + "".join(f"{count:>{cell}}" for count in row) for name, row in zip(classes, confusion.tolist(), strict=True)]
+    return "actual (rows) against predicted (columns):\n" + "\n".join(lines)

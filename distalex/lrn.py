@@ -1,0 +1,78 @@
+"""Local response normalisation (Section 3.3) as one autograd function around a banded 1x1 convolution.
+
+    b_i = a_i / s_i ** beta        s_i = k + alpha / n * sum of a_j ** 2 over the n channels around i
+
+`alpha / n` is PyTorch's convention: the text's alpha of 1e-4 is 5e-4 here, the released code's is 1e-4. Channels of one
+column only see each other, so the band is cut at every column's edge. torch.nn.LocalResponseNorm runs the sum as a 3-D
+average pool, in fp32 only on a CPU, and is the slowest thing in the network.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+@lru_cache(maxsize=16)
+def band(channels: int, window: int, columns: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """(channels, channels, 1, 1): ones where two channels of one column lie within half a window of each other."""
+    index = torch.arange(channels, device=device)
+    near = (index[:, None] - index[None, :]).abs() <= window // 2
+    column = index // (channels // columns)
+    return (near & (column[:, None] == column[None, :])).to(dtype)[:, :, None, None]
+
+
+class _LocalResponseNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, window: int, alpha: float, beta: float, k: float, columns: int) -> Tensor:
+        sums = functional.conv2d(x * x, band(x.shape[1], window, columns, x.device, x.dtype))
+        scale = sums.mul_(alpha / window).add_(k)
+        power = _power(scale, beta)
+        ctx.save_for_backward(x, scale, power)
+        ctx.options = window, alpha, beta, columns
+        return x * power
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,) = gradients
+        x, scale, power = ctx.saved_tensors
+        window, alpha, beta, columns = ctx.options
+        through_scale = (gradient * x).mul_(power).div_(scale)  # d b_i / d s_i, without its factor -beta
+        sums = functional.conv2d(through_scale, band(x.shape[1], window, columns, x.device, x.dtype))
+        return gradient * power - sums.mul_(x).mul_(2.0 * alpha * beta / window), None, None, None, None, None
+
+
+def _power(scale: Tensor, beta: float) -> Tensor:
+    """scale ** -beta; the paper's beta of 3/4 is two square roots, cheaper than a general power."""
+    if beta != 0.75:
+        return scale.pow(-beta)
+    root = scale.rsqrt()
+    return root.sqrt().mul_(root)
+
+
+def local_response_norm(
+    x: Tensor, window: int = 5, alpha: float = 1e-4, beta: float = 0.75, k: float = 2.0, columns: int = 1
+) -> Tensor:
+    """Normalise `x` (batch, channels, height, width) over `window` neighbouring channels of the same column.
+
+    Equal to torch.nn.LocalResponseNorm applied to every column by itself. Memory format and dtype are kept.
+    """
+    return _LocalResponseNorm.apply(x, window, alpha, beta, k, columns)
+
+
+class LocalResponseNorm(nn.Module):
+    """`local_response_norm` with the paper's window of 5, beta of 0.75 and k of 2."""
+
+    def __init__(self, alpha: float, columns: int) -> None:
+        super().__init__()
+        self.alpha, self.columns = alpha, columns
+
+    def forward(self, x: Tensor) -> Tensor:
+        return local_response_norm(x, alpha=self.alpha, columns=self.columns)
+
+    def extra_repr(self) -> str:
+        return f"window=5, alpha={self.alpha}, beta=0.75, k=2, columns={self.columns}"

@@ -1,0 +1,107 @@
+"""What a run measures: metrics.jsonl, which is the record, and Weights & Biases, which may fail without harm."""
+
+from __future__ import annotations
+
+import json
+import math
+import netrc
+import os
+from pathlib import Path
+from typing import Any
+
+from distalex.config import Config
+from distalex.console import Console
+from distalex.errors import UserError
+
+
+class MetricsFile:
+    """metrics.jsonl: one JSON object a line, flushed."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def write(self, kind: str, values: dict[str, Any]) -> None:
+        """Numbers that are not finite become null, which JSON has."""
+        row = {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in values.items()}
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(json.dumps({"kind": kind, **row}) + "\n")
+
+    def has_eval(self, step: int) -> bool:
+        return self.path.is_file() and any(row["kind"] == "eval" and row["step"] == step for row in read_metrics(self.path))
+
+    def rewind(self, step: int, epoch: int) -> None:
+        """Drop what lies after a checkpoint at `step`, with `epoch` epochs done, so that every step stands once."""
+        if self.path.is_file():
+            kept = [row for row in read_metrics(self.path) if row["step"] <= step and (row["kind"] != "eval" or row["epoch"] <= epoch)]
+            temporary = self.path.with_suffix(".partial")
+            temporary.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+            os.replace(temporary, self.path)
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The rows of a metrics.jsonl; a last line that was cut off is left out."""
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            continue
+    return rows
+
+
+def check_wandb(mode: str) -> None:
+    """Raise UserError where `online` lacks a key: W&B would ask for it and hang the job."""
+    if mode != "online" or os.environ.get("WANDB_API_KEY"):
+        return
+    try:
+        if netrc.netrc().authenticators("api.wandb.ai"):
+            return
+    except (OSError, netrc.NetrcParseError):
+        pass
+    raise UserError(
+        "log.wandb=online: no key; set WANDB_API_KEY or run `wandb login`, or use --log.wandb=offline and `wandb sync` the run later"
+    )
+
+
+class WeightsAndBiases:
+    """A Weights & Biases run of rank 0. Any failure of it is one warning, and training goes on."""
+
+    def __init__(self, config: Config, folder: Path, console: Console) -> None:
+        self.run: Any = None
+        self.console = console
+        mode = os.environ.get("WANDB_MODE", config.log.wandb) if config.log.wandb != "disabled" else "disabled"
+        if mode == "disabled":
+            return
+        try:
+            import wandb
+
+            self.run = wandb.init(
+                project=config.log.project,
+                name=folder.name,
+                group=folder.name,
+                dir=str(folder),
+                mode=mode,  # type: ignore[arg-type]
+                config=config.model_dump(mode="json"),
+                settings=wandb.Settings(silent=True, console="off", init_timeout=60),
+            )
+        except Exception as error:
+            self._give_up(error)
+
+    def log(self, values: dict[str, Any], step: int) -> None:
+        if self.run is not None:
+            try:
+                self.run.log(values, step=step)
+            except Exception as error:
+                self._give_up(error)
+
+    def finish(self, exit_code: int) -> None:
+        if self.run is not None:
+            try:
+                self.run.finish(exit_code=exit_code)
+            except Exception as error:
+                self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        self.run = None
+        reason = " ".join(str(error).split())[:160]
+        self.console.say(f"Weights & Biases is off from here ({type(error).__name__}: {reason}); metrics.jsonl has everything")

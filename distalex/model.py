@@ -1,0 +1,199 @@
+"""The networks: AlexNet in two columns as the paper has it, and as one tower. Nothing here knows of processes.
+
+A column is a group of a grouped convolution, so that one device can hold them all: slicing every weight and bias on
+dim 0 gives exactly one column's parameters.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from distalex import config, random
+from distalex.lrn import LocalResponseNorm
+
+POOLED = 6  # side of pool5's output that fc6 reads: 6 at 224 pixels, made 6 by adaptive pooling at other sizes
+
+
+class Conv(NamedTuple):
+    """One convolution, its row of the paper's Figure 2 and what follows it besides the ReLU."""
+
+    channels: int
+    kernel: int
+    stride: int
+    padding: int
+    reads: str
+    """`image`, `own` (its column's output of the layer before) or `both` (every column's)."""
+    lrn: bool = False
+    pool: bool = False
+
+
+PAPER = {
+    "conv1": Conv(96, 11, 4, 2, "image", lrn=True, pool=True),
+    "conv2": Conv(256, 5, 1, 2, "own", lrn=True, pool=True),
+    "conv3": Conv(384, 3, 1, 1, "both"),
+    "conv4": Conv(384, 3, 1, 1, "own"),
+    "conv5": Conv(256, 3, 1, 1, "own", pool=True),
+}
+ONE_TOWER = {
+    "conv1": Conv(64, 11, 4, 2, "image", pool=True),
+    "conv2": Conv(192, 5, 1, 2, "own", pool=True),
+    "conv3": Conv(384, 3, 1, 1, "both"),
+    "conv4": Conv(256, 3, 1, 1, "own"),
+    "conv5": Conv(256, 3, 1, 1, "own", pool=True),
+}
+TORCHVISION_KEYS = {
+    "features.0": "conv1",
+    "features.3": "conv2",
+    "features.6": "conv3",
+    "features.8": "conv4",
+    "features.10": "conv5",
+    "classifier.1": "fc6",
+    "classifier.4": "fc7",
+    "classifier.6": "fc8",
+}
+
+
+class KeyedDropout(nn.Module):
+    """Dropout whose mask is keyed by (seed, step, layer, picture, unit), so that it does not depend on the mesh.
+
+    The probability is held to 1/65536. `key_masks` of the network names the step before each forward pass.
+    """
+
+    draw: Tensor
+
+    def __init__(self, probability: float, layer: str) -> None:
+        super().__init__()
+        self.probability, self.layer = probability, layer
+        self.register_buffer("draw", torch.zeros(3, dtype=torch.int32), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`x` (pictures, units), some units zeroed and the rest scaled up; `x` itself in evaluation."""
+        if not self.training or self.probability == 0:
+            return x
+        pictures, units = x.shape
+        words = (units + 1) // 2  # each 32-bit word decides two units
+        row = torch.arange(pictures, device=x.device, dtype=torch.int32) + self.draw[2]
+        word = torch.arange(words, device=x.device, dtype=torch.int32)
+        drawn = random.torch_bits(self.draw, row[:, None] * words + word).view(torch.int16)[:, :units]
+        keep = drawn >= round(self.probability * 2**16) - 2**15
+        return x * keep.to(x.dtype).mul_(1.0 / (1.0 - self.probability))
+
+    def extra_repr(self) -> str:
+        return f"probability={self.probability}"
+
+
+class AlexNet(nn.Module):
+    """AlexNet (Section 3.5), one network on one device.
+
+    Args:
+        options: which network, and its sizes.
+        classes: outputs of fc8.
+        image_size: side of the square input in pixels.
+
+    Raises:
+        ValueError: the input is so small that a layer would have no output.
+    """
+
+    def __init__(self, options: config.Model, classes: int, image_size: int) -> None:
+        super().__init__()
+        self.columns, self.classes, self.image_size = options.columns, classes, image_size
+        table = PAPER if options.name == "paper" else ONE_TOWER
+        channels, side = 3, image_size
+        for number, (name, conv) in enumerate(table.items(), 1):
+            groups = options.columns if conv.reads == "own" else 1
+            layer = nn.Conv2d(channels, conv.channels, conv.kernel, conv.stride, conv.padding, groups=groups)
+            after: list[nn.Module] = [nn.ReLU(inplace=True)]
+            if conv.lrn and options.lrn:
+                after.append(LocalResponseNorm(options.lrn_alpha, options.columns))
+            if conv.pool:
+                after.append(nn.MaxPool2d(3, 2))  # windows of 3 every 2 pixels overlap (Section 3.4)
+            self.add_module(name, layer)
+            self.add_module(f"after{number}", nn.Sequential(*after))
+            channels, side = conv.channels, _side_after(side, conv)
+        if side < 1:
+            raise ValueError(f"an input of {image_size}x{image_size} pixels has no output after pool5; 64 or more are needed")
+        self.pooled_side = side
+        self.pool = nn.Identity() if side == POOLED else nn.AdaptiveAvgPool2d(POOLED)
+        self.fc6 = nn.Linear(channels * POOLED**2, options.fc6)
+        self.fc7 = nn.Linear(options.fc6, options.fc7)
+        self.fc8 = nn.Linear(options.fc7, classes)
+        dropped = ("drop6", "drop7") if options.name == "paper" else ("drop5", "drop6")
+        for name in ("drop5", "drop6", "drop7"):
+            self.add_module(name, KeyedDropout(options.dropout, name) if name in dropped else nn.Identity())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (pictures, classes), before any soft-max, of normalised pictures (pictures, 3, side, side)."""
+        x = self.after1(self.conv1(x))
+        x = self.after2(self.conv2(x))
+        x = self.after3(self.conv3(x))
+        x = self.after4(self.conv4(x))
+        x = self.after5(self.conv5(x))
+        x = self.drop5(self.pool(x).flatten(1))
+        x = self.drop6(functional.relu(self.fc6(x), inplace=True))
+        x = self.drop7(functional.relu(self.fc7(x), inplace=True))
+        return self.fc8(x)
+
+    def key_masks(self, seed: int, step: int, first_row: int) -> None:
+        """Name the step whose dropout masks come next, and which row of the global batch the first picture is."""
+        for module in self.modules():
+            if isinstance(module, KeyedDropout):
+                low, high = random.key(seed, "dropout", step, module.layer)
+                draw = torch.tensor([random.signed(low), random.signed(high), first_row], dtype=torch.int32)
+                module.draw.copy_(draw, non_blocking=True)
+
+
+def _side_after(side: int, conv: Conv) -> int:
+    side = (side + 2 * conv.padding - conv.kernel) // conv.stride + 1
+    return (side - 3) // 2 + 1 if conv.pool else side
+
+
+def build_model(options: config.Model, classes: int, image_size: int, seed: int) -> AlexNet:
+    """The whole network on the CPU, its weights keyed by the seed and each layer's name."""
+    with torch.device("meta"):
+        net = AlexNet(options, classes, image_size)
+    net = net.to_empty(device="cpu")
+    for name, layer in net.named_modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            _initialise(layer, name, options.init, net, random.generator(seed, "init", name))
+        elif isinstance(layer, KeyedDropout):
+            layer.draw.zero_()
+    return net
+
+
+RELEASED_STD = {"conv1": 0.01, "conv2": 0.01, "conv3": 0.03, "conv4": 0.03, "conv5": 0.03, "fc6": 0.005, "fc7": 0.005, "fc8": 0.01}
+BIASED_TO_ONE = ("conv2", "conv4", "conv5", "fc6", "fc7")  # Section 5: gives the ReLUs positive inputs at first
+
+
+@torch.no_grad()
+def _initialise(layer: nn.Conv2d | nn.Linear, name: str, init: str, net: AlexNet, generator: torch.Generator) -> None:
+    assert layer.bias is not None
+    fan_in = layer.weight[0].numel()
+    match init:
+        case "paper" | "released":
+            layer.weight.normal_(0.0, 0.01 if init == "paper" else RELEASED_STD[name], generator=generator)
+            layer.bias.fill_(float(name in BIASED_TO_ONE))
+        case "torch":
+            nn.init.kaiming_uniform_(layer.weight, a=math.sqrt(5), generator=generator)
+            layer.bias.uniform_(-1 / math.sqrt(fan_in), 1 / math.sqrt(fan_in), generator=generator)
+        case "he":
+            # Adaptive pooling repeats each of fc6's inputs where pool5 is smaller than 6x6; repeated inputs add up.
+            repeats = (POOLED / net.pooled_side) ** 2 if name == "fc6" and net.pooled_side < POOLED else 1.0
+            std = 0.01 if name == "fc8" else math.sqrt(2.0 / (fan_in * repeats))
+            layer.weight.normal_(0.0, std, generator=generator)
+            layer.bias.zero_()
+
+
+def from_torchvision(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict with torchvision's AlexNet keys, renamed to ours; any other is returned as it is."""
+    if "features.0.weight" not in state:
+        return state
+    renamed = {}
+    for key, value in state.items():
+        layer, _, parameter = key.rpartition(".")
+        renamed[f"{TORCHVISION_KEYS.get(layer, layer)}.{parameter}"] = value
+    return renamed

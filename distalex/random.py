@@ -1,0 +1,84 @@
+"""Keyed draws: every random number is a hash of (seed, purpose, step or epoch, …) and an index.
+
+Nothing here has state, so a rank draws only its own part, a resumed run draws what an uninterrupted one would have
+drawn, and no count of processes changes any draw. NumPy (host) and torch (any device) give the same bits.
+The mixing function is the 32-bit `lowbias32` of C. Wellons' hash-prospector, applied twice, once a key half.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+_MULTIPLIERS = (0x7FEB352D, 0x846CA68B)
+
+
+class Key(NamedTuple):
+    """Two 32-bit words that name one stream of draws."""
+
+    low: int
+    high: int
+
+
+def key(seed: int, purpose: str, *numbers: int | str) -> Key:
+    """The stream of draws for `purpose`, e.g. `key(seed, "order", epoch)`."""
+    text = "/".join(map(str, (seed, purpose, *numbers)))
+    digest = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+    return Key(digest & 0xFFFFFFFF, digest >> 32)
+
+
+def bits(stream: Key, index: np.ndarray) -> np.ndarray:
+    """32 uniform bits (uint32) for every index; indices count modulo 2**32."""
+    words = index.astype(np.uint32) ^ np.uint32(stream.low)
+    return _mix_numpy(_mix_numpy(words) ^ np.uint32(stream.high))
+
+
+def _mix_numpy(words: np.ndarray) -> np.ndarray:
+    first, second = (np.uint32(multiplier) for multiplier in _MULTIPLIERS)
+    words = (words ^ (words >> np.uint32(16))) * first
+    words = (words ^ (words >> np.uint32(15))) * second
+    return words ^ (words >> np.uint32(16))
+
+
+def uniform(stream: Key, index: np.ndarray) -> np.ndarray:
+    """A float64 in (0, 1) for every index."""
+    return (bits(stream, index) + 0.5) / 2.0**32
+
+
+def normal(stream: Key, index: np.ndarray) -> np.ndarray:
+    """A standard normal float64 for every index (Box and Muller's transform)."""
+    radius = np.sqrt(-2.0 * np.log(uniform(stream, index)))
+    return radius * np.cos(2.0 * np.pi * uniform(Key(stream.high, stream.low), index))
+
+
+def permutation(stream: Key, count: int) -> np.ndarray:
+    """The numbers below `count` (int64) in a keyed order; ties of the 64-bit sort key fall to the lower number."""
+    index = np.arange(count, dtype=np.int64)
+    high = bits(stream, index).astype(np.uint64) << np.uint64(32)
+    return np.argsort(high | bits(Key(stream.high, stream.low), index), kind="stable")
+
+
+def torch_bits(stream: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """`bits` on `index`'s device: 32 uniform bits as int32. `stream` is an int32 tensor of (low, high, …)."""
+    return _mix_torch(_mix_torch(index ^ stream[0]) ^ stream[1])
+
+
+def _mix_torch(words: torch.Tensor) -> torch.Tensor:
+    first, second = (signed(multiplier) for multiplier in _MULTIPLIERS)
+    words = (words ^ ((words >> 16) & 0xFFFF)) * first  # int32 shifts keep the sign, so the mask makes them logical
+    words = (words ^ ((words >> 15) & 0x1FFFF)) * second
+    return words ^ ((words >> 16) & 0xFFFF)
+
+
+def signed(word: int) -> int:
+    """The 32-bit word as a signed number, as int32 tensors hold it."""
+    return word - 2**32 if word >= 2**31 else word
+
+
+def generator(seed: int, purpose: str, *numbers: int | str) -> torch.Generator:
+    """A CPU generator for `purpose`, for draws that every rank makes whole, such as initial weights."""
+    low, high = key(seed, purpose, *numbers)
+    return torch.Generator().manual_seed(low | (high >> 1) << 32)

@@ -1,0 +1,248 @@
+"""A run's folder: refused or resumed before work starts, then written by rank 0 alone."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+
+from distalex import checkpoint, config
+from distalex.checkpoint import TrainState
+from distalex.console import Console
+from distalex.data.load import Batch
+from distalex.distributed import Mesh
+from distalex.errors import TrainingError, UserError
+from distalex.metrics import MetricsFile, WeightsAndBiases, check_wandb
+
+MAY_CHANGE = ("parallel", "device", "name", "runs_dir", "log.", "checkpoint.", "data.root", "data.workers", "train.threads", "train.max_steps", "train.compile")
+
+
+@dataclass
+class StepResult:
+    """What one training step leaves, still on the device and not yet summed over the replicas."""
+
+    loss_sum: torch.Tensor
+    correct: torch.Tensor
+    images: int
+    """Of the whole step, over all replicas."""
+    lr: float
+    comm_bytes: int = 0
+    comm_exposed: float = 0.0
+    """Seconds of communication that no computation hid."""
+
+
+class Run:
+    """The folder `runs_dir/name`, its metrics, checkpoints and progress."""
+
+    def __init__(self, configuration: config.Config, mesh: Mesh, console: Console) -> None:
+        """Looks, but creates nothing. Raises UserError where the folder is another run's."""
+        check_wandb(configuration.log.wandb)
+        options = configuration.data
+        name = configuration.name or mesh.from_first(f"{options.name}-{configuration.model.name}-{time.strftime('%Y%m%d-%H%M%S')}")
+        self.config = configuration.model_copy(update={"name": name})
+        self.mesh, self.console = mesh, console
+        self.folder = Path(configuration.runs_dir) / name
+        self.metrics = MetricsFile(self.folder / "metrics.jsonl")
+        self.resumed = self._find_checkpoint()
+        self.wandb: WeightsAndBiases | None = None
+        self.stop_signal: int | None = None
+        self.first_bad_step: torch.Tensor | None = None
+        self._restart_window()
+
+    def _find_checkpoint(self) -> dict[str, Any] | None:
+        """The state to go on from, if any."""
+        resume = self.config.checkpoint.resume
+        exists = self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir()))
+        if resume == "auto":
+            if not exists:
+                return None
+            self._check_same_run()
+            return checkpoint.load_newest(self.folder / "checkpoints", self.console.say)
+        if resume == "never":
+            if exists:
+                raise UserError(f"name={self.config.name}: {self.folder}/ exists; choose another --name, or go on with --checkpoint.resume=auto")
+            return None
+        path = checkpoint.find(resume, self.config.runs_dir)
+        if exists and path.parent.parent.resolve() != self.folder.resolve():
+            raise UserError(f"name={self.config.name}: {self.folder}/ exists and is not what checkpoint.resume={resume} belongs to; choose another --name")
+        return checkpoint.load(path)
+
+    def _check_same_run(self) -> None:
+        path = self.folder / "config.yaml"
+        if not path.is_file():
+            raise UserError(f"checkpoint.resume=auto: {self.folder}/ has no config.yaml and is not a run; choose another --name")
+        before, now = (_flat(values.model_dump(mode="json")) for values in (config.load(str(path)), self.config))
+        changed = [key for key in now if before[key] != now[key] and not key.startswith(MAY_CHANGE)]
+        if changed:
+            differences = ", ".join(f"{key} was {before[key]} and is {now[key]}" for key in changed[:4])
+            raise UserError(f"checkpoint.resume=auto: {self.folder}/ was started otherwise: {differences}; keep these, or choose another --name")
+
+    def begin(self, state: TrainState) -> None:
+        """Create the folder, or restore `state` from what is there. Raises UserError where that does not fit."""
+        if self.resumed is not None:
+            try:
+                state.load_state_dict(self.resumed)
+            except (KeyError, RuntimeError) as error:
+                reason = " ".join(str(error).split())[:200]
+                raise UserError(f"checkpoint.resume={self.config.checkpoint.resume}: it belongs to another network or optimizer ({reason})") from None
+            self.resumed = None
+            self.say(f"going on from step {state.step:,} (epoch {state.epoch + 1})")
+        if self.mesh.is_first:
+            try:
+                (self.folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+                (self.folder / "config.yaml").write_text(self.config.dump(), encoding="utf-8")
+            except OSError as error:
+                raise UserError(f"{self.folder}: cannot be written ({error.strerror}); give another place with --runs_dir=DIR") from None
+            self.metrics.rewind(state.step, state.epoch)
+            self.wandb = WeightsAndBiases(self.config, self.folder, self.console)
+        self._restart_window()
+
+    def say(self, line: str) -> None:
+        self.console.say(line)
+
+    def steps(self, batches: Iterator[Batch], state: TrainState) -> Iterator[Batch]:
+        """The epoch's batches until it, `train.max_steps` or a signal ends them, timing how long each is waited for."""
+        try:
+            while not self.ended(state) and not self.stop_requested():
+                asked = time.perf_counter()
+                batch = next(batches, None)
+                self.window_wait += time.perf_counter() - asked
+                if batch is None:
+                    return
+                yield batch
+        finally:
+            batches.close()  # type: ignore[attr-defined]
+
+    def ended(self, state: TrainState) -> bool:
+        """Whether `state` has done all the epochs or steps that the configuration asks for."""
+        options = self.config.train
+        return state.epoch >= options.epochs or (options.max_steps is not None and state.step >= options.max_steps)
+
+    def log(self, result: StepResult, state: TrainState, steps_per_epoch: int) -> None:
+        """Take in one step. Reads from the device, and sums over replicas, every `log.every` steps only."""
+        self._note_first_bad_step(result.loss_sum, state.step)
+        self.window_images += result.images
+        self.window_exposed += result.comm_exposed
+        if state.step % self.config.log.every and state.step_in_epoch != steps_per_epoch and not self.ended(state):
+            return
+        sums = torch.stack([result.loss_sum.float(), result.correct.float()]).double()
+        loss_sum, correct = (value / result.images for value in self.mesh.sum(sums).tolist())
+        seconds = max(time.perf_counter() - self.window_start, 1e-9)
+        values = {
+            "step": state.step,
+            "epoch": state.epoch + 1,
+            "loss": loss_sum,
+            "top1": 100.0 * correct,
+            "lr": result.lr,
+            "images_per_second": self.window_images / seconds,
+            "data_wait_fraction": self.window_wait / seconds,
+            "comm_bytes": result.comm_bytes,
+            "comm_exposed_fraction": self.window_exposed / seconds,
+        }
+        self._raise_if_not_finite(loss_sum)
+        if self.mesh.is_first:
+            self.metrics.write("train", values)
+            if self.wandb:
+                self.wandb.log({f"train/{key}": value for key, value in values.items() if key != "step"}, state.step)
+        self.console.progress(
+            f"epoch {state.epoch + 1}/{self.config.train.epochs}",
+            state.step_in_epoch,
+            steps_per_epoch,
+            f"loss {loss_sum:.3f}  top-1 {100 * correct:.1f} %  {values['images_per_second']:,.0f} images/s  "
+            f"data wait {100 * values['data_wait_fraction']:.0f} %",
+        )
+        self._restart_window()
+
+    def record(self, values: dict[str, Any], state: TrainState) -> None:
+        """An evaluation after `state.epoch` whole epochs."""
+        row = {"step": state.step, "epoch": state.epoch, **values}
+        if self.mesh.is_first and not self.metrics.has_eval(state.step):  # a finished run that is resumed has it
+            self.metrics.write("eval", row)
+            if self.wandb:
+                self.wandb.log({f"eval/{key}": value for key, value in values.items()}, state.step)
+        self.console.done(f"epoch {state.epoch}/{self.config.train.epochs}")
+        self.say(
+            f"epoch {state.epoch}/{self.config.train.epochs}  step {state.step:,}: test top-1 {values['top1']:.2f} %  "
+            f"top-5 {values['top5']:.2f} %  loss {values['loss']:.4f}  ({values['count']:,} pictures)"
+        )
+        self._restart_window()
+
+    def save(self, state: TrainState, best: bool = False, newest: bool = True) -> None:
+        """Write the newest checkpoint, the best, or both in one file, and keep the newest few.
+
+        Where the disk refuses, says so and goes on; the last good one stays.
+        """
+        folder = self.folder / "checkpoints"
+        path = folder / (f"step-{state.step:08d}.pt" if newest else "best.pt")
+        if self.mesh.is_first and (newest or best):
+            try:
+                checkpoint.save(state.state_dict(), path)
+                if best and newest:
+                    checkpoint.link(path, folder / "best.pt")
+            except OSError as error:
+                self.say(f"no checkpoint at step {state.step}: {path}: {error.strerror or error}; training goes on, the last one stays")
+            for old in checkpoint.newest_first(folder)[self.config.checkpoint.keep :]:
+                old.unlink(missing_ok=True)
+        self._restart_window()
+
+    def stop_requested(self) -> bool:
+        """Whether any rank was told to stop; asked by every rank at every step."""
+        return self.mesh.any(self.stop_signal is not None)
+
+    def _restart_window(self) -> None:
+        self.window_start, self.window_wait, self.window_exposed, self.window_images = time.perf_counter(), 0.0, 0.0, 0
+
+    def _note_first_bad_step(self, loss: torch.Tensor, step: int) -> None:
+        """Remember, on the device and without waiting for it, the first step whose loss is not finite."""
+        if self.first_bad_step is None:
+            self.first_bad_step = torch.zeros((), device=loss.device, dtype=torch.int64)
+        bad = (self.first_bad_step == 0) & ~torch.isfinite(loss)
+        self.first_bad_step = torch.where(bad, step, self.first_bad_step)
+
+    def _raise_if_not_finite(self, loss: float) -> None:
+        if loss != loss or loss in (float("inf"), float("-inf")):
+            step = int(self.first_bad_step or 0)
+            raise TrainingError(
+                f"the loss is not finite (first at step {step or 'another rank'}); lower optim.lr={self.config.optim.lr:g}, add "
+                "optim.warmup_epochs or train.clip_norm, or see that model.init and data.normalize go together"
+            )
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict) and key != "layer_lr":
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+@contextmanager
+def open_run(configuration: config.Config, mesh: Mesh, console: Console) -> Iterator[Run]:
+    """A run that listens for SIGTERM and Ctrl-C, and whose W&B run is finished whatever happens."""
+    run = Run(configuration, mesh, console)
+
+    def remember(number: int, _: FrameType | None) -> None:
+        if run.stop_signal is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        run.stop_signal = number
+
+    before = {number: signal.signal(number, remember) for number in (signal.SIGTERM, signal.SIGINT)}
+    failed = True
+    try:
+        with console.showing():
+            yield run
+        failed = False
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if run.wandb:
+            run.wandb.finish(exit_code=int(failed))

@@ -1,0 +1,170 @@
+"""Training: the whole algorithm on one screen, the same for one process and for many."""
+
+if __name__ == "__main__":  # before torch is imported, so that --help answers at once
+    from distalex.cli import entry
+
+    entry("train")
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from distalex.checkpoint import TrainState, freeze, load_weights
+from distalex.config import Config
+from distalex.console import Console
+from distalex.data.load import Batch, Pictures, open_pictures
+from distalex.distributed import Mesh, start_processes
+from distalex.evaluate import Evaluation, evaluate
+from distalex.model import AlexNet, build_model
+from distalex.optim import MovingAverage, Schedule, build_optimizer
+from distalex.parallelize import Parallel, parallelize
+from distalex.run import Run, StepResult, open_run
+from distalex.topology import share
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a run ended."""
+
+    folder: Path
+    step: int
+    evaluation: Evaluation | None
+    stop_signal: int | None
+    """The signal that ended it early, if one did."""
+
+
+def train(config: Config) -> Summary:
+    """Train as `config` says and leave a run directory.
+
+    Raises UserError before anything is created where the configuration, processes, data and weights do not fit, and
+    TrainingError where the loss stops being finite.
+    """
+    with start_processes(config) as mesh, open_run(config, mesh, Console(mesh.is_first)) as run:
+        pictures = open_pictures(config, mesh, run.say, run.console.progress)
+        state = build_state(config, mesh, pictures, run)
+        forward = parallelize(state.net, config.train, mesh)
+        run.begin(state)
+        run.say(_introduction(config, mesh, pictures, state.net, run))
+        evaluation = None
+        while evaluation is None:
+            for batch in run.steps(pictures.train.train(state.epoch, state.step_in_epoch), state):
+                run.log(train_step(state, forward, batch, config), state, pictures.train.steps_per_epoch)
+                if config.checkpoint.every_steps and state.step % config.checkpoint.every_steps == 0:
+                    run.save(state)
+            if run.stop_requested():
+                run.save(state)
+                run.say(f"stopped at step {state.step:,} and saved; go on with --name={run.folder.name} --checkpoint.resume=auto")
+                break
+            evaluation = end_epoch(state, pictures, mesh, config, run)
+        return Summary(run.folder, state.step, evaluation, run.stop_signal)
+
+
+def train_step(state: TrainState, forward: Parallel, batch: Batch, config: Config) -> StepResult:
+    """One optimizer step on this replica's part of a batch; nothing in it waits for the device.
+
+    The loss of each picture is divided by the whole batch's size and gradients add up over parts and replicas, so that
+    they equal the gradient of the mean loss over the batch, however it is divided and however uneven it is.
+    """
+    options = config.train
+    lr = state.schedule.apply(state.optimizer, state.step)
+    state.optimizer.zero_grad(set_to_none=True)
+    forward.traffic.start_step()
+    loss_sum = torch.zeros((), device=batch.labels.device)
+    correct = torch.zeros((), device=batch.labels.device)
+    for number in range(options.accumulate):
+        part = share(len(batch.labels), number, options.accumulate)
+        last = number == options.accumulate - 1
+        if part.start == part.stop and not last:
+            continue
+        labels = batch.labels[part]
+        state.net.key_masks(config.seed, state.step, batch.first_row + part.start)
+        with forward.exchanging(last):
+            with torch.autocast(labels.device.type, torch.bfloat16, enabled=options.precision == "bf16"):
+                logits = forward(batch.images[part])
+            loss = functional.cross_entropy(logits.float(), labels, reduction="sum", label_smoothing=options.label_smoothing)
+            (loss / batch.total).backward()
+        loss_sum += loss.detach()
+        correct += (logits.detach().argmax(1) == labels).sum()
+    exposed = forward.traffic.exposed() if labels.device.type == "cpu" else math.nan
+    if options.clip_norm:
+        torch.nn.utils.clip_grad_norm_(state.net.parameters(), options.clip_norm, foreach=True)
+    state.optimizer.step()
+    state.step, state.step_in_epoch = state.step + 1, state.step_in_epoch + 1
+    if state.average:
+        state.average.update(state.net)
+    return StepResult(loss_sum, correct, batch.total, lr, forward.traffic.bytes, exposed)
+
+
+def end_epoch(state: TrainState, pictures: Pictures, mesh: Mesh, config: Config, run: Run) -> Evaluation | None:
+    """Evaluate and save when it is time. Returns the evaluation that ends the run."""
+    if state.step_in_epoch >= pictures.train.steps_per_epoch:
+        state.epoch, state.step_in_epoch = state.epoch + 1, 0
+    ends, best, evaluation = run.ended(state), False, None
+    if ends or state.epoch % config.train.evaluate_every == 0:
+        evaluation = evaluate_average(state, pictures, mesh, config)
+        state.schedule.evaluated(evaluation.loss)
+        best, state.best_top1 = evaluation.top1 > state.best_top1, max(evaluation.top1, state.best_top1)
+        run.record(evaluation.numbers(), state)
+    every = config.checkpoint.every_epochs
+    run.save(state, best, newest=ends or (every > 0 and state.epoch % every == 0))
+    return evaluation if ends else None
+
+
+def evaluate_average(state: TrainState, pictures: Pictures, mesh: Mesh, config: Config) -> Evaluation:
+    """Evaluate the moving average of the weights if there is one, else the weights."""
+    if state.average is None:
+        return evaluate(state.net, pictures.test, mesh, config.train)
+    state.average.swap(state.net)
+    try:
+        return evaluate(state.net, pictures.test, mesh, config.train)
+    finally:
+        state.average.swap(state.net)
+
+
+def build_state(config: Config, mesh: Mesh, pictures: Pictures, run: Run) -> TrainState:
+    """Network, optimizer and schedule at the start of the run. Raises UserError where weights or layer names do not fit."""
+    net = build_model(config.model, len(pictures.classes), config.data.image_size, config.seed)
+    if config.model.weights:
+        load_weights(net, config.model.weights, config.runs_dir, run.say)
+    freeze(net, config.model.freeze)
+    net = net.to(device=mesh.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = build_optimizer(net, config.optim, mesh.device)
+    steps = pictures.train.steps_per_epoch
+    described: dict[str, Any] = {
+        "config": run.config.model_dump(mode="json"),
+        "classes": list(pictures.classes),
+        "mean": list(pictures.statistics.mean),
+        "covariance": [list(row) for row in pictures.statistics.covariance],
+        "side": pictures.side,
+    }
+    average = MovingAverage(net, config.train.ema) if config.train.ema else None
+    return TrainState(net, optimizer, Schedule(config.optim, steps * config.train.epochs, steps), average, described=described)
+
+
+def _introduction(config: Config, mesh: Mesh, pictures: Pictures, net: AlexNet, run: Run) -> str:
+    processes = mesh.topology.world_size
+    millions = sum(parameter.numel() for parameter in net.parameters()) / 1e6
+    largest = -(-config.train.batch_size // mesh.replicas)
+    return "\n".join(
+        [
+            f"run {run.folder}: {config.model.name} network, {millions:.1f} M parameters, {config.data.image_size}x{config.data.image_size}, "
+            f"{config.train.precision} on {processes} {mesh.device.type} process{'es' * (processes > 1)} (--parallel={config.parallel}), "
+            f"{torch.get_num_threads()} thread(s) each",
+            f"data {config.data.name}: {pictures.describe()}; augment={config.data.augment}, normalize={config.data.normalize}, loader={config.data.loader}",
+            f"batch {config.train.batch_size} = {mesh.replicas} x {largest} pictures, {pictures.train.steps_per_epoch:,} steps an epoch; "
+            f"a network that knows nothing has loss ln {len(pictures.classes)} = {math.log(len(pictures.classes)):.3f}",
+        ]
+    )
+
+
+def train_until_stopped(config: Config) -> int:
+    """`python -m distalex.train`: the exit status, 128 + the signal where one stopped the run."""
+    summary = train(config)
+    if summary.stop_signal is not None and summary.evaluation is None:
+        return 128 + summary.stop_signal
+    return 0
+
