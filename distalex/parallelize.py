@@ -1,10 +1,7 @@
 """Applies, in this order and nowhere else: compile, then data parallel. The model itself knows of neither."""
 
-from __future__ import annotations
-
 import time
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -55,17 +52,19 @@ def parallelize(net: AlexNet, options: config.Train, mesh: Mesh) -> Parallel:
     if options.compile:
         wrapped = torch.compile(wrapped)  # type: ignore[assignment]
     if mesh.devices is not None:
+        masks = [name for name, _ in wrapped.named_buffers() if name.endswith(".draw")]
+        # The masks' keys differ from replica to replica, so DDP must not make them equal.
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(wrapped, masks)
         wrapped = DistributedDataParallel(
             wrapped,
             device_ids=[mesh.device.index] if mesh.device.type == "cuda" else None,
             process_group=mesh.devices.get_group("dp"),
-            broadcast_buffers=False,  # the masks' keys differ from replica to replica
             gradient_as_bucket_view=True,
         )
     return Parallel(wrapped, mesh)
 
 
-def _sum_gradients(state: tuple[Traffic, Mesh], bucket: dist.GradBucket) -> torch.futures.Future[Any]:
+def _sum_gradients(state: tuple[Traffic, Mesh], bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
     """Add up the replicas' gradients. Each divided its loss by the whole batch's size, so the sum is the mean's gradient."""
     traffic, mesh = state
     assert mesh.devices is not None
