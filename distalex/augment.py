@@ -39,13 +39,15 @@ class Statistics:
 class Views:
     """Turns a batch of stored pictures into the network's input, for training (keyed noise) or testing (centre)."""
 
-    def __init__(self, options: config.Data, side: int, statistics: Statistics, seed: int, device: torch.device) -> None:
-        """`side`: of the stored pictures in pixels."""
+    def __init__(self, options: config.Data, side: int, statistics: Statistics, seed: int, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
+        """`side`: of the stored pictures in pixels; `dtype`: of the network's input."""
         photographs = options.of_folders
-        self.image_size, self.seed, self.device = options.image_size, seed, device
+        self.seed, self.device, self.dtype = seed, device, dtype
         self.window = max(1, round(side * (options.crop or (0.875 if photographs else 1.0))))
         self.margin = round(side * ((0.0 if photographs else 0.125) if options.pad is None else options.pad))
         self.side, self.augment = side, options.augment
+        wanted = options.image_size
+        self.resize = None if self.window == wanted else resize_matrices(self.window, wanted, device, dtype)
         self.components = statistics.principal_components
         mean, std = {
             "tutorial": (np.full(3, 127.5), np.full(3, 127.5)),
@@ -56,7 +58,7 @@ class Views:
         self.std = torch.tensor(std, dtype=torch.float32, device=device).view(1, 3, 1, 1)
 
     def train(self, images: Tensor, samples: np.ndarray, epoch: int) -> Tensor:
-        """`images` (n, side, side, 3) uint8 on the device, `samples` (n,) their numbers -> (n, 3, size, size) fp32."""
+        """`images` (n, side, side, 3) uint8 on the device, `samples` (n,) their numbers -> (n, 3, size, size)."""
         if self.augment == "none":
             return self.test(images)
         span = self.side + 2 * self.margin - self.window + 1
@@ -70,7 +72,7 @@ class Views:
         return self._finish(cropped, self._colour_noise(samples, epoch) if self.augment == "paper" else None)
 
     def test(self, images: Tensor) -> Tensor:
-        """The centre window of every picture: (n, side, side, 3) uint8 -> (n, 3, size, size) fp32."""
+        """The centre window of every picture: (n, side, side, 3) uint8 -> (n, 3, size, size)."""
         start = (self.side - self.window) // 2
         return self._finish(images[:, start : start + self.window, start : start + self.window])
 
@@ -82,11 +84,27 @@ class Views:
 
     def _finish(self, images: Tensor, noise: Tensor | None = None) -> Tensor:
         x = images.permute(0, 3, 1, 2).float()  # of (n, height, width, 3) in memory, which is channels-last
-        x = x.sub_(self.mean if noise is None else self.mean - noise).div_(self.std)
-        if self.window == self.image_size:
-            return x
-        shrinks = self.window > self.image_size
-        return functional.interpolate(x, size=(self.image_size, self.image_size), mode="bilinear", antialias=shrinks)
+        x = x.sub_(self.mean if noise is None else self.mean - noise).div_(self.std).to(self.dtype)
+        return x if self.resize is None else resize(x, *self.resize)
+
+
+def resize_matrices(side: int, wanted: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """What `resize` multiplies rows (wanted, side) and columns with their colours (3 side, 3 wanted) by."""
+    pixels = torch.eye(side)[None, None]
+    along = functional.interpolate(pixels, size=(wanted, side), mode="bilinear", antialias=wanted < side)[0, 0]
+    rows, columns = along, torch.kron(along.T.contiguous(), torch.eye(3))
+    return rows.to(device, dtype), columns.to(device, dtype)
+
+
+def resize(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Bilinear resizing of channels-last squares (n, 3, side, side), anti-aliased where they shrink.
+
+    Two matrix products, which take a tenth of the time of torch's interpolation of three channels on a CPU.
+    """
+    n, _, side, _ = x.shape
+    wanted = len(rows)
+    stretched = torch.matmul(rows, x.permute(0, 2, 3, 1).reshape(n, side, side * 3))
+    return (stretched.view(n * wanted, side * 3) @ columns).view(n, wanted, wanted, 3).permute(0, 3, 1, 2)
 
 
 def windows(images: Tensor, top: np.ndarray, left: np.ndarray, mirrored: np.ndarray, side: int) -> Tensor:

@@ -61,7 +61,7 @@ TORCHVISION_KEYS = {
 class KeyedDropout(nn.Module):
     """Dropout whose mask is keyed by (seed, step, layer, picture, unit), so that it does not depend on the mesh.
 
-    The probability is held to 1/65536. `key_masks` of the network names the step before each forward pass.
+    The probability is held to 1/65536, or exactly if it is a multiple of 1/256. `key_masks` of the network names the step before each forward pass.
     """
 
     draw: Tensor
@@ -76,11 +76,12 @@ class KeyedDropout(nn.Module):
         if not self.training or self.probability == 0:
             return x
         pictures, units = x.shape
-        words = (units + 1) // 2  # each 32-bit word decides two units
-        row = torch.arange(pictures, device=x.device, dtype=torch.int32) + self.draw[2]
-        word = torch.arange(words, device=x.device, dtype=torch.int32)
-        drawn = random.torch_bits(self.draw, row[:, None] * words + word).view(torch.int16)[:, :units]
-        keep = drawn >= round(self.probability * 2**16) - 2**15
+        exact = (self.probability * 2**8).is_integer()
+        size, kind = (8, torch.int8) if exact else (16, torch.int16)  # bits that decide a unit
+        rows = torch.arange(pictures, device=x.device, dtype=torch.int32) + self.draw[2]
+        words = torch.arange(-(-units * size // 32), device=x.device, dtype=torch.int32)
+        drawn = random.torch_grid(self.draw, rows, words).view(kind)[:, :units]
+        keep = drawn >= round(self.probability * 2**size) - 2 ** (size - 1)
         return x * keep.to(x.dtype).mul_(1.0 / (1.0 - self.probability))
 
     def extra_repr(self) -> str:
@@ -118,7 +119,7 @@ class AlexNet(nn.Module):
         if side < 1:
             raise ValueError(f"an input of {image_size}x{image_size} pixels has no output after pool5; 64 or more are needed")
         self.pooled_side = side
-        self.pool = nn.Identity() if side == POOLED else nn.AdaptiveAvgPool2d(POOLED)
+        self.pool = _pool_to_six(side)
         self.fc6 = nn.Linear(channels * POOLED**2, options.fc6)
         self.fc7 = nn.Linear(options.fc6, options.fc7)
         self.fc8 = nn.Linear(options.fc7, classes)
@@ -145,6 +146,13 @@ class AlexNet(nn.Module):
                 low, high = random.key(seed, "dropout", step, module.layer)
                 draw = torch.tensor([random.signed(low), random.signed(high), first_row], dtype=torch.int32)
                 module.draw.copy_(draw, non_blocking=True)
+
+
+def _pool_to_six(side: int) -> nn.Module:
+    """Adaptive average pooling to 6x6. Where it only repeats pixels, nearest-neighbour resizing is the same and faster."""
+    if side == POOLED:
+        return nn.Identity()
+    return nn.Upsample(size=(POOLED, POOLED)) if POOLED % side == 0 else nn.AdaptiveAvgPool2d(POOLED)
 
 
 def _side_after(side: int, conv: Conv) -> int:

@@ -27,7 +27,7 @@ class Batch(NamedTuple):
     """One replica's part of a step, as the network takes it."""
 
     images: Tensor
-    """(n, 3, size, size) fp32, normalised, on the device."""
+    """(n, 3, size, size) in the run's precision, normalised, on the device."""
     labels: Tensor
     """(n,) int64, on the device."""
     samples: np.ndarray
@@ -116,7 +116,8 @@ def open_pictures(configuration: config.Config, mesh: Mesh, say: Callable[[str],
             )
         counts, classes, side, statistics = [len(info) for info in infos], infos[0].classes, infos[0].side, infos[0].statistics
         readers = [FFCVReader(path, largest[split], workers, mesh.device) for path, split in zip(paths, largest, strict=True)]
-    views = Views(options, side, statistics, configuration.seed, mesh.device)
+    dtype = torch.bfloat16 if train.precision == "bf16" else torch.float32
+    views = Views(options, side, statistics, configuration.seed, mesh.device, dtype)
     splits = [Split(reader, count, size, views, mesh, configuration.seed) for reader, count, size in zip(readers, counts, sizes.values(), strict=True)]
     return Pictures(splits[0], splits[1], classes, statistics, side)
 
