@@ -161,6 +161,7 @@ install_system_packages() {
     mkdir -p "$LOGS" && touch "$UNFINISHED"
     # shellcheck disable=SC2086 # a list of words
     wait_for "apt-get" "$log" apt_install "$log" $packages
+    [ -n "$python" ] || find_python # it came just now
     packages=$(missing_packages | xargs)
     [ -z "$packages" ] || die "apt-get installed what was asked, and this is still missing: $packages"
 }
@@ -230,10 +231,10 @@ finish() {
             fi
         done
         if [ -t 1 ] && ((SECONDS > spoke + 1)); then
-            printf '\r   %d s, .venv holds %s ' "$((SECONDS - began))" "$(du -sh .venv 2>/dev/null | cut -f1)"
+            printf '\r   %s ' "$(progress "$began")"
             spoke=$SECONDS
         elif ((SECONDS > spoke + 29)); then
-            echo "   $((SECONDS - began)) s, .venv holds $(du -sh .venv 2>/dev/null | cut -f1)"
+            echo "   $(progress "$began")"
             spoke=$SECONDS
         fi
         sleep 0.3
@@ -242,6 +243,8 @@ finish() {
     clear_line
     echo "   $((SECONDS - began)) s"
 }
+
+progress() { echo "$((SECONDS - $1)) s$([ ! -d .venv/lib ] || du -sh .venv 2>/dev/null | sed 's/\t.*//; s/^/, .venv holds /')"; }
 
 clear_line() { [ ! -t 1 ] || printf '\r%40s\r' ''; }
 
@@ -286,7 +289,6 @@ main() {
     [ ! -d .venv/bin ] || python=.venv/bin/python
     check_disk
     install_system_packages
-    [ -n "$python" ] || find_python # apt-get brought it
     make_environment
     install_distalex
     fingerprint >"$FINISHED"

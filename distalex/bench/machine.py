@@ -1,0 +1,47 @@
+"""What a benchmark ran on: names, versions, and the speed of the plainest work the machine does."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from distalex.topology import cores
+
+PEAK = """
+import json, sys, time, torch
+torch.set_num_threads(int(sys.argv[1]))
+device = "cuda" if torch.cuda.is_available() else "cpu"
+def peak(dtype, n=4096):
+    a, b = (torch.randn(n, n, device=device).to(dtype) for _ in range(2))
+    best = float("inf")
+    for _ in range(6):
+        start = time.perf_counter()
+        a @ b
+        if device == "cuda":
+            torch.cuda.synchronize()
+        best = min(best, time.perf_counter() - start)
+    return 2 * n**3 / best / 1e9
+print(json.dumps({"fp32": peak(torch.float32), "bf16": peak(torch.bfloat16)}))
+"""
+
+
+def describe_machine() -> dict[str, Any]:
+    """Processor, cores and versions."""
+    model = platform.processor() or platform.machine()
+    information = Path("/proc/cpuinfo")
+    if information.is_file():
+        lines = [line.partition(":")[2].strip() for line in information.read_text().splitlines() if line.startswith(("model name", "cpu family", "model\t"))]
+        model = " ".join(dict.fromkeys(lines)) or model
+    versions = {name: version(name) for name in ("torch", "torchvision", "ffcv", "numpy")}
+    return {"processor": model, "cores": cores(), "python": platform.python_version(), "versions": versions}
+
+
+def matmul_peak() -> dict[str, float]:
+    """GFLOP/s of the best of six 4096x4096 matrix products, by precision, in a process of its own."""
+    output = subprocess.run([sys.executable, "-c", PEAK, str(cores())], check=True, capture_output=True, text=True).stdout
+    return json.loads(output)

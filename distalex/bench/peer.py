@@ -1,0 +1,73 @@
+"""The tutorial's job in ordinary PyTorch, to measure against: fp32, one loading process, PIL resizing each picture.
+
+A program of its own: `python -m distalex.bench.peer --root=DIR --steps=4` prints one JSON line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+from torchvision import transforms
+
+from distalex import config
+from distalex.data.sources import Source, cifar10, find_cifar10
+
+BATCH = 500
+
+
+class Pictures(torch.utils.data.Dataset):
+    """Decoded pictures in memory, resized and normalised at every access."""
+
+    def __init__(self, source: Source, count: int) -> None:
+        self.pictures = [(source.picture(sample), int(source.labels[sample])) for sample in range(count)]
+        normalize = transforms.Normalize((0.5,) * 3, (0.5,) * 3)
+        self.transform = transforms.Compose([transforms.ToPILImage(), transforms.Resize(96), transforms.ToTensor(), normalize])
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        picture, label = self.pictures[index]
+        return self.transform(picture), label
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--root")
+    arguments.add_argument("--steps", type=int, default=4)
+    options = arguments.parse_args()
+    source = cifar10(find_cifar10(options.root), config.Data().side)[0].shuffled()
+    loader = DataLoader(Pictures(source, BATCH * (options.steps + 1)), batch_size=BATCH, shuffle=True)
+
+    def conv(inputs: int, outputs: int, *shape: int, pool: bool = False) -> list[nn.Module]:
+        return [nn.Conv2d(inputs, outputs, *shape), nn.ReLU(inplace=True)] + [nn.MaxPool2d(3, 2)] * pool
+
+    net = nn.Sequential(
+        *conv(3, 64, 11, 4, 2, pool=True),
+        *conv(64, 192, 5, 1, 2, pool=True),
+        *conv(192, 384, 3, 1, 1),
+        *conv(384, 256, 3, 1, 1),
+        *conv(256, 256, 3, 1, 1, pool=True),
+        *(nn.AdaptiveAvgPool2d(6), nn.Flatten(), nn.Dropout(), nn.Linear(9216, 4096), nn.ReLU(inplace=True)),
+        *(nn.Dropout(), nn.Linear(4096, 1024), nn.ReLU(inplace=True), nn.Linear(1024, 10)),
+    )
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3, weight_decay=1e-4)
+    start = time.perf_counter()
+    for number, (images, labels) in enumerate(loader):
+        loss = nn.functional.cross_entropy(net(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        loss.item()
+        if number == 0:  # the first step warms up
+            start = time.perf_counter()
+    print(json.dumps({"images_per_second": options.steps * BATCH / (time.perf_counter() - start)}))
+
+
+if __name__ == "__main__":
+    main()

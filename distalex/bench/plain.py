@@ -1,0 +1,82 @@
+"""`bench plain`: the tutorial's job here and in ordinary PyTorch, images/s of whole steps, loading included."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from distalex import config
+from distalex.bench.machine import describe_machine, matmul_peak
+from distalex.data.sources import find_cifar10
+from distalex.errors import UserError
+from distalex.metrics import read_metrics
+
+GFLOP_PER_IMAGE = 0.87  # of a training step of the seed network at 96x96: three times its forward pass
+
+
+def bench_plain(options: config.BenchOptions) -> dict[str, Any]:
+    """Measure both sides in turn, print a table and write OUT/plain-TIME.json."""
+    root = str(find_cifar10(options.root))
+    if options.peer and not Path(options.peer).is_file():
+        raise UserError(f"peer={options.peer}: no such file")
+    ours, peers, peaks = [], [], []
+    for repeat in range(options.repeats):
+        peaks.append(matmul_peak())
+        peers.append(_peer(options, root))
+        ours.append(_ours(options.steps, root))
+        print(f"repeat {repeat + 1}: plain {peers[-1]:,.0f} images/s, distalex {ours[-1]:,.0f} images/s, ratio {ours[-1] / peers[-1]:.2f}", flush=True)
+    peak = statistics.median(rates["bf16"] for rates in peaks)
+    result = {
+        "what": "plain",
+        "command": " ".join(["python -m distalex.bench", *sys.argv[1:]]),
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": describe_machine(),
+        "matmul_peak_gflops": {kind: statistics.median(rates[kind] for rates in peaks) for kind in ("fp32", "bf16")},
+        "plain_images_per_second": _spread(peers),
+        "distalex_images_per_second": _spread(ours),
+        "ratio": _spread([ours_ / peer for ours_, peer in zip(ours, peers, strict=True)]),
+        "share_of_bf16_peak": statistics.median(ours) * GFLOP_PER_IMAGE / peak,
+    }
+    print(
+        f"distalex ÷ plain {result['ratio']['median']:.2f} (from {result['ratio']['min']:.2f} to {result['ratio']['max']:.2f}); "
+        f"distalex is {100 * result['share_of_bf16_peak']:.0f} % of the measured bf16 matmul peak of {peak:,.0f} GFLOP/s"
+    )
+    path = Path(options.out) / f"plain-{time.strftime('%Y%m%d-%H%M%S')}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result, indent=1))
+    print(f"written: {path}")
+    return result
+
+
+def _spread(values: list[float]) -> dict[str, float]:
+    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
+
+
+def _run(command: list[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise UserError(f"{' '.join(command[:4])} … ended with status {done.returncode}: {done.stderr.strip().splitlines()[-1:]}")
+    return done.stdout
+
+
+def _peer(options: config.BenchOptions, root: str) -> float:
+    program = [options.peer] if options.peer else ["-m", "distalex.bench.peer"]
+    output = _run([sys.executable, *program, "--root", root, "--steps", str(options.steps)])
+    return json.loads(output.strip().splitlines()[-1])["images_per_second"]
+
+
+def _ours(steps: int, root: str) -> float:
+    """Images/s over `steps` steps of the shipped configuration, after one step that is not counted, as for the peer."""
+    with tempfile.TemporaryDirectory() as folder:
+        _run(
+            [sys.executable, "-m", "distalex.train", "--config=seed_cifar10", f"--data.root={root}", "--parallel=none"]
+            + [f"--train.max_steps={steps + 1}", "--log.every=1", "--log.wandb=disabled", f"--runs_dir={folder}", "--name=bench"]
+        )
+        rows = [row for row in read_metrics(Path(folder) / "bench" / "metrics.jsonl") if row["kind"] == "train"]
+    return len(rows[1:]) / sum(1.0 / row["images_per_second"] for row in rows[1:])
