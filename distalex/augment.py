@@ -39,7 +39,15 @@ class Statistics:
 class Views:
     """Turns a batch of stored pictures into the network's input, for training (keyed noise) or testing (centre)."""
 
-    def __init__(self, options: config.Data, side: int, statistics: Statistics, seed: int, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self,
+        options: config.Data,
+        side: int,
+        statistics: Statistics,
+        seed: int,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
         """`side`: of the stored pictures in pixels; `dtype`: of the network's input."""
         photographs = options.of_folders
         self.seed, self.device, self.dtype = seed, device, dtype
@@ -111,8 +119,8 @@ def windows(images: Tensor, top: np.ndarray, left: np.ndarray, mirrored: np.ndar
     """Cut one square of `side` pixels from each picture (n, height, width, 3), and mirror some, on any device."""
     if images.device.type == "cpu":  # copying whole rows, a picture at a time, is several times faster than an index
         out = images.new_empty((len(images), side, side, 3))
-        for number, (y, x) in enumerate(zip(top.tolist(), left.tolist(), strict=True)):
-            out[number] = images[number, y : y + side, x : x + side]
+        for picture, (y, x) in enumerate(zip(top.tolist(), left.tolist(), strict=True)):
+            out[picture] = images[picture, y : y + side, x : x + side]
         flipped = torch.from_numpy(np.flatnonzero(mirrored))
         out[flipped] = out[flipped].flip(2)
         return out

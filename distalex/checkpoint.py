@@ -52,7 +52,12 @@ class TrainState:
             "optimizer": self._optimizer_state(),
             "schedule": self.schedule.state_dict(),
             "average": self.average.weights if self.average else {},
-            "progress": {"step": self.step, "epoch": self.epoch, "step_in_epoch": self.step_in_epoch, "best_top1": self.best_top1},
+            "progress": {
+                "step": self.step,
+                "epoch": self.epoch,
+                "step_in_epoch": self.step_in_epoch,
+                "best_top1": self.best_top1,
+            },
             **self.described,
         }
 

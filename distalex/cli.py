@@ -109,7 +109,9 @@ def _take(request: Request, kind: type[config.SectionType], positional: str, res
     if positional not in values:
         field = kind.model_fields[positional]
         choices = config._choices(field.annotation)
-        raise UserError(f"{positional.upper()} is missing: {'one of ' + ', '.join(choices) if choices else 'name ' + (field.description or positional)}")
+        raise UserError(
+            f"{positional.upper()} is missing: {'one of ' + ', '.join(choices) if choices else 'name ' + (field.description or positional)}"
+        )
     if words and rest is None:
         raise UserError(f"{words[0]}: a stray word after {values[positional]}; options look like --name=value")
     if rest is not None and words:
@@ -169,7 +171,12 @@ def _train_help() -> str:
 
 
 COMMANDS = {
-    "train": Command("python -m distalex.train [--config=NAME] [--OPTION=VALUE …]", "Train a network; leaves runs/NAME.", _train, _train_help),
+    "train": Command(
+        "python -m distalex.train [--config=NAME] [--OPTION=VALUE …]",
+        "Train a network; leaves runs/NAME.",
+        _train,
+        _train_help,
+    ),
     "evaluate": Command(
         "python -m distalex.evaluate RUN [--OPTION=VALUE …]",
         "Exact top-1, top-5, loss and confusion on the test set; on any number of processes.",

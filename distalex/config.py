@@ -93,8 +93,8 @@ class Model(Section):
     @classmethod
     def _defaults_of_the_named_network(cls, values: Any) -> Any:
         one_tower = {"columns": 1, "lrn": False}
-        defaults = {"seed": {**one_tower, "fc7": 1024, "init": "torch"}, "torchvision": one_tower}
-        return {**defaults.get(values.get("name"), {}), **values} if isinstance(values, dict) else values
+        defaults: dict[str, dict[str, Any]] = {"seed": {**one_tower, "fc7": 1024, "init": "torch"}, "torchvision": one_tower}
+        return {**defaults.get(str(values.get("name")), {}), **values} if isinstance(values, dict) else values
 
     @model_validator(mode="after")
     def _one_tower_is_whole(self) -> Model:
@@ -148,9 +148,13 @@ class Data(Section):
     @model_validator(mode="after")
     def _files_go_with_beton(self) -> Data:
         if self.name == "beton" and not self.train:
-            raise ValueError("data.name=beton needs data.train=FILE.beton; make one with: python -m distalex.prepare folder --root=DIR --out=FILE.beton")
+            raise ValueError(
+                "data.name=beton needs data.train=FILE.beton; make one with: python -m distalex.prepare folder --root=DIR --out=FILE.beton"
+            )
         if self.name == "beton" and self.loader == "torchvision":
-            raise ValueError("data.loader=torchvision reads pictures, not .beton files; use data.loader=ffcv or data.name=folder --data.root=DIR")
+            raise ValueError(
+                "data.loader=torchvision reads pictures, not .beton files; use data.loader=ffcv or data.name=folder --data.root=DIR"
+            )
         if self.name != "beton" and (self.train or self.test):
             raise ValueError(f"data.train and data.test go with data.name=beton, not data.name={self.name}")
         if self.name in ("folder", "imagenet") and not self.root:
@@ -217,7 +221,10 @@ class Optim(Section):
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"optim.betas={list(self.betas)}: two numbers from 0 to below 1 are needed, e.g. --optim.betas=0.9,0.999")
         if list(self.milestones) != sorted(self.milestones) or not all(0 < share < 1 for share in self.milestones):
-            raise ValueError(f"optim.milestones={list(self.milestones)}: rising shares of the run between 0 and 1 are needed, e.g. --optim.milestones=0.5,0.75")
+            raise ValueError(
+                f"optim.milestones={list(self.milestones)}: rising shares of the run, between 0 and 1, are needed, "
+                "e.g. --optim.milestones=0.5,0.75"
+            )
         return self
 
 
@@ -302,11 +309,18 @@ class Config(Section):
     @model_validator(mode="after")
     def _name_stays_in_its_folder(self) -> Config:
         if self.name and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+=-]{0,127}", self.name):
-            raise ValueError(f"name={self.name!r}: letters, digits and ._+=- are allowed, at most 128, no folder; e.g. --name=first-run --runs_dir=DIR")
+            raise ValueError(
+                f"name={self.name!r}: letters, digits and ._+=- are allowed, at most 128, no folder; e.g. --name=first-run --runs_dir=DIR"
+            )
         if self.train.accumulate > self.train.batch_size:
-            raise ValueError(f"train.accumulate={self.train.accumulate} parts of a batch of train.batch_size={self.train.batch_size} are too many; lower the first")
+            raise ValueError(
+                f"train.accumulate={self.train.accumulate} parts of a batch of train.batch_size={self.train.batch_size} "
+                "are too many; lower the first"
+            )
         if self.optim.schedule == "one_cycle" and self.optim.warmup_epochs:
-            raise ValueError("optim.warmup_epochs does not go with optim.schedule=one_cycle, which rises by itself until optim.peak; set it to 0")
+            raise ValueError(
+                "optim.warmup_epochs does not go with optim.schedule=one_cycle, which rises by itself until optim.peak; set it to 0"
+            )
         return self
 
     def dump(self) -> str:
@@ -388,7 +402,7 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     return values, dict(_places_in(node, path, ""))
 
 
-def _places_in(node: yaml.Node, path: Path, prefix: str) -> Iterator[tuple[str, str]]:
+def _places_in(node: Any, path: Path, prefix: str) -> Iterator[tuple[str, str]]:
     seen: set[str] = set()
     for key, value in node.value:
         name, line = f"{prefix}{key.value}", key.start_mark.line + 1
@@ -418,7 +432,9 @@ def check_key(key: str, place: str, kind: type[Section] = Config) -> None:
 
 def check_keys(values: Mapping[str, Any], places: Mapping[str, str]) -> None:
     """Raise UserError for the first key of a configuration file that is no option."""
-    sections = {name for name, field in Config.model_fields.items() if isinstance(field.annotation, type) and issubclass(field.annotation, Section)}
+    sections = {
+        name for name, field in Config.model_fields.items() if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+    }
     for key, value in values.items():
         place = places.get(str(key), "")
         if key in sections:

@@ -106,17 +106,30 @@ def evaluate_run(options: config.EvaluateOptions) -> Evaluation:
         trained = load_trained(options.run, options.runs_dir, mesh.device)
         data = trained.config.data.model_copy(update={"root": options.data_root or trained.config.data.root})
         train = trained.config.train
-        train = train.model_copy(update={"batch_size": options.batch_size or train.eval_batch_size or train.batch_size, "eval_batch_size": None})
+        train = train.model_copy(
+            update={
+                "batch_size": options.batch_size or train.eval_batch_size or train.batch_size,
+                "eval_batch_size": None,
+            }
+        )
         configuration = trained.config.model_copy(update={"data": data, "train": train})
         with console.showing():
             pictures = open_pictures(configuration, mesh, console.say, console.progress)
         if pictures.classes != trained.classes:
-            raise UserError(f"{trained.path}: trained on {len(trained.classes)} classes ({', '.join(trained.classes[:3])}, …), the data has {len(pictures.classes)}")
+            raise UserError(
+                f"{trained.path}: trained on {len(trained.classes)} classes ({', '.join(trained.classes[:3])}, …), "
+                f"the data has {len(pictures.classes)}"
+            )
         result = evaluate(trained.net, pictures.test, mesh, train)
         console.say(f"{trained.path} on the {pictures.test.count:,} test pictures of {data.name}")
         console.say(f"top-1 {result.top1:.2f} %  top-5 {result.top5:.2f} %  loss {result.loss:.4f}  ({result.count:,} pictures)")
         if mesh.is_first:
-            report = {**result.numbers(), "checkpoint": trained.path.name, "classes": trained.classes, "confusion": result.confusion.tolist()}
+            report = {
+                **result.numbers(),
+                "checkpoint": trained.path.name,
+                "classes": trained.classes,
+                "confusion": result.confusion.tolist(),
+            }
             if trained.path.parent.name == "checkpoints":
                 write_atomically(trained.path.parent.parent / "evaluation.json", json.dumps(report).encode())
             if len(trained.classes) <= 20:
@@ -129,5 +142,7 @@ def confusion_table(confusion: Tensor, classes: tuple[str, ...]) -> str:
     width = max(len(name) for name in classes)
     cell = max(5, len(str(int(confusion.max()))) + 1)
     lines = [" " * width + "".join(f"{name[: cell - 1]:>{cell}}" for name in classes)]
-    lines += [f"{name:<{width}}" + "".join(f"{count:>{cell}}" for count in row) for name, row in zip(classes, confusion.tolist(), strict=True)]
+    lines += [
+        f"{name:<{width}}" + "".join(f"{count:>{cell}}" for count in row) for name, row in zip(classes, confusion.tolist(), strict=True)
+    ]
     return "actual (rows) against predicted (columns):\n" + "\n".join(lines)

@@ -54,9 +54,7 @@ def _power(scale: Tensor, beta: float) -> Tensor:
     return root.sqrt().mul_(root)
 
 
-def local_response_norm(
-    x: Tensor, window: int = 5, alpha: float = 1e-4, beta: float = 0.75, k: float = 2.0, columns: int = 1
-) -> Tensor:
+def local_response_norm(x: Tensor, window: int = 5, alpha: float = 1e-4, beta: float = 0.75, k: float = 2.0, columns: int = 1) -> Tensor:
     """Normalise `x` (batch, channels, height, width) over `window` neighbouring channels of the same column.
 
     Equal to torch.nn.LocalResponseNorm applied to every column by itself. Memory format and dtype are kept.

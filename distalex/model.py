@@ -61,7 +61,8 @@ TORCHVISION_KEYS = {
 class KeyedDropout(nn.Module):
     """Dropout whose mask is keyed by (seed, step, layer, picture, unit), so that it does not depend on the mesh.
 
-    The probability is held to 1/65536, or exactly if it is a multiple of 1/256. `key_masks` of the network names the step before each forward pass.
+    The probability is held to 1/65536, or exactly if it is a multiple of 1/256. The network's `key_masks` names the step
+    before each forward pass.
     """
 
     draw: Tensor
@@ -99,6 +100,20 @@ class AlexNet(nn.Module):
     Raises:
         ValueError: the input is so small that a layer would have no output.
     """
+
+    conv1: nn.Conv2d
+    conv2: nn.Conv2d
+    conv3: nn.Conv2d
+    conv4: nn.Conv2d
+    conv5: nn.Conv2d
+    after1: nn.Sequential
+    after2: nn.Sequential
+    after3: nn.Sequential
+    after4: nn.Sequential
+    after5: nn.Sequential
+    drop5: nn.Module
+    drop6: nn.Module
+    drop7: nn.Module
 
     def __init__(self, options: config.Model, classes: int, image_size: int) -> None:
         super().__init__()
@@ -173,7 +188,16 @@ def build_model(options: config.Model, classes: int, image_size: int, seed: int)
     return net
 
 
-RELEASED_STD = {"conv1": 0.01, "conv2": 0.01, "conv3": 0.03, "conv4": 0.03, "conv5": 0.03, "fc6": 0.005, "fc7": 0.005, "fc8": 0.01}
+RELEASED_STD = {
+    "conv1": 0.01,
+    "conv2": 0.01,
+    "conv3": 0.03,
+    "conv4": 0.03,
+    "conv5": 0.03,
+    "fc6": 0.005,
+    "fc7": 0.005,
+    "fc8": 0.01,
+}
 BIASED_TO_ONE = ("conv2", "conv4", "conv5", "fc6", "fc7")  # Section 5: gives the ReLUs positive inputs at first
 
 

@@ -23,14 +23,14 @@ class LARS(torch.optim.Optimizer):
         super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "trust": trust})
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is None:
                     continue
                 update = parameter.grad
                 if group["weight_decay"]:
-                    local = self._local_rate(parameter, group)
+                    local = self._local_rate(parameter, parameter.grad, group)
                     update = update.add(parameter, alpha=group["weight_decay"]).mul_(local)
                 state = self.state[parameter]
                 if "momentum_buffer" not in state:
@@ -39,10 +39,10 @@ class LARS(torch.optim.Optimizer):
                 parameter.sub_(state["momentum_buffer"])
 
     @staticmethod
-    def _local_rate(parameter: Tensor, group: dict[str, Any]) -> Tensor:
-        weight, gradient = parameter.norm(), parameter.grad.norm()
-        rate = group["trust"] * weight / (gradient + group["weight_decay"] * weight)
-        return torch.where((weight > 0) & (gradient > 0), rate, 1.0)
+    def _local_rate(parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> Tensor:
+        weight_norm, gradient_norm = parameter.norm(), gradient.norm()
+        rate = group["trust"] * weight_norm / (gradient_norm + group["weight_decay"] * weight_norm)
+        return torch.where((weight_norm > 0) & (gradient_norm > 0), rate, 1.0)
 
 
 def build_optimizer(net: nn.Module, options: config.Optim, device: torch.device) -> torch.optim.Optimizer:
@@ -64,7 +64,11 @@ def build_optimizer(net: nn.Module, options: config.Optim, device: torch.device)
     match options.name:
         case "sgd":
             return torch.optim.SGD(
-                parameters, lr=options.lr, momentum=options.momentum, nesterov=options.nesterov and options.momentum > 0, fused=True
+                parameters,
+                lr=options.lr,
+                momentum=options.momentum,
+                nesterov=options.nesterov and options.momentum > 0,
+                fused=True,
             )
         case "adam":
             return torch.optim.Adam(parameters, lr=options.lr, betas=options.betas, eps=options.eps, fused=True)  # type: ignore[arg-type]

@@ -81,7 +81,9 @@ def read_picture(name: str, side: int) -> np.ndarray:
         raise UserError(f"{name}: not a readable picture ({' '.join(str(error).split())})") from None
 
 
-def pick_test_pictures(trained: Trained, options: config.PredictOptions, mesh: Mesh, console: Console) -> tuple[Tensor, list[str], list[str]]:
+def pick_test_pictures(
+    trained: Trained, options: config.PredictOptions, mesh: Mesh, console: Console
+) -> tuple[Tensor, list[str], list[str]]:
     """Some of the run's test set, chosen by its seed: pictures, names and actual labels."""
     data = trained.config.data.model_copy(update={"root": options.data_root or trained.config.data.root})
     train = trained.config.train.model_copy(update={"batch_size": options.count, "eval_batch_size": None})
@@ -89,11 +91,18 @@ def pick_test_pictures(trained: Trained, options: config.PredictOptions, mesh: M
     with console.showing():
         pictures = open_pictures(configuration, mesh, console.say, console.progress)
     if pictures.classes != trained.classes:
-        raise UserError(f"{trained.path}: trained on {len(trained.classes)} classes, but the data has {len(pictures.classes)}; name other data with --data_root=DIR")
+        raise UserError(
+            f"{trained.path}: trained on {len(trained.classes)} classes, but the data has {len(pictures.classes)}; "
+            "name other data with --data_root=DIR"
+        )
     stream = random.key(trained.config.seed, "shown")
     chosen = np.sort(random.permutation(stream, pictures.test.count)[: options.count])
     ((images, labels),) = list(pictures.test.reader.read([chosen]))
-    return images.clone(), [f"test {sample}" for sample in chosen], [trained.classes[label] for label in labels.tolist()]
+    return (
+        images.clone(),
+        [f"test {sample}" for sample in chosen],
+        [trained.classes[label] for label in labels.tolist()],
+    )
 
 
 @torch.no_grad()

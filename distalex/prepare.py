@@ -5,6 +5,7 @@ if __name__ == "__main__":  # before torch is imported, so that --help answers a
 
     entry("prepare")
 
+from functools import partial
 from pathlib import Path
 
 from distalex import config
@@ -29,7 +30,10 @@ def prepare_source(options: config.PrepareOptions) -> list[Path]:
         info = beton.read_info(path)
         console.say(f"{path}: {len(info):,} pictures of {info.side}x{info.side} in {len(info.classes)} classes, {info.bytes / 1e6:,.1f} MB")
     if options.out is None:
-        console.say(f"train on it with: python -m distalex.train --data.name={options.source}" + (f" --data.root={options.root}" if options.root else ""))
+        console.say(
+            f"train on it with: python -m distalex.train --data.name={options.source}"
+            + (f" --data.root={options.root}" if options.root else "")
+        )
     elif len(paths) == 2:
         console.say(f"train on it with: python -m distalex.train --data.name=beton --data.train={paths[0]} --data.test={paths[1]}")
     return paths
@@ -43,7 +47,12 @@ def _data_options(options: config.PrepareOptions) -> config.Data:
         raise UserError("--split, --encoding and --holdout go with --out=FILE.beton, which is missing")
     if options.out is not None and not options.out.endswith(".beton"):
         raise UserError(f"out={options.out}: the name of a .beton file is needed, e.g. --out=pictures.beton")
-    values = {"name": options.source, "root": options.root, "stored_size": options.size, "holdout": options.holdout or 0.1}
+    values = {
+        "name": options.source,
+        "root": options.root,
+        "stored_size": options.size,
+        "holdout": options.holdout or 0.1,
+    }
     return config.validate(config.Data, values, {})
 
 
@@ -65,6 +74,5 @@ def _write(sources: list[Source], out: Path, options: config.PrepareOptions, con
         if path.exists() and not options.overwrite:
             raise UserError(f"{path}: exists; give another --out, or replace it with --overwrite")
     for source, path in zip(sources, paths, strict=True):
-        what = f"preparing {path.name}"
-        beton.write(source, path, lambda done, total, what=what: console.progress(what, done, total), options.encoding, options.workers)  # type: ignore[misc]
+        beton.write(source, path, partial(console.progress, f"preparing {path.name}"), options.encoding, options.workers)
     return paths

@@ -21,7 +21,19 @@ from distalex.distributed import Mesh
 from distalex.errors import TrainingError, UserError
 from distalex.metrics import MetricsFile, WeightsAndBiases, check_wandb
 
-MAY_CHANGE = ("parallel", "device", "name", "runs_dir", "log.", "checkpoint.", "data.root", "data.workers", "train.threads", "train.max_steps", "train.compile")
+MAY_CHANGE = (
+    "parallel",
+    "device",
+    "name",
+    "runs_dir",
+    "log.",
+    "checkpoint.",
+    "data.root",
+    "data.workers",
+    "train.threads",
+    "train.max_steps",
+    "train.compile",
+)
 
 
 @dataclass
@@ -67,11 +79,16 @@ class Run:
             return checkpoint.load_newest(self.folder / "checkpoints", self.console.say)
         if resume == "never":
             if exists:
-                raise UserError(f"name={self.config.name}: {self.folder}/ exists; choose another --name, or go on with --checkpoint.resume=auto")
+                raise UserError(
+                    f"name={self.config.name}: {self.folder}/ exists; choose another --name, or go on with --checkpoint.resume=auto"
+                )
             return None
         path = checkpoint.find(resume, self.config.runs_dir)
         if exists and path.parent.parent.resolve() != self.folder.resolve():
-            raise UserError(f"name={self.config.name}: {self.folder}/ exists and is not what checkpoint.resume={resume} belongs to; choose another --name")
+            raise UserError(
+                f"name={self.config.name}: {self.folder}/ exists and is not what checkpoint.resume={resume} "
+                "belongs to; choose another --name"
+            )
         return checkpoint.load(path)
 
     def _check_same_run(self) -> None:
@@ -82,7 +99,9 @@ class Run:
         changed = [key for key in now if before[key] != now[key] and not key.startswith(MAY_CHANGE)]
         if changed:
             differences = ", ".join(f"{key} was {before[key]} and is {now[key]}" for key in changed[:4])
-            raise UserError(f"checkpoint.resume=auto: {self.folder}/ was started otherwise: {differences}; keep these, or choose another --name")
+            raise UserError(
+                f"checkpoint.resume=auto: {self.folder}/ was started otherwise: {differences}; keep these, or choose another --name"
+            )
 
     def begin(self, state: TrainState) -> None:
         """Create the folder, or restore `state` from what is there. Raises UserError where that does not fit."""
@@ -91,7 +110,9 @@ class Run:
                 state.load_state_dict(self.resumed)
             except (KeyError, RuntimeError) as error:
                 reason = " ".join(str(error).split())[:200]
-                raise UserError(f"checkpoint.resume={self.config.checkpoint.resume}: it belongs to another network or optimizer ({reason})") from None
+                raise UserError(
+                    f"checkpoint.resume={self.config.checkpoint.resume}: it belongs to another network or optimizer ({reason})"
+                ) from None
             self.resumed = None
             self.say(f"going on from step {state.step:,} (epoch {state.epoch + 1})")
         if self.mesh.is_first:

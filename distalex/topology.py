@@ -28,11 +28,15 @@ class Topology:
         for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
             text = variables.get(name, "")
             if not text.isdigit():
-                raise UserError(f"environment variable {name}={text!r}: torchrun sets a number; start with torchrun, or unset RANK and WORLD_SIZE")
+                raise UserError(
+                    f"environment variable {name}={text!r}: torchrun sets a number; start with torchrun, or unset RANK and WORLD_SIZE"
+                )
             values.append(int(text))
         topology = cls(*values)
         if topology.rank >= topology.world_size:
-            raise UserError(f"environment variable RANK={topology.rank}: must be below WORLD_SIZE={topology.world_size}; start with torchrun")
+            raise UserError(
+                f"environment variable RANK={topology.rank}: must be below WORLD_SIZE={topology.world_size}; start with torchrun"
+            )
         return topology
 
     @property

@@ -151,10 +151,12 @@ def _introduction(config: Config, mesh: Mesh, pictures: Pictures, net: AlexNet, 
     largest = -(-config.train.batch_size // mesh.replicas)
     return "\n".join(
         [
-            f"run {run.folder}: {config.model.name} network, {millions:.1f} M parameters, {config.data.image_size}x{config.data.image_size}, "
+            f"run {run.folder}: {config.model.name} network, {millions:.1f} M parameters, "
+            f"{config.data.image_size}x{config.data.image_size}, "
             f"{config.train.precision} on {processes} {mesh.device.type} process{'es' * (processes > 1)} (--parallel={config.parallel}), "
             f"{torch.get_num_threads()} thread(s) each",
-            f"data {config.data.name}: {pictures.describe()}; augment={config.data.augment}, normalize={config.data.normalize}, loader={config.data.loader}",
+            f"data {config.data.name}: {pictures.describe()}; augment={config.data.augment}, "
+            f"normalize={config.data.normalize}, loader={config.data.loader}",
             f"batch {config.train.batch_size} = {mesh.replicas} x {largest} pictures, {pictures.train.steps_per_epoch:,} steps an epoch; "
             f"a network that knows nothing has loss ln {len(pictures.classes)} = {math.log(len(pictures.classes)):.3f}",
         ]
@@ -167,4 +169,3 @@ def train_until_stopped(config: Config) -> int:
     if summary.stop_signal is not None and summary.evaluation is None:
         return 128 + summary.stop_signal
     return 0
-

@@ -35,7 +35,11 @@ def describe_machine() -> dict[str, Any]:
     model = platform.processor() or platform.machine()
     information = Path("/proc/cpuinfo")
     if information.is_file():
-        lines = [line.partition(":")[2].strip() for line in information.read_text().splitlines() if line.startswith(("model name", "cpu family", "model\t"))]
+        lines = [
+            line.partition(":")[2].strip()
+            for line in information.read_text().splitlines()
+            if line.startswith(("model name", "cpu family", "model\t"))
+        ]
         model = " ".join(dict.fromkeys(lines)) or model
     versions = {name: version(name) for name in ("torch", "torchvision", "ffcv", "numpy")}
     return {"processor": model, "cores": cores(), "python": platform.python_version(), "versions": versions}

@@ -44,8 +44,8 @@ def main() -> None:
     source = cifar10(find_cifar10(options.root), config.Data().side)[0].shuffled()
     loader = DataLoader(Pictures(source, BATCH * (options.steps + 1)), batch_size=BATCH, shuffle=True)
 
-    def conv(inputs: int, outputs: int, *shape: int, pool: bool = False) -> list[nn.Module]:
-        return [nn.Conv2d(inputs, outputs, *shape), nn.ReLU(inplace=True)] + [nn.MaxPool2d(3, 2)] * pool
+    def conv(inputs: int, outputs: int, kernel: int, stride: int, padding: int, pool: bool = False) -> list[nn.Module]:
+        return [nn.Conv2d(inputs, outputs, kernel, stride, padding), nn.ReLU(inplace=True)] + [nn.MaxPool2d(3, 2)] * pool
 
     net = nn.Sequential(
         *conv(3, 64, 11, 4, 2, pool=True),

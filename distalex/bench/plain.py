@@ -30,8 +30,13 @@ def bench_plain(options: config.BenchOptions) -> dict[str, Any]:
         peaks.append(matmul_peak())
         peers.append(_peer(options, root))
         ours.append(_ours(options.steps, root))
-        print(f"repeat {repeat + 1}: plain {peers[-1]:,.0f} images/s, distalex {ours[-1]:,.0f} images/s, ratio {ours[-1] / peers[-1]:.2f}", flush=True)
+        print(
+            f"repeat {repeat + 1}: plain {peers[-1]:,.0f} images/s, distalex {ours[-1]:,.0f} images/s, ratio {ours[-1] / peers[-1]:.2f}",
+            flush=True,
+        )
     peak = statistics.median(rates["bf16"] for rates in peaks)
+    ratio = _spread([mine / peer for mine, peer in zip(ours, peers, strict=True)])
+    share = statistics.median(ours) * GFLOP_PER_IMAGE / peak
     result = {
         "what": "plain",
         "command": " ".join(["python -m distalex.bench", *sys.argv[1:]]),
@@ -40,12 +45,12 @@ def bench_plain(options: config.BenchOptions) -> dict[str, Any]:
         "matmul_peak_gflops": {kind: statistics.median(rates[kind] for rates in peaks) for kind in ("fp32", "bf16")},
         "plain_images_per_second": _spread(peers),
         "distalex_images_per_second": _spread(ours),
-        "ratio": _spread([ours_ / peer for ours_, peer in zip(ours, peers, strict=True)]),
-        "share_of_bf16_peak": statistics.median(ours) * GFLOP_PER_IMAGE / peak,
+        "ratio": ratio,
+        "share_of_bf16_peak": share,
     }
     print(
-        f"distalex ÷ plain {result['ratio']['median']:.2f} (from {result['ratio']['min']:.2f} to {result['ratio']['max']:.2f}); "
-        f"distalex is {100 * result['share_of_bf16_peak']:.0f} % of the measured bf16 matmul peak of {peak:,.0f} GFLOP/s"
+        f"distalex ÷ plain {ratio['median']:.2f} (from {ratio['min']:.2f} to {ratio['max']:.2f}); "
+        f"distalex is {100 * share:.0f} % of the measured bf16 matmul peak of {peak:,.0f} GFLOP/s"
     )
     path = Path(options.out) / f"plain-{time.strftime('%Y%m%d-%H%M%S')}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,8 +80,15 @@ def _ours(steps: int, root: str) -> float:
     """Images/s over `steps` steps of the shipped configuration, after one step that is not counted, as for the peer."""
     with tempfile.TemporaryDirectory() as folder:
         _run(
-            [sys.executable, "-m", "distalex.train", "--config=seed_cifar10", f"--data.root={root}", "--parallel=none"]
-            + [f"--train.max_steps={steps + 1}", "--log.every=1", "--log.wandb=disabled", f"--runs_dir={folder}", "--name=bench"]
+            [
+                *(sys.executable, "-m", "distalex.train", "--config=seed_cifar10"),
+                *(f"--data.root={root}", "--parallel=none"),
+                f"--train.max_steps={steps + 1}",
+                "--log.every=1",
+                "--log.wandb=disabled",
+                f"--runs_dir={folder}",
+                "--name=bench",
+            ]
         )
         rows = [row for row in read_metrics(Path(folder) / "bench" / "metrics.jsonl") if row["kind"] == "train"]
     return len(rows[1:]) / sum(1.0 / row["images_per_second"] for row in rows[1:])

@@ -17,7 +17,6 @@ from ctypes import c_uint64
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from multiprocessing import get_context
-from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 from typing import Any
 
@@ -144,9 +143,9 @@ def read_info(path: Path, fingerprint: str | None = None) -> Info:
     if not path.is_file():
         raise UserError(f"{path}: no such file{again}")
     try:
-        values = json.loads(sidecar(path).read_text(encoding="utf-8"))
+        values: dict[str, Any] = json.loads(sidecar(path).read_text(encoding="utf-8"))
         values["covariance"] = tuple(tuple(row) for row in values["covariance"])
-        info = Info(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+        info = Info(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})  # type: ignore[arg-type]
     except FileNotFoundError:
         raise UserError(f"{path}: its description {sidecar(path).name} is missing; move the two together or prepare it again") from None
     except (OSError, ValueError, TypeError, KeyError) as error:
@@ -178,7 +177,9 @@ def checksum(path: Path) -> str:
 def _require_room(path: Path, needed: int) -> None:
     free = shutil.disk_usage(path.parent).free
     if free < needed * 1.05:
-        raise UserError(f"{path}: about {needed / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB are free there; free some space or give another place")
+        raise UserError(
+            f"{path}: about {needed / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB are free there; free some space or give another place"
+        )
 
 
 def _read_back(path: Path, source: Source, encoding: str) -> None:
@@ -213,14 +214,15 @@ def import_ffcv() -> Any:
         import ffcv.writer
         import numba
         from ffcv.pipeline.compiler import Compiler
+        from numba.core.config import NUMBA_NUM_THREADS  # type: ignore[attr-defined]
     except ImportError as error:
         raise UserError(
-            f"FFCV cannot be imported ({error}); ./launch/test.sh or ./launch/quickstart.sh installs it (it needs the packages libturbojpeg0-dev, "
-            "libopencv-dev, pkg-config and a C++ compiler), or read the pictures without it: --data.loader=torchvision"
+            f"FFCV cannot be imported ({error}); ./launch/test.sh or ./launch/quickstart.sh installs it (it needs "
+            "libturbojpeg0-dev, libopencv-dev, pkg-config and a C++ compiler), or read the pictures without it: --data.loader=torchvision"
         ) from None
 
     def set_num_threads(_: type, count: int) -> None:
-        Compiler.num_threads = max(1, min(count, numba.config.NUMBA_NUM_THREADS))
+        Compiler.num_threads = max(1, min(count, NUMBA_NUM_THREADS))
         numba.set_num_threads(Compiler.num_threads)
 
     # FFCV gives its number of threads to all of torch, when it is imported too; only numba is meant.
@@ -229,7 +231,16 @@ def import_ffcv() -> Any:
     return ffcv
 
 
-def _work(todo: Any, memory: SharedMemory, layout: np.dtype, fields: Any, allocator: Any, done: Any, results: Any, source: Source) -> None:
+def _work(
+    todo: Any,
+    memory: Any,
+    layout: np.dtype,
+    fields: Any,
+    allocator: Any,
+    done: Any,
+    results: Any,
+    source: Source,
+) -> None:
     """A writing process: put its chunks of samples into the file, then send its allocations or the first mistake."""
     from ffcv.writer import handle_sample
 
@@ -238,7 +249,14 @@ def _work(todo: Any, memory: SharedMemory, layout: np.dtype, fields: Any, alloca
         with allocator:
             while (chunk := todo.get()) is not None:
                 for sample in chunk:
-                    handle_sample((source.picture(sample), int(source.labels[sample])), sample, layout.names, metadata, allocator, fields)
+                    handle_sample(
+                        (source.picture(sample), int(source.labels[sample])),
+                        sample,
+                        layout.names,
+                        metadata,
+                        allocator,
+                        fields,
+                    )
                 with done.get_lock():
                     done.value += len(chunk)
         results.put(allocator.allocations)

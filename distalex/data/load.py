@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -84,10 +85,14 @@ class Pictures:
     """Of the stored pictures, in pixels."""
 
     def describe(self) -> str:
-        return f"{self.train.count:,} training and {self.test.count:,} test pictures of {self.side}x{self.side} in {len(self.classes)} classes"
+        return (
+            f"{self.train.count:,} training and {self.test.count:,} test pictures of {self.side}x{self.side} in {len(self.classes)} classes"
+        )
 
 
-def open_pictures(configuration: config.Config, mesh: Mesh, say: Callable[[str], None], progress: Callable[[str, int, int], None]) -> Pictures:
+def open_pictures(
+    configuration: config.Config, mesh: Mesh, say: Callable[[str], None], progress: Callable[[str, int, int], None]
+) -> Pictures:
     """Training and test pictures as `configuration` names them, prepared by one process of each node if need be.
 
     Raises UserError where data cannot be found, read or prepared.
@@ -114,11 +119,19 @@ def open_pictures(configuration: config.Config, mesh: Mesh, say: Callable[[str],
                 f"{paths[1]}: {len(infos[1].classes)} classes of {infos[1].side}-pixel pictures, but {paths[0]} has "
                 f"{len(infos[0].classes)} of {infos[0].side}; prepare the two from one data set with one size"
             )
-        counts, classes, side, statistics = [len(info) for info in infos], infos[0].classes, infos[0].side, infos[0].statistics
+        counts, classes, side, statistics = (
+            [len(info) for info in infos],
+            infos[0].classes,
+            infos[0].side,
+            infos[0].statistics,
+        )
         readers = [FFCVReader(path, largest[split], workers, mesh.device) for path, split in zip(paths, largest, strict=True)]
     dtype = torch.bfloat16 if train.precision == "bf16" else torch.float32
     views = Views(options, side, statistics, configuration.seed, mesh.device, dtype)
-    splits = [Split(reader, count, size, views, mesh, configuration.seed) for reader, count, size in zip(readers, counts, sizes.values(), strict=True)]
+    splits = [
+        Split(reader, count, size, views, mesh, configuration.seed)
+        for reader, count, size in zip(readers, counts, sizes.values(), strict=True)
+    ]
     return Pictures(splits[0], splits[1], classes, statistics, side)
 
 
@@ -165,7 +178,7 @@ def prepare(options: config.Data, say: Callable[[str], None], progress: Callable
             except UserError as error:
                 if path.exists():
                     say(f"{error} - doing so")
-                beton.write(source, path, lambda done, total, source=source: progress(f"preparing {source.name} {source.split}", done, total))  # type: ignore[misc]
+                beton.write(source, path, partial(progress, f"preparing {source.name} {source.split}"))
         return paths
 
 

@@ -128,7 +128,9 @@ class TorchvisionReader:
 
     def read(self, batches: Sequence[np.ndarray]) -> Iterator[tuple[Tensor, Tensor]]:
         loader = DataLoader(
-            _Pictures(self.source), batch_sampler=[batch.tolist() for batch in batches if len(batch)], num_workers=self.workers
+            _Pictures(self.source),
+            batch_sampler=[batch.tolist() for batch in batches if len(batch)],
+            num_workers=self.workers,
         )
         iterator = iter(loader)
         for batch in batches:

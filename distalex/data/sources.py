@@ -175,7 +175,9 @@ def cifar10(root: Path, side: int) -> tuple[Source, Source]:
         return _cifar10_pickles(root, "train", side), _cifar10_pickles(root, "test", side)
     train, test = (folder(root / split, split, side, "cifar10") for split in ("train", "test"))
     if train.classes != CIFAR10 or test.classes != CIFAR10:
-        raise UserError(f"data.root={root}: its class folders are {', '.join(train.classes)}, not CIFAR-10's; use data.name=folder for other classes")
+        raise UserError(
+            f"data.root={root}: its class folders are {', '.join(train.classes)}, not CIFAR-10's; use data.name=folder for other classes"
+        )
     return train, test
 
 
@@ -281,7 +283,9 @@ def folder(root: Path, split: str, side: int, name: str) -> Source:
     for label, class_ in enumerate(classes):
         found_files = sorted(_pictures_below(root / class_))
         if not found_files:
-            raise UserError(f"data.root={root}: class folder {class_}/ holds no picture ({', '.join(SUFFIXES[:4])}, …); remove it or fill it")
+            raise UserError(
+                f"data.root={root}: class folder {class_}/ holds no picture ({', '.join(SUFFIXES[:4])}, …); remove it or fill it"
+            )
         files += found_files
         labels += [label] * len(found_files)
     return Source(
