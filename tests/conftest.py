@@ -1,0 +1,125 @@
+"""What the tests share: real processes, real files, small real data."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from distalex import config
+from distalex.distributed import Mesh
+from distalex.topology import Topology
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+DATA = Path(os.environ.get("DISTALEX_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
+
+# A run of seconds: noise pictures, a narrow network, every random thing on.
+SMALL = {
+    "data.name": "synthetic",
+    "data.image_size": "64",
+    "data.synthetic_images": "40",
+    "data.synthetic_classes": "4",
+    "data.augment": "paper",
+    "data.pad": "0.1",
+    "model.fc6": "32",
+    "model.fc7": "32",
+    "train.epochs": "2",
+    "train.batch_size": "16",
+    "log.every": "1",
+    "log.wandb": "disabled",
+}
+
+
+def options(**changes: str) -> list[str]:
+    """Command-line options of a small run; `data__name="digits"` stands for --data.name=digits."""
+    values = {**SMALL, **{key.replace("__", "."): value for key, value in changes.items()}}
+    return [f"--{key}={value}" for key, value in values.items()]
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prepared files are shared by the session; torchrun's variables and W&B's never leak in."""
+    monkeypatch.setenv("DISTALEX_DATA", str(tmp_path_factory.getbasetemp() / "data"))
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "WANDB_API_KEY", "WANDB_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+
+
+@pytest.fixture
+def launch(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run `python -m distalex.MODULE` in `tmp_path`, or several of it under torchrun."""
+
+    def run(module: str, *arguments: str, processes: int = 1, timeout: float = 300, **environment: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m"]
+        if processes > 1:
+            command += ["torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m"]
+        return subprocess.run(
+            [*command, f"distalex.{module}", *arguments],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        )
+
+    return run
+
+
+@pytest.fixture
+def alone() -> Mesh:
+    """The mesh of one CPU process."""
+    return Mesh(Topology(), torch.device("cpu"))
+
+
+def metrics(run: Path, kind: str = "train") -> list[dict[str, Any]]:
+    """The rows of one kind of a run's metrics.jsonl."""
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [row for row in rows if row["kind"] == kind]
+
+
+def newest(run: Path) -> dict[str, Any]:
+    """The newest checkpoint of a run, read without distalex."""
+    return torch.load(max((run / "checkpoints").glob("step-*.pt")), weights_only=True)
+
+
+@pytest.fixture(scope="session")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of three classes with pictures of many kinds and sizes: train/CLASS and test/CLASS."""
+    root = tmp_path_factory.mktemp("photographs")
+    noise = np.random.default_rng(0)
+    for split, count in (("train", 12), ("test", 4)):
+        for number, name in enumerate(("ant", "bee", "cat")):
+            (root / split / name).mkdir(parents=True)
+            for picture in range(count):
+                pixels = noise.integers(0, 80, (70 + picture, 90 - picture, 3), dtype=np.uint8)
+                pixels[..., number] += 150
+                mode, suffix = [("RGB", "jpg"), ("L", "png"), ("RGB", "JPEG"), ("RGBA", "png")][picture % 4]
+                Image.fromarray(pixels).convert(mode).save(root / split / name / f"{picture:02d}.{suffix}")
+    return root
+
+
+@pytest.fixture(scope="session")
+def cifar10_jpeg(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All of CIFAR-10 as JPEG files, where this machine has it."""
+    archive = DATA / "cifar10-jpg.tar.gz"
+    if not archive.is_file():
+        pytest.skip("no cifar10-jpg.tar.gz in DISTALEX_TEST_DATA")
+    root = tmp_path_factory.mktemp("cifar10")
+    with tarfile.open(archive) as tar:
+        tar.extractall(root, filter="data")
+    return root / "cifar10-jpg"
+
+
+def small(**changes: str) -> config.Config:
+    """The configuration of `options`."""
+    return config.load(None, {**SMALL, "parallel": "none", **{key.replace("__", "."): value for key, value in changes.items()}})

@@ -1,0 +1,131 @@
+import pytest
+import torch
+import torchvision
+from conftest import small
+
+from distalex import config
+from distalex.model import KeyedDropout, build_model, from_torchvision
+
+
+def net_of(name, classes=1000, size=224, **options):
+    return build_model(config.Model(name=name, **options), classes, size, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "parameters"),
+    [("paper", {}, 60_965_224), ("paper", {"columns": 1}, 62_378_344), ("torchvision", {}, 61_100_840)],
+)
+def test_parameter_counts_are_the_published_ones(name, options, parameters):
+    assert sum(parameter.numel() for parameter in net_of(name, **options).parameters()) == parameters
+
+
+def test_paper_network_has_the_papers_shapes():
+    net = net_of("paper", fc6=64, fc7=64).eval()
+    seen = {}
+    for name, module in net.named_children():
+        module.register_forward_hook(lambda _, __, output, name=name: seen.__setitem__(name, tuple(output.shape[1:])))
+    net(torch.zeros(1, 3, 224, 224))
+    assert [seen[f"conv{number}"] for number in range(1, 6)] == [(96, 55, 55), (256, 27, 27), (384, 13, 13), (384, 13, 13), (256, 13, 13)]
+    assert [seen[f"after{number}"][1] for number in range(1, 6)] == [27, 13, 13, 13, 6]
+    assert net.conv1.weight.shape == (96, 3, 11, 11)
+    assert net.conv2.weight.shape == (256, 48, 5, 5)
+    assert net.conv3.weight.shape == (384, 256, 3, 3)
+    assert net.conv4.weight.shape == (384, 192, 3, 3)
+    assert net.conv5.weight.shape == (256, 192, 3, 3)
+    assert net.fc6.in_features == 9216
+
+
+def test_seed_network_is_the_tutorials():
+    net = net_of("seed", classes=10, size=96)
+    assert [tuple(layer.weight.shape) for layer in (net.fc6, net.fc7, net.fc8)] == [(4096, 9216), (1024, 4096), (10, 1024)]
+    assert [net.conv1.out_channels, net.conv2.out_channels, net.conv4.out_channels] == [64, 192, 256]
+    assert not any("LocalResponseNorm" in str(module) for module in net.modules())
+
+
+def test_torchvisions_weights_give_torchvisions_logits():
+    theirs = torchvision.models.alexnet().eval()
+    ours = net_of("torchvision").eval()
+    ours.load_state_dict(from_torchvision(theirs.state_dict()))
+    x = torch.randn(2, 3, 224, 224)
+    assert torch.equal(ours(x), theirs(x))
+
+
+@pytest.mark.parametrize("size", [64, 65, 96, 128, 160, 192, 224, 227, 256])
+@pytest.mark.parametrize("name", ["paper", "seed", "torchvision"])
+def test_every_supported_size_gives_finite_logits_near_zero(name, size):
+    net = net_of(name, classes=7, size=size, fc6=64, fc7=64).eval()
+    logits = net(torch.randn(2, 3, size, size))
+    assert logits.shape == (2, 7)
+    assert logits.abs().max() < 5  # soft-max starts near even
+
+
+def test_a_column_is_the_slice_of_every_parameter():
+    """Two half-width towers with the slices, joined where Figure 2 joins them, are the grouped network."""
+    from torch.nn import functional
+
+    net = net_of("paper", classes=10, size=64, fc6=32, fc7=32).eval()
+    x = torch.randn(2, 3, 64, 64)
+    state = {name: value.chunk(2) for name, value in net.state_dict().items()}
+
+    def layer(name, inputs, column):
+        weight, bias = state[f"{name}.weight"][column], state[f"{name}.bias"][column]
+        if name.startswith("fc"):
+            return functional.linear(inputs, weight, bias)
+        original = net.get_submodule(name)
+        return functional.conv2d(inputs, weight, bias, original.stride, original.padding)
+
+    def after(number, inputs):
+        for module in net.get_submodule(f"after{number}"):
+            inputs = functional.local_response_norm(inputs, 5, 1e-4, 0.75, 2.0) if "LocalResponse" in str(module) else module(inputs)
+        return inputs
+
+    own = [after(2, layer("conv2", after(1, layer("conv1", x, column)), column)) for column in range(2)]
+    both = torch.cat(own, 1)
+    own = [after(5, layer("conv5", after(4, layer("conv4", after(3, layer("conv3", both, column)), column)), column)) for column in range(2)]
+    both = torch.cat([net.pool(column).flatten(1) for column in own], 1)
+    for name in ("fc6", "fc7"):
+        both = torch.cat([layer(name, both, column).relu() for column in range(2)], 1)
+    logits = torch.cat([layer("fc8", both, column) for column in range(2)], 1)
+    assert torch.allclose(logits, net(x), rtol=1e-4, atol=1e-6)  # fp32, another order of summation
+
+
+def test_weights_depend_on_the_seed_and_not_on_other_layers():
+    first, again, narrow, other = (
+        build_model(config.Model(fc7=width), 10, 64, seed) for width, seed in ((64, 0), (64, 0), (32, 0), (64, 1))
+    )
+    assert torch.equal(first.fc6.weight, again.fc6.weight)
+    assert torch.equal(first.fc6.weight, narrow.fc6.weight)
+    assert not torch.equal(first.fc6.weight, other.fc6.weight)
+
+
+def test_paper_and_released_initial_weights():
+    paper, released = (net_of("paper", fc6=512, fc7=512, init=init) for init in ("paper", "released"))
+    for net, conv3, fc6 in ((paper, 0.01, 0.01), (released, 0.03, 0.005)):
+        assert net.conv3.weight.std().item() == pytest.approx(conv3, rel=0.01)
+        assert net.fc6.weight.std().item() == pytest.approx(fc6, rel=0.01)
+        ones = {name for name, layer in net.named_children() if hasattr(layer, "bias") and bool((layer.bias == 1).all())}
+        assert ones == {"conv2", "conv4", "conv5", "fc6", "fc7"}
+
+
+@pytest.mark.parametrize("probability", [0.5, 0.3])
+def test_dropout_zeroes_its_share_and_keeps_the_mean(probability):
+    layer = KeyedDropout(probability, "drop6")
+    out = layer(torch.ones(400, 500))
+    share = (out == 0).double().mean().item()
+    assert share == pytest.approx(probability, abs=5 * 0.5 / (400 * 500) ** 0.5)
+    assert out.max().item() == pytest.approx(1 / (1 - probability))
+    assert torch.equal(layer.eval()(torch.ones(2, 3)), torch.ones(2, 3))
+
+
+def test_dropout_masks_are_keyed_by_seed_step_layer_and_row():
+    net = build_model(small().model, 4, 64, seed=0).train()
+    x = torch.ones(8, 32)
+
+    def masks(seed, step, row, rows=8, layer="drop6"):
+        net.key_masks(seed, step, row)
+        return net.get_submodule(layer)(x[:rows])
+
+    whole = masks(0, 5, 0)
+    assert torch.equal(whole[3:6], masks(0, 5, 3, rows=3))
+    for other in (masks(1, 5, 0), masks(0, 6, 0), masks(0, 5, 1), masks(0, 5, 0, layer="drop7")):
+        assert not torch.equal(whole, other)
