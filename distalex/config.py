@@ -376,7 +376,7 @@ _StrictLoader.yaml_implicit_resolvers = {
     first: [(tag, regexp) for tag, regexp in rules if not tag.endswith((":float", ":int", ":timestamp"))]
     for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_StrictLoader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?\d+$"), list("-+0123456789"))
+_StrictLoader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?(0|[1-9]\d*)$"), list("-+0123456789"))
 _StrictLoader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.\d*|\.\d+|\d+(?=[eE]))([eE][-+]?\d+)?$"), list("-+.0123456789")
 )
@@ -446,7 +446,26 @@ def check_keys(values: Mapping[str, Any], places: Mapping[str, str]) -> None:
             check_key(str(key), place)
 
 
+ALSO_CALLED = {  # what other programs call our options
+    "learning_rate": "optim.lr",
+    "wd": "optim.weight_decay",
+    "batch": "train.batch_size",
+    "bs": "train.batch_size",
+    "gpus": "device",
+    "arch": "model.name",
+    "pretrained": "model.weights",
+    "output_dir": "runs_dir",
+    "amp": "train.precision",
+    "num_workers": "data.workers",
+    "dataset": "data.name",
+    "optimizer": "optim.name",
+    "scheduler": "optim.schedule",
+}
+
+
 def _nearest(word: str, known: list[str]) -> str:
+    if ALSO_CALLED.get(word.rpartition(".")[2]) in known:
+        return f", did you mean {ALSO_CALLED[word.rpartition('.')[2]]}?"
     by_leaf = {name.rpartition(".")[2]: name for name in known}
     near = difflib.get_close_matches(word, known, 1, 0.6) or [
         by_leaf[leaf] for leaf in difflib.get_close_matches(word.rpartition(".")[2], by_leaf, 1, 0.7)

@@ -14,6 +14,7 @@ data/ holds it or it can be downloaded; else scikit-learn's scanned digits, whic
   launch/quickstart.sh                            about five minutes on two cores
   launch/quickstart.sh --train.max_steps=20       options are passed on to distalex.train
   DISTALEX_DATA=/data/sets launch/quickstart.sh   looks for CIFAR-10 there
+  DATA=digits launch/quickstart.sh                takes the digits at once
 EOF
 }
 
@@ -24,6 +25,8 @@ say() { echo "== $*"; }
 # Sets data to cifar10, or to digits where CIFAR-10 is not to be had; distalex.prepare has then said why, in a line.
 choose_data() {
     local status=0
+    data=${DATA:-cifar10}
+    [ "$data" = cifar10 ] || return 0
     say "looking for CIFAR-10"
     .venv/bin/python -m distalex.prepare cifar10 || status=$?
     case $status in
@@ -59,13 +62,13 @@ say_what_next() {
     cat <<EOF
 == done, $SECONDS s in all
 
-  the run       $PWD/$run
-  its pictures  $PWD/$run/predictions.png
-  its numbers   $PWD/$run/metrics.jsonl
+  the run       $run
+  its pictures  $run/predictions.png
+  its numbers   $run/metrics.jsonl
 
 Try next, after  source .venv/bin/activate :
   python -m distalex.predict $run IMAGE.jpg
-  torchrun --standalone --nproc_per_node=2 -m distalex.train --config=quickstart_$data --parallel=model   # two columns
+  torchrun --standalone --nproc_per_node=2 -m distalex.train --config=quickstart_$data --data.augment=none   # another run
   python -m distalex.train --help
 EOF
 }
@@ -79,7 +82,11 @@ esac
 
 launch/setup.sh
 name=quickstart-$(date +%Y%m%d-%H%M%S)
-run=runs/$name
+runs=runs
+for option in "$@"; do
+    case $option in --runs_dir=*) runs=${option#*=} ;; esac
+done
+run=$runs/$name
 choose_data
 train "$@"
 evaluate

@@ -1,0 +1,279 @@
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import small
+from PIL import Image
+
+from distalex import config
+from distalex.data import beton, plan, sources
+from distalex.data.load import open_pictures
+from distalex.data.readers import FFCVReader
+from distalex.errors import UserError
+
+QUIET = partial(lambda *_: None)
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("replicas", [1, 2, 3, 5, 8])
+@pytest.mark.parametrize(("count", "batch_size"), [(70, 16), (17, 5), (3, 8), (64, 64), (100, 7)])
+def test_every_sample_falls_to_one_replica_once_an_epoch(count, batch_size, replicas):
+    parts = [list(plan.training_steps(count, batch_size, 0, 1, replica, replicas)) for replica in range(replicas)]
+    assert len({len(steps) for steps in parts}) == 1
+    assert len(parts[0]) == plan.steps_per_epoch(count, batch_size)
+    whole = list(plan.training_steps(count, batch_size, 0, 1, 0, 1))
+    for number, step in enumerate(whole):
+        shares = [steps[number] for steps in parts]
+        assert np.array_equal(np.concatenate([share.samples for share in shares]), step.samples)
+        assert all(np.array_equal(step.samples[share.first_row :][: len(share.samples)], share.samples) for share in shares)
+        assert {share.total for share in shares} == {len(step.samples)}
+    assert sorted(np.concatenate([step.samples for step in whole])) == list(range(count))
+
+
+def test_epochs_and_seeds_have_their_own_order_and_tests_none():
+    def order(seed, epoch):
+        return np.concatenate([step.samples for step in plan.training_steps(50, 8, seed, epoch, 0, 1)]).tolist()
+
+    assert order(0, 0) == order(0, 0)
+    assert order(0, 0) != order(0, 1)
+    assert order(0, 0) != order(1, 0)
+    assert np.concatenate([step.samples for step in plan.test_steps(50, 8, 0, 1)]).tolist() == list(range(50))
+
+
+def test_folders_become_rgb_squares_with_their_classes(photographs):
+    train, test = sources.open_sources(config.Data(name="folder", root=str(photographs)))
+    assert train.classes == test.classes == ("ant", "bee", "cat")
+    assert (len(train), len(test)) == (36, 12)
+    for sample in range(36):
+        picture = train.picture(sample)
+        assert picture.shape == (256, 256, 3)
+        assert picture.dtype == np.uint8
+        if not train.places(sample).endswith(("1.png", "5.png", "9.png")):  # the grey ones
+            assert picture.mean((0, 1)).argmax() == train.labels[sample]
+
+
+def test_a_folder_without_test_set_holds_out_some_of_every_class(photographs):
+    train, test = sources.open_sources(config.Data(name="folder", root=str(photographs / "train"), holdout=0.25))
+    assert np.bincount(test.labels).tolist() == [3, 3, 3]
+    assert np.bincount(train.labels).tolist() == [9, 9, 9]
+    places = [{source.places(sample) for sample in range(len(source))} for source in (train, test)]
+    assert not places[0] & places[1]
+
+
+def test_rotated_transparent_and_palette_pictures_become_what_a_person_sees(tmp_path):
+    upright = Image.new("RGB", (40, 60), "red")
+    upright.paste((0, 0, 255), (0, 0, 40, 30))  # blue above red
+    turned = upright.rotate(90, expand=True)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: show it rotated by 90 degrees clockwise
+    turned.save(tmp_path / "turned.png", exif=exif)
+    with Image.open(tmp_path / "turned.png") as image:
+        seen = sources.square(image, 32)
+    assert seen[2, 16, 2] > 200 > 50 > seen[2, 16, 0]
+    assert seen[-3, 16, 0] > 200
+    clear = Image.new("RGBA", (32, 32), (10, 20, 30, 0))
+    assert sources.square(clear, 32).min() == 255
+    assert sources.square(upright.convert("P"), 32).shape == (32, 32, 3)
+
+
+def test_cifar10_pickles_and_jpeg_folders_are_one_data_set(tmp_path):
+    noise = np.random.default_rng(0)
+    root = tmp_path / "cifar-10-batches-py"
+    root.mkdir()
+    for name in [f"data_batch_{number}" for number in range(1, 6)] + ["test_batch"]:
+        batch = {"data": noise.integers(0, 256, (20, 3072), dtype=np.uint8), "labels": list(range(10)) * 2}
+        (root / name).write_bytes(pickle.dumps(batch))
+    train, test = sources.open_sources(config.Data(name="cifar10", root=str(tmp_path)))
+    assert (len(train), len(test)) == (100, 20)
+    assert train.classes[3] == "cat"
+    sample = 7
+    number, row = divmod(int(train.places(sample).split()[-1]), 20)
+    with open(root / f"data_batch_{number + 1}", "rb") as file:
+        stored = pickle.load(file)["data"][row]
+    assert np.array_equal(train.picture(sample), stored.reshape(3, 32, 32).transpose(1, 2, 0))
+
+
+def test_a_pickle_that_would_run_code_is_refused(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (os.mkdir, (str(tmp_path / "ran"),))
+
+    for name in [f"data_batch_{number}" for number in range(1, 6)] + ["test_batch"]:
+        (tmp_path / name).write_bytes(pickle.dumps(Evil()))
+    with pytest.raises(UserError, match="has no place in a CIFAR-10 file"):
+        sources.open_sources(config.Data(name="cifar10", root=str(tmp_path)))
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("encoding", ["raw", "jpg"])
+def test_a_prepared_file_gives_its_source_back(photographs, tmp_path, encoding):
+    source = sources.open_sources(config.Data(name="folder", root=str(photographs), stored_size=64))[0]
+    path = tmp_path / "pictures.beton"
+    info = beton.write(source, path, QUIET, encoding)
+    assert beton.read_info(path, source.fingerprint) == info
+    assert (len(info), info.classes, info.counts, info.side) == (36, ("ant", "bee", "cat"), (12, 12, 12), 64)
+    order = np.array([30, 2, 2, 17, 35, 0, 9])
+    ((images, labels),) = list(FFCVReader(path, 7, 1, CPU).read([order]))
+    expected = np.stack([source.picture(sample) for sample in order])
+    assert labels.tolist() == source.labels[order].tolist()
+    if encoding == "raw":
+        assert np.array_equal(images.numpy(), expected)
+    else:
+        assert abs(images.numpy().astype(float) - expected).mean() < 12  # noise is the hardest thing for JPEG
+    assert list(tmp_path.iterdir()) and not list(tmp_path.glob(".*partial"))
+
+
+def test_loaders_give_the_same_batches(alone, photographs):
+    batches = []
+    for loader in ("ffcv", "torchvision"):
+        settings = small(data__name="folder", data__root=str(photographs), data__loader=loader, data__workers="1", train__batch_size="10")
+        pictures = open_pictures(settings, alone, QUIET, QUIET)
+        batches.append([*pictures.train.train(epoch=3), *pictures.test.test()])
+    for ours, theirs in zip(*batches, strict=True):
+        assert torch.equal(ours.images, theirs.images)
+        assert torch.equal(ours.labels, theirs.labels)
+
+
+def test_an_epoch_can_be_entered_in_the_middle(alone):
+    pictures = open_pictures(small(), alone, QUIET, QUIET)
+    whole, rest = list(pictures.train.train(1)), list(pictures.train.train(1, first_step=2))
+    assert len(rest) == len(whole) - 2
+    assert all(torch.equal(one.images, other.images) for one, other in zip(whole[2:], rest, strict=True))
+
+
+def test_iterators_left_early_leave_no_thread(alone):
+    pictures = open_pictures(small(), alone, QUIET, QUIET)
+    list(pictures.train.train(0))
+    before = threading.active_count()
+    for epoch in range(20):
+        batches = pictures.train.train(epoch)
+        next(batches)
+        batches.close()
+    assert threading.active_count() <= before
+
+
+def test_reading_leaves_torchs_threads_alone(alone):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        pictures = open_pictures(small(data__workers="1"), alone, QUIET, QUIET)
+        list(pictures.train.train(0))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_a_failing_reader_ends_the_epoch_with_a_sentence(alone):
+    pictures = open_pictures(small(), alone, QUIET, QUIET)
+    pictures.train.reader.loader.code = None  # what a bug in FFCV's thread looks like from outside
+    with pytest.raises(UserError, match="FFCV cannot read it"):
+        list(pictures.train.train(0))
+
+
+def damage(path: Path, kind: str) -> None:
+    content = bytearray(path.read_bytes())
+    match kind:
+        case "truncated":
+            path.write_bytes(content[: len(content) // 2])
+        case "flipped":
+            content[len(content) // 2] ^= 1
+            path.write_bytes(content)
+        case "foreign":
+            path.write_bytes(b"not a beton" * 100)
+        case "alone":
+            beton.sidecar(path).unlink()
+        case "nonsense":
+            beton.sidecar(path).write_text("{}")
+        case "newer":
+            values = json.loads(beton.sidecar(path).read_text())
+            beton.sidecar(path).write_text(json.dumps({**values, "format": 99}))
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("truncated", "truncated or changed"),
+        ("flipped", "damaged"),
+        ("foreign", "truncated or changed"),
+        ("alone", "description .* is missing"),
+        ("nonsense", "not a description"),
+        ("newer", "format 99"),
+    ],
+)
+def test_a_damaged_file_is_refused_in_one_line(photographs, tmp_path, kind, message):
+    path = tmp_path / "pictures.beton"
+    beton.write(sources.open_sources(config.Data(name="folder", root=str(photographs), stored_size=16))[0], path, QUIET)
+    damage(path, kind)
+    with pytest.raises(UserError, match=message) as caught:
+        beton.read_info(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_damaged_prepared_file_is_prepared_again(alone):
+    said: list[str] = []
+    settings = small(data__synthetic_images="24")
+    open_pictures(settings, alone, said.append, QUIET)
+    path = max(Path(os.environ["DISTALEX_DATA"]).glob("prepared/synthetic-train-*.beton"), key=lambda path: path.stat().st_mtime)
+    damage(path, "flipped")
+    pictures = open_pictures(settings, alone, said.append, QUIET)
+    assert len(list(pictures.train.train(0))) == 2
+    assert any("damaged" in line for line in said)
+
+
+def test_an_unreadable_picture_is_named_and_leaves_nothing(photographs, tmp_path):
+    for name in ("ant", "bee"):
+        (tmp_path / "in" / name).mkdir(parents=True)
+        Image.new("RGB", (20, 20)).save(tmp_path / "in" / name / "good.png")
+    (tmp_path / "in" / "bee" / "bad.jpg").write_bytes(b"\xff\xd8\xff\xe0 this is no picture")
+    source = sources.folder(tmp_path / "in", "all", 16, "folder")
+    with pytest.raises(UserError, match=r"bee/bad\.jpg: not a readable picture"):
+        beton.write(source, tmp_path / "out" / "x.beton", QUIET)
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_killed_writer_is_noticed(photographs, tmp_path):
+    source = sources.folder(photographs / "train", "all", 16, "folder")
+
+    def killed(_):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    object.__setattr__(source, "open", killed)
+    with pytest.raises(UserError, match=r"killed \(exit status -9"):
+        beton.write(source, tmp_path / "x.beton", QUIET, workers=1)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_second_process_waits_for_the_one_that_prepares(tmp_path):
+    program = (
+        "import sys, time; from pathlib import Path; from distalex.data import beton\n"
+        "with beton.wait_for_lock(Path(sys.argv[1]), print): print('has it', flush=True); time.sleep(float(sys.argv[2]))"
+    )
+    first = subprocess.Popen([sys.executable, "-c", program, str(tmp_path / "x.lock"), "60"], stdout=subprocess.PIPE, text=True)
+    assert first.stdout is not None
+    assert first.stdout.readline() == "has it\n"
+    second = subprocess.Popen([sys.executable, "-c", program, str(tmp_path / "x.lock"), "0"], stdout=subprocess.PIPE, text=True)
+    assert second.stdout is not None
+    time.sleep(4)
+    assert second.poll() is None
+    first.kill()  # kill -9 frees the lock
+    assert "has it" in second.communicate(timeout=30)[0]
+    first.wait()
+
+
+@pytest.mark.slow
+def test_real_cifar10_is_whole(cifar10_jpeg):
+    train, test = sources.open_sources(config.Data(name="cifar10", root=str(cifar10_jpeg)))
+    assert np.bincount(train.labels).tolist() == [5000] * 10
+    assert np.bincount(test.labels).tolist() == [1000] * 10
+    mean = sources.measure(train).mean
+    assert mean == pytest.approx((125.3, 123.0, 113.9), abs=1.5)  # the published channel means

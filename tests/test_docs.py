@@ -1,0 +1,71 @@
+"""Every command of the README runs, and what it links to exists."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+from conftest import REPOSITORY, options
+
+from distalex import cli
+
+README = (REPOSITORY / "README.md").read_text()
+BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+COMMANDS = [line.partition(" #")[0].strip() for block in BLOCKS for line in block.splitlines() if line.strip()]
+# Two steps of a narrow network; what the command is about stays as it is typed.
+QUICK = ["--train.max_steps=2", "--train.batch_size=8", "--train.eval_batch_size=64", "--model.fc6=32", "--model.fc7=32", "--log.wandb=disabled"]
+
+
+def test_the_readme_has_the_commands_this_test_knows():
+    assert COMMANDS[:2] == ["./launch/quickstart.sh", "./launch/test.sh"]
+    assert len(COMMANDS) == 12
+
+
+@pytest.mark.parametrize("command", COMMANDS[2:])
+def test_a_command_of_the_readme_runs(command, tmp_path, photographs, launch, request):
+    os.chdir(tmp_path)
+    folder = photographs
+    if "seed_cifar10" in command:
+        folder = request.getfixturevalue("cifar10_jpeg")
+    if " RUN" in command or "=RUN" in command:
+        width = ["--model.fc6=4096", "--model.fc7=32"] if "model.weights" in command else []
+        small = ["--train.max_steps=1", "--data.name=folder", f"--data.root={photographs}", "--data.stored_size=72"]
+        assert cli.main(["train", *options(name="RUN"), *small, *[option.replace("4096", "32") for option in width]]) == 0
+    if "IMAGE.jpg" in command:
+        (tmp_path / "IMAGE.jpg").symlink_to(next((photographs / "test" / "cat").glob("*.jpg")))
+    if "data.train=mine.beton" in command:
+        assert cli.main(["prepare", "folder", f"--root={photographs}", "--out=mine.beton", "--holdout=0.1", "--size=72"]) == 0
+    words = shlex.split(command.replace("=DIR", f"={folder}"))
+    if "distalex.train" in words and "--help" not in words:
+        words += [*QUICK, "--name=it", "--data.image_size=64"]
+    if words[0] == "torchrun":
+        processes = int(re.search(r"nproc_per_node=(\d+)", command)[1])
+        done = launch(words[words.index("-m") + 1].removeprefix("distalex."), *words[words.index("-m") + 2 :], processes=processes)
+    else:
+        assert words[:2] == ["python", "-m"]
+        done = subprocess.run([sys.executable, *words[1:]], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_the_quickstart_runs(tmp_path):
+    """The script itself, in this clone with its own .venv, on the digits and for a few steps."""
+    if not (REPOSITORY / ".venv" / "bin" / "python").exists():
+        pytest.skip("no .venv in this clone; ./launch/test.sh makes it")
+    environment = {**os.environ, "DATA": "digits", "DISTALEX_DATA": str(tmp_path), "WANDB_MODE": "disabled"}
+    command = [str(REPOSITORY / "launch" / "quickstart.sh"), "--train.max_steps=4", f"--runs_dir={tmp_path}/runs"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (run,) = (tmp_path / "runs").iterdir()
+    assert (run / "predictions.png").is_file()
+    assert "top-1" in done.stdout
+
+
+@pytest.mark.parametrize("page", ["README.md", *[f"docs/{path.name}" for path in (REPOSITORY / "docs").glob("*.md")]])
+def test_links_lead_somewhere(page):
+    text = (REPOSITORY / page).read_text()
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
+        if not target.startswith("http"):
+            assert ((REPOSITORY / page).parent / target).exists(), f"{page} links to {target}"

@@ -1,0 +1,280 @@
+"""Training as a user runs it: accuracy, resuming, stopping, fine-tuning, W&B, and every shipped configuration."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+import yaml
+from conftest import metrics, newest, options
+from PIL import Image
+
+from distalex import cli, config
+
+SHIPPED = sorted(str(path.relative_to(config.CONFIGS).with_suffix("")) for path in config.CONFIGS.rglob("*.yaml"))
+
+
+@pytest.fixture(autouse=True)
+def in_own_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def train(**changes):
+    return cli.main(["train", *options(**changes)])
+
+
+@pytest.mark.slow
+def test_digits_passes_97_percent_and_tools_agree(tmp_path, capsys):
+    assert cli.main(["train", "--config=digits", "--name=digits", "--log.wandb=disabled"]) == 0
+    run = tmp_path / "runs" / "digits"
+    trained = metrics(run, "eval")[-1]
+    assert trained["count"] == 359
+    assert trained["top1"] > 97
+    assert cli.main(["evaluate", "digits"]) == 0
+    report = json.loads((run / "evaluation.json").read_text())
+    assert report["top1"] == trained["top1"]
+    assert report["loss"] == pytest.approx(trained["loss"], rel=1e-3)  # bf16, another batch shape
+    assert sum(map(sum, report["confusion"])) == 359
+    assert sum(row[number] for number, row in enumerate(report["confusion"])) == round(359 * report["top1"] / 100)
+    capsys.readouterr()
+    assert cli.main(["predict", "runs/digits", "--count=30", "--save=shown.png"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert sum("- right" in line for line in lines) >= 27
+    with Image.open("shown.png") as picture:
+        assert min(picture.size) > 400
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_configuration_runs(name, tmp_path):
+    """Two steps on noise, with its own network, optimizer, schedule and augmentation, the wide layers narrowed."""
+    size = yaml.safe_load((config.CONFIGS / f"{name}.yaml").read_text())["data"]["image_size"]
+    small = ["--data.name=synthetic", "--data.synthetic_images=8", f"--data.stored_size={size}", "--train.batch_size=4", "--train.epochs=1"]
+    narrow = ["--model.fc6=64", "--model.fc7=64", "--name=it", "--log.wandb=disabled", "--log.every=1"]
+    assert cli.main(["train", f"--config={name}", *small, *narrow]) == 0
+    assert [row["step"] for row in metrics(tmp_path / "runs" / "it")] == [1, 2]
+
+
+def test_a_run_leaves_what_the_contract_says(tmp_path):
+    assert train(name="it", checkpoint__every_steps="1", checkpoint__keep="2") == 0
+    run = tmp_path / "runs" / "it"
+    assert sorted(path.name for path in run.iterdir()) == ["checkpoints", "config.yaml", "metrics.jsonl"]
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["best.pt", "step-00000005.pt", "step-00000006.pt"]
+    assert config.load(str(run / "config.yaml")).name == "it"
+    row = metrics(run)[0]
+    assert {"step", "epoch", "loss", "lr", "images_per_second", "data_wait_fraction", "comm_bytes", "comm_exposed_fraction"} <= row.keys()
+    assert {"step", "epoch", "loss", "top1", "top5", "count"} <= metrics(run, "eval")[0].keys()
+    assert len(metrics(run)) == 6
+    assert [row["epoch"] for row in metrics(run, "eval")] == [1, 2]
+
+
+def test_the_kept_configuration_reproduces_the_run(tmp_path):
+    assert train(name="first") == 0
+    assert cli.main(["train", "--config=runs/first/config.yaml", "--name=second"]) == 0
+    losses = [[row["loss"] for row in metrics(tmp_path / "runs" / name)] for name in ("first", "second")]
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("stop", ["2", "3", "4"])
+def test_a_stopped_run_goes_on_to_the_bit(tmp_path, stop):
+    """fp32, one process: in the middle of an epoch, at its end, and in the next."""
+    more = {"train__ema": "0.9", "optim__name": "adam", "optim__lr": "0.001"}
+    assert train(name="whole", **more) == 0
+    assert train(name="parts", train__max_steps=stop, **more) == 0
+    assert train(name="parts", checkpoint__resume="auto", **more) == 0
+    runs = tmp_path / "runs"
+    assert [row["loss"] for row in metrics(runs / "parts")] == [row["loss"] for row in metrics(runs / "whole")]
+    first, second = newest(runs / "whole"), newest(runs / "parts")
+    for part in ("model", "average"):
+        assert all(torch.equal(value, second[part][name]) for name, value in first[part].items())
+
+
+def test_a_finished_run_that_is_resumed_changes_nothing(tmp_path):
+    assert train(name="it") == 0
+    before = (tmp_path / "runs" / "it" / "metrics.jsonl").read_text()
+    assert train(name="it", checkpoint__resume="auto") == 0
+    assert (tmp_path / "runs" / "it" / "metrics.jsonl").read_text() == before
+
+
+def test_resuming_with_other_options_is_refused_naming_them(capsys):
+    assert train(name="it") == 0
+    assert train(name="it", checkpoint__resume="auto", optim__lr="0.5") == 2
+    assert "optim.lr was 0.01 and is 0.5" in capsys.readouterr().err
+
+
+def test_a_run_goes_on_from_a_checkpoint_of_another(tmp_path):
+    assert train(name="first", train__max_steps="3") == 0
+    assert train(name="second", checkpoint__resume="first") == 0
+    assert [row["step"] for row in metrics(tmp_path / "runs" / "second")] == [4, 5, 6]
+
+
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_sigterm_saves_and_ends_with_143(tmp_path, processes):
+    launcher = [] if processes == 1 else ["torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m"]
+    command = [sys.executable, "-m", *launcher, "distalex.train", *options(name="it", train__epochs="10000")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    file = tmp_path / "runs" / "it" / "metrics.jsonl"
+    for _ in range(600):
+        if file.is_file() and file.read_text().count("\n") > 3:
+            break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=60)
+    if processes == 1:
+        assert process.returncode == 143
+        assert "and saved; go on with --name=it --checkpoint.resume=auto" in out
+    step = newest(tmp_path / "runs" / "it")["progress"]["step"]
+    assert step >= metrics(tmp_path / "runs" / "it")[-1]["step"] - 1
+    assert train(name="it", train__epochs="10000", checkpoint__resume="auto", train__max_steps=str(step + 1)) == 0
+    steps = [row["step"] for row in metrics(tmp_path / "runs" / "it")]
+    assert steps == list(range(1, step + 2))
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_naming_the_step(capsys):
+    assert train(name="it", optim__lr="100", log__every="3", train__epochs="20") == 1
+    error = capsys.readouterr().err
+    assert "the loss is not finite (first at step" in error
+    assert "optim.lr=100" in error
+    assert "Traceback" not in error
+
+
+def test_a_network_learns_a_handful_of_pictures_by_heart(tmp_path):
+    learn = {"optim__name": "adamw", "optim__lr": "0.001", "train__epochs": "12", "data__augment": "none", "model__dropout": "0"}
+    assert train(name="it", model__fc6="256", model__fc7="256", **learn) == 0
+    losses = [row["loss"] for row in metrics(tmp_path / "runs" / "it")]
+    assert losses[0] == pytest.approx(1.386, abs=0.1)  # ln 4
+    assert losses[-1] < 0.1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", ["64", "96", "160", "227"])
+def test_the_default_initial_weights_train_at_every_size(tmp_path, size):
+    steps = {"train__epochs": "1", "data__synthetic_images": "640", "optim__momentum": "0.9", "data__stored_size": "64"}
+    assert train(name="it", data__image_size=size, data__augment="none", model__fc6="512", model__fc7="512", **steps) == 0
+    losses = [row["loss"] for row in metrics(tmp_path / "runs" / "it")]
+    assert sum(losses[-5:]) / 5 < 0.7 * losses[0]
+
+
+def test_precision_bf16_stays_near_fp32(tmp_path):
+    for precision in ("fp32", "bf16"):
+        assert train(name=precision, train__precision=precision) == 0
+    fp32, bf16 = ([row["loss"] for row in metrics(tmp_path / "runs" / name)] for name in ("fp32", "bf16"))
+    assert fp32 != bf16
+    assert bf16 == pytest.approx(fp32, rel=0.03)  # 8 bits of mantissa
+
+
+@pytest.mark.slow
+def test_compiled_is_the_same_network(tmp_path):
+    for name, compiled in (("plain", "false"), ("compiled", "true")):
+        assert train(name=name, train__compile=compiled, train__epochs="1") == 0
+    plain, compiled = ([row["loss"] for row in metrics(tmp_path / "runs" / name)] for name in ("plain", "compiled"))
+    assert compiled == pytest.approx(plain, abs=1e-4)  # fused kernels round elsewhere
+    assert newest(tmp_path / "runs" / "compiled")["model"].keys() == newest(tmp_path / "runs" / "plain")["model"].keys()
+
+
+def test_fine_tuning_keeps_frozen_layers_and_renews_the_classifier(tmp_path, photographs):
+    assert train(name="first") == 0
+    folder = {"data__name": "folder", "data__root": str(photographs), "data__stored_size": "72", "train__epochs": "1"}
+    assert train(name="tuned", model__weights="first", model__freeze="conv1,conv2", optim__layer_lr="fc8:10", **folder) == 0
+    before, after = newest(tmp_path / "runs" / "first"), newest(tmp_path / "runs" / "tuned")
+    assert torch.equal(before["model"]["conv1.weight"], after["model"]["conv1.weight"])
+    assert not torch.equal(before["model"]["conv3.weight"], after["model"]["conv3.weight"])
+    assert after["model"]["fc8.weight"].shape == (3, 32)
+    assert after["classes"] == ["ant", "bee", "cat"]
+    assert "conv1.weight" not in after["optimizer"]
+
+
+@pytest.mark.slow
+def test_torchvisions_weights_file_starts_a_run(tmp_path, photographs):
+    import torchvision
+
+    torch.save(torchvision.models.alexnet().state_dict(), tmp_path / "alexnet.pth")
+    folder = ["--data.name=folder", f"--data.root={photographs}", "--data.stored_size=72", "--data.image_size=64", "--train.batch_size=12"]
+    start = ["--model.name=torchvision", "--model.weights=alexnet.pth", "--train.max_steps=1", "--name=it", "--log.wandb=disabled"]
+    assert cli.main(["train", *folder, *start]) == 0
+    assert newest(tmp_path / "runs" / "it")["model"]["fc8.weight"].shape == (3, 4096)
+
+
+def test_prepared_files_train_and_evaluate(tmp_path, photographs, capsys):
+    assert cli.main(["prepare", "folder", f"--root={photographs}", "--out=mine.beton", "--size=72"]) == 0
+    assert "mine.beton: 36 pictures of 72x72 in 3 classes" in capsys.readouterr().out
+    assert sorted(path.name for path in tmp_path.glob("*.beton")) == ["mine.beton", "mine.test.beton"]
+    assert train(name="it", data__name="beton", data__train="mine.beton") == 0
+    assert metrics(tmp_path / "runs" / "it", "eval")[-1]["count"] == 12
+    picture = next((photographs / "test" / "cat").iterdir())
+    capsys.readouterr()
+    assert cli.main(["predict", "it", str(picture), "--json_lines"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    prediction = json.loads(line)
+    assert set(prediction["labels"]) == {"ant", "bee", "cat"}
+    assert sum(prediction["probabilities"]) == pytest.approx(1, abs=1e-4)
+    (tmp_path / "bad.jpg").write_bytes(b"no picture")
+    assert cli.main(["predict", "it", "bad.jpg"]) == 2
+    assert "bad.jpg: not a readable picture" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["digits"], ["synthetic", "--size=64"]])
+def test_prepare_without_a_place_puts_files_where_train_looks(arguments, capsys):
+    assert cli.main(["prepare", *arguments]) == 0
+    assert f"--data.name={arguments[0]}" in capsys.readouterr().out
+
+
+def test_wandb_offline_holds_the_losses(tmp_path):
+    from wandb.proto import wandb_internal_pb2
+    from wandb.sdk.internal.datastore import DataStore
+
+    assert train(name="it", log__wandb="offline") == 0
+    (file,) = (tmp_path / "runs" / "it" / "wandb").glob("offline-run-*/run-*.wandb")
+    store = DataStore()
+    store.open_for_scan(str(file))
+    logged = {}
+    while (data := store.scan_data()) is not None:
+        record = wandb_internal_pb2.Record()
+        record.ParseFromString(data)
+        items = {"/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in record.history.item}
+        if "train/loss" in items:
+            logged[items["_step"]] = items["train/loss"]
+    assert logged == {row["step"]: row["loss"] for row in metrics(tmp_path / "runs" / "it")}
+
+
+def test_wandb_failing_does_not_stop_a_run(tmp_path, monkeypatch, capsys):
+    import wandb
+
+    def fail(**_):
+        raise RuntimeError("the service is down")
+
+    monkeypatch.setattr(wandb, "init", fail)
+    assert train(name="it", log__wandb="offline") == 0
+    assert "Weights & Biases is off from here (RuntimeError: the service is down)" in capsys.readouterr().out
+    assert len(metrics(tmp_path / "runs" / "it")) == 6
+
+
+def test_a_refusing_disk_does_not_lose_the_run(tmp_path, monkeypatch, capsys):
+    from distalex import checkpoint
+
+    real, calls = checkpoint.save, []
+
+    def sometimes(state, path):
+        calls.append(path)
+        if len(calls) == 1:
+            raise OSError(28, "No space left on device")
+        real(state, path)
+
+    monkeypatch.setattr(checkpoint, "save", sometimes)
+    assert train(name="it") == 0
+    assert "No space left on device; training goes on" in capsys.readouterr().out
+    assert newest(tmp_path / "runs" / "it")["progress"]["step"] == 6
+
+
+@pytest.mark.slow
+def test_the_tutorials_job_on_real_pictures(tmp_path, cifar10_jpeg):
+    """Ten steps of seed_cifar10 on all of CIFAR-10: prepared, trained, evaluated on all 10,000."""
+    options_ = ["--config=seed_cifar10", f"--data.root={cifar10_jpeg}", "--train.max_steps=10", "--name=it", "--log.wandb=disabled", "--log.every=1"]
+    assert cli.main(["train", *options_]) == 0
+    run = tmp_path / "runs" / "it"
+    assert metrics(run, "eval")[-1]["count"] == 10_000
+    assert metrics(run)[0]["loss"] == pytest.approx(2.303, abs=0.01)
+    assert metrics(run)[-1]["loss"] < 2.303
