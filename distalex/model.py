@@ -126,8 +126,9 @@ class AlexNet(nn.Module):
             after: list[nn.Module] = [nn.ReLU(inplace=True)]
             if conv.lrn and options.lrn:
                 after.append(LocalResponseNorm(options.lrn_alpha, options.columns))
-            if conv.pool:
-                after.append(nn.MaxPool2d(3, 2))  # windows of 3 every 2 pixels overlap (Section 3.4)
+            if conv.pool:  # windows of 3 every 2 pixels overlap (Section 3.4)
+                # ReLU and the maximum commute, so where nothing stands between them the ReLU takes the fewer pixels.
+                after.insert(0 if len(after) == 1 else 2, nn.MaxPool2d(3, 2))
             self.add_module(name, layer)
             self.add_module(f"after{number}", nn.Sequential(*after))
             channels, side = conv.channels, _side_after(side, conv)

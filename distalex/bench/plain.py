@@ -39,7 +39,8 @@ def bench_plain(options: config.BenchOptions) -> dict[str, Any]:
     share = statistics.median(ours) * GFLOP_PER_IMAGE / peak
     result = {
         "what": "plain",
-        "command": " ".join(["python -m distalex.bench", *sys.argv[1:]]),
+        "command": f"python -m distalex.bench plain --repeats={options.repeats} --steps={options.steps}",
+        "peer": Path(options.peer).name if options.peer else "distalex.bench.peer",
         "date": time.strftime("%Y-%m-%d"),
         "machine": describe_machine(),
         "matmul_peak_gflops": {kind: statistics.median(rates[kind] for rates in peaks) for kind in ("fp32", "bf16")},
