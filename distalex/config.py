@@ -80,8 +80,8 @@ class Model(Section):
     """Units of the first fully connected layer (Section 3.5: 4096)."""
     fc7: Int = Field(4096, ge=1)
     """Units of the second fully connected layer (Section 3.5: 4096; the seed network has 1024)."""
-    init: Literal["he", "torch", "paper", "released"] = "he"
-    """Initial weights. `he`: scaled by fan-in, trains at every input size. `torch`: PyTorch's default. `paper`: N(0, 0.01),
+    init: Literal["scaled", "torch", "paper", "released"] = "scaled"
+    """Initial weights. `scaled`: by fan-in, trains at every input size. `torch`: PyTorch's default. `paper`: N(0, 0.01),
     biases 1 in conv2, conv4, conv5, fc6, fc7 (Section 5); `released`: the 2012 code's. The last two expect `data.normalize=paper`."""
     weights: str | None = None
     """File or run whose weights to start from: torchvision's AlexNet, a checkpoint, a run directory. A classifier for

@@ -213,11 +213,13 @@ def _initialise(layer: nn.Conv2d | nn.Linear, name: str, init: str, net: AlexNet
         case "torch":
             nn.init.kaiming_uniform_(layer.weight, a=math.sqrt(5), generator=generator)
             layer.bias.uniform_(-1 / math.sqrt(fan_in), 1 / math.sqrt(fan_in), generator=generator)
-        case "he":
+        case "scaled":
+            # He et al.'s variance keeps the convolutions' outputs alive; in layers of thousands of units it makes SGD at
+            # 0.01 unstable, since curvature grows with the squared norm of a layer's input, so those get a sixth of it.
             # Adaptive pooling repeats each of fc6's inputs where pool5 is smaller than 6x6; repeated inputs add up.
             repeats = (POOLED / net.pooled_side) ** 2 if name == "fc6" and net.pooled_side < POOLED else 1.0
-            std = 0.01 if name == "fc8" else math.sqrt(2.0 / (fan_in * repeats))
-            layer.weight.normal_(0.0, std, generator=generator)
+            variance = 2.0 if isinstance(layer, nn.Conv2d) else 1.0 / 3.0
+            layer.weight.normal_(0.0, math.sqrt(variance / (fan_in * repeats)), generator=generator)
             layer.bias.zero_()
 
 

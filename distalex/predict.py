@@ -138,7 +138,7 @@ def draw(predictions: list[Prediction], images: Tensor, path: Path) -> None:
         actual = "" if prediction.actual is None else f"\nactual: {prediction.actual}"
         label = prediction.labels[0] if actual else f"{Path(prediction.name).name}: {prediction.labels[0]}"
         picture.set_title(f"predicted: {label}{actual}" if actual else label, fontsize=9, color="darkgreen" if right else "firebrick")
-        colours = ["darkgreen" if name == prediction.actual else "steelblue" for name in prediction.labels]
+        colours = ["mediumseagreen" if name == prediction.actual else "lightsteelblue" for name in prediction.labels]
         bars.barh(range(len(prediction.labels)), prediction.probabilities, color=colours, height=0.8)
         bars.set(xlim=(0, 1), ylim=(SHOWN - 0.5, -0.5))
         for place, name in enumerate(prediction.labels):

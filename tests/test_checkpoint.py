@@ -10,7 +10,13 @@ from distalex.errors import UserError
 from distalex.model import build_model
 from distalex.optim import MovingAverage, Schedule, build_optimizer
 
-DESCRIBED = {"config": small().model_dump(mode="json"), "classes": ["a", "b", "c", "d"], "mean": [1.0] * 3, "covariance": [[1.0] * 3] * 3, "side": 8}
+DESCRIBED = {
+    "config": small().model_dump(mode="json"),
+    "classes": ["a", "b", "c", "d"],
+    "mean": [1.0] * 3,
+    "covariance": [[1.0] * 3] * 3,
+    "side": 8,
+}
 
 
 def state(seed=0, optimizer="sgd", average=True):

@@ -45,9 +45,7 @@ def test_two_and_three_processes_train_what_one_does(launch, tmp_path, optimizer
     """Dropout, crops, mirrors, colour noise, accumulation, clipping, moving average, an uneven last batch of 8."""
     for processes in (1, 2, 3):
         extra = {"train__accumulate": "2"} if processes == 2 else {}
-        done = launch(
-            "train", *options(name=f"on{processes}", optim__name=optimizer, **EVERYTHING, **extra), processes=processes
-        )
+        done = launch("train", *options(name=f"on{processes}", optim__name=optimizer, **EVERYTHING, **extra), processes=processes)
         assert done.returncode == 0, done.stderr
     assert metrics(tmp_path / "runs" / "on1")[2]["step"] == 3
     for processes in (2, 3):

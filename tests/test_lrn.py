@@ -24,7 +24,9 @@ def test_the_texts_alpha_is_five_times_ours():
 
 def test_equal_to_torchs_layer():
     x = torch.randn(2, 96, 7, 7)
-    assert torch.allclose(local_response_norm(x, alpha=1e-4), nn.LocalResponseNorm(5, 1e-4, 0.75, 2.0)(x), rtol=1e-5, atol=1e-6)  # fp32 sums
+    assert torch.allclose(
+        local_response_norm(x, alpha=1e-4), nn.LocalResponseNorm(5, 1e-4, 0.75, 2.0)(x), rtol=1e-5, atol=1e-6
+    )  # fp32 sums
 
 
 def test_a_column_does_not_see_its_neighbour():

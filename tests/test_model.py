@@ -81,7 +81,9 @@ def test_a_column_is_the_slice_of_every_parameter():
 
     own = [after(2, layer("conv2", after(1, layer("conv1", x, column)), column)) for column in range(2)]
     both = torch.cat(own, 1)
-    own = [after(5, layer("conv5", after(4, layer("conv4", after(3, layer("conv3", both, column)), column)), column)) for column in range(2)]
+    own = [
+        after(5, layer("conv5", after(4, layer("conv4", after(3, layer("conv3", both, column)), column)), column)) for column in range(2)
+    ]
     both = torch.cat([net.pool(column).flatten(1) for column in own], 1)
     for name in ("fc6", "fc7"):
         both = torch.cat([layer(name, both, column).relu() for column in range(2)], 1)

@@ -63,7 +63,10 @@ def test_a_permutation_has_every_number_once_and_depends_on_the_key():
 
 
 def test_a_generator_depends_on_seed_and_purpose_only():
-    draws = [torch.rand(3, generator=random.generator(seed, "init", name)) for seed, name in ((0, "conv1"), (0, "conv1"), (1, "conv1"), (0, "fc6"))]
+    draws = [
+        torch.rand(3, generator=random.generator(seed, "init", name))
+        for seed, name in ((0, "conv1"), (0, "conv1"), (1, "conv1"), (0, "fc6"))
+    ]
     assert torch.equal(draws[0], draws[1])
     assert not torch.equal(draws[0], draws[2])
     assert not torch.equal(draws[0], draws[3])
