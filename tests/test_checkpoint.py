@@ -74,7 +74,7 @@ def test_one_flipped_bit_is_refused(tmp_path, record):
         start = {"data.pkl": pickled.header_offset + 200, "largest": largest.header_offset + 500, "directory": archive.start_dir + 20}
     content[start[record]] ^= 16
     path.write_bytes(content)
-    with pytest.raises(UserError, match="damaged|cannot be read"):
+    with pytest.raises(UserError, match=r"damaged|cannot be read"):
         checkpoint.load(path)
 
 
@@ -85,7 +85,7 @@ def test_what_is_no_checkpoint_is_refused(tmp_path, content):
         torch.save({"weights": torch.ones(2)}, path)
     else:
         path.write_bytes(content)
-    with pytest.raises(UserError, match="not a distalex checkpoint|cannot be read"):
+    with pytest.raises(UserError, match=r"not a distalex checkpoint|cannot be read"):
         checkpoint.load(path)
 
 
