@@ -17,7 +17,7 @@ from torch.nn import functional
 from distalex import checkpoint, config
 from distalex.console import Console
 from distalex.data.beton import write_atomically
-from distalex.data.load import Split, open_pictures
+from distalex.data.load import Pictures, Split, open_pictures
 from distalex.distributed import Mesh, start_processes
 from distalex.errors import UserError
 from distalex.model import AlexNet, build_model
@@ -98,30 +98,32 @@ def load_trained(place: str, runs_dir: str, device: torch.device) -> Trained:
     return Trained(net, configuration, tuple(state["classes"]), state, path)
 
 
+def open_data_of(trained: Trained, data_root: str | None, batch_size: int, mesh: Mesh, console: Console) -> Pictures:
+    """The pictures that a network was trained with, from `data_root` if they have moved. Raises UserError for other classes."""
+    data = trained.config.data.model_copy(update={"root": data_root or trained.config.data.root})
+    train = trained.config.train.model_copy(update={"batch_size": batch_size, "eval_batch_size": None})
+    with console.showing():
+        configuration = trained.config.model_copy(update={"data": data, "train": train})
+        pictures = open_pictures(configuration, mesh, console.say, console.progress)
+    if pictures.classes != trained.classes:
+        raise UserError(
+            f"{trained.path}: trained on {len(trained.classes)} classes ({', '.join(trained.classes[:3])}, …), "
+            f"the data has {len(pictures.classes)}; name other data with --data_root=DIR"
+        )
+    return pictures
+
+
 def evaluate_run(options: config.EvaluateOptions) -> Evaluation:
     """`python -m distalex.evaluate RUN`: print, and leave in the run's folder, what its network does on the test set."""
     base = config.Config(parallel=options.parallel, device=options.device)
     with start_processes(base) as mesh:
         console = Console(mesh.is_first)
         trained = load_trained(options.run, options.runs_dir, mesh.device)
-        data = trained.config.data.model_copy(update={"root": options.data_root or trained.config.data.root})
         train = trained.config.train
-        train = train.model_copy(
-            update={
-                "batch_size": options.batch_size or train.eval_batch_size or train.batch_size,
-                "eval_batch_size": None,
-            }
-        )
-        configuration = trained.config.model_copy(update={"data": data, "train": train})
-        with console.showing():
-            pictures = open_pictures(configuration, mesh, console.say, console.progress)
-        if pictures.classes != trained.classes:
-            raise UserError(
-                f"{trained.path}: trained on {len(trained.classes)} classes ({', '.join(trained.classes[:3])}, …), "
-                f"the data has {len(pictures.classes)}"
-            )
+        batch_size = options.batch_size or train.eval_batch_size or train.batch_size
+        pictures = open_data_of(trained, options.data_root, batch_size, mesh, console)
         result = evaluate(trained.net, pictures.test, mesh, train)
-        console.say(f"{trained.path} on the {pictures.test.count:,} test pictures of {data.name}")
+        console.say(f"{trained.path} on the {pictures.test.count:,} test pictures of {trained.config.data.name}")
         console.say(f"top-1 {result.top1:.2f} %  top-5 {result.top5:.2f} %  loss {result.loss:.4f}  ({result.count:,} pictures)")
         if mesh.is_first:
             report = {

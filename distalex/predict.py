@@ -17,11 +17,10 @@ from torch import Tensor
 from distalex import config, random
 from distalex.augment import Statistics, Views
 from distalex.console import Console
-from distalex.data.load import open_pictures
 from distalex.data.sources import square
 from distalex.distributed import Mesh, start_processes
 from distalex.errors import UserError
-from distalex.evaluate import Trained, load_trained, logits_of
+from distalex.evaluate import Trained, load_trained, logits_of, open_data_of
 
 DRAWN_AS = (".png", ".jpg", ".jpeg", ".pdf", ".svg")
 SHOWN = 5  # labels of a prediction
@@ -85,16 +84,7 @@ def pick_test_pictures(
     trained: Trained, options: config.PredictOptions, mesh: Mesh, console: Console
 ) -> tuple[Tensor, list[str], list[str]]:
     """Some of the run's test set, chosen by its seed: pictures, names and actual labels."""
-    data = trained.config.data.model_copy(update={"root": options.data_root or trained.config.data.root})
-    train = trained.config.train.model_copy(update={"batch_size": options.count, "eval_batch_size": None})
-    configuration = trained.config.model_copy(update={"data": data, "train": train})
-    with console.showing():
-        pictures = open_pictures(configuration, mesh, console.say, console.progress)
-    if pictures.classes != trained.classes:
-        raise UserError(
-            f"{trained.path}: trained on {len(trained.classes)} classes, but the data has {len(pictures.classes)}; "
-            "name other data with --data_root=DIR"
-        )
+    pictures = open_data_of(trained, options.data_root, options.count, mesh, console)
     stream = random.key(trained.config.seed, "shown")
     chosen = np.sort(random.permutation(stream, pictures.test.count)[: options.count])
     ((images, labels),) = list(pictures.test.reader.read([chosen]))
