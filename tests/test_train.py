@@ -163,10 +163,10 @@ def test_the_default_initial_weights_train_at_every_size(tmp_path, size):
 
 def test_precision_bf16_stays_near_fp32(tmp_path):
     for precision in ("fp32", "bf16"):
-        assert train(name=precision, train__precision=precision) == 0
+        assert train(name=precision, train__precision=precision, optim__lr="0.001") == 0  # a curve that errors do not leave
     fp32, bf16 = ([row["loss"] for row in metrics(tmp_path / "runs" / name)] for name in ("fp32", "bf16"))
     assert fp32 != bf16
-    assert bf16 == pytest.approx(fp32, rel=0.03)  # 8 bits of mantissa
+    assert bf16 == pytest.approx(fp32, rel=0.01)  # 8 bits of mantissa, averaged over a batch
 
 
 @pytest.mark.slow
