@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from distalex import config
+from distalex.distributed import Shards
 from distalex.errors import UserError
 from distalex.model import AlexNet, from_torchvision
 from distalex.optim import MovingAverage, Schedule
@@ -32,9 +33,10 @@ class TrainState:
     """All that changes while a run trains; saved and restored whole."""
 
     net: AlexNet
-    """The network itself, not wrapped."""
+    """The network itself, not wrapped; its parameters are this process's rows of them, as `shards` says."""
     optimizer: torch.optim.Optimizer
     schedule: Schedule
+    shards: Shards
     average: MovingAverage | None = None
     step: int = 0
     """Optimizer steps done."""
@@ -46,12 +48,16 @@ class TrainState:
     """What the weights need besides: configuration, classes, colour statistics, side of the stored pictures."""
 
     def state_dict(self) -> dict[str, Any]:
+        """The whole network's state on rank 0, joined from all columns; something incomplete elsewhere.
+
+        Every process has to call it.
+        """
         return {
             "format": FORMAT,
-            "model": {name: value.detach() for name, value in self.net.state_dict().items()},
+            "model": self._whole({name: value.detach() for name, value in self.net.state_dict().items()}),
             "optimizer": self._optimizer_state(),
             "schedule": self.schedule.state_dict(),
-            "average": self.average.weights if self.average else {},
+            "average": self._whole(self.average.weights) if self.average else {},
             "progress": {
                 "step": self.step,
                 "epoch": self.epoch,
@@ -62,28 +68,46 @@ class TrainState:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Raises KeyError or RuntimeError where `state` belongs to another network or optimizer."""
-        self.net.load_state_dict(state["model"])
+        """Take over this process's part. Raises KeyError or RuntimeError where `state` belongs to another network or optimizer."""
+        self.net.load_state_dict(self._parts(state["model"]))
         named = dict(self.net.named_parameters())
         for name, values in state["optimizer"].items():
             parameter = named[name]
+            whole = state["model"][name].shape
             self.optimizer.state[parameter] = {
-                key: value.to(parameter.device) if key != "step" or parameter.device.type == "cuda" else value.clone()
+                key: self._state_on_device(self.shards.part(name, value) if value.shape == whole else value, key, parameter)
                 for key, value in values.items()
             }
         self.schedule.load_state_dict(state["schedule"])
         if self.average:
-            for name, value in (state["average"] or state["model"]).items():
+            for name, value in self._parts(state["average"] or state["model"]).items():
                 self.average.weights[name].copy_(value)
         for name, value in state["progress"].items():
             setattr(self, name, value)
 
-    def _optimizer_state(self) -> dict[str, dict[str, Tensor]]:
-        return {
-            name: {key: value for key, value in self.optimizer.state[parameter].items() if value is not None}
-            for name, parameter in self.net.named_parameters()
-            if parameter in self.optimizer.state
-        }
+    @staticmethod
+    def _state_on_device(value: Tensor, key: str, parameter: Tensor) -> Tensor:
+        """A copy laid out as the parameter is; Adam keeps its count of steps on the CPU with CPU parameters only."""
+        if value.shape == parameter.shape:
+            return torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+        return value.to(parameter.device, copy=True) if key != "step" or parameter.device.type == "cuda" else value.clone()
+
+    def _parts(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {name: self.shards.part(name, value) for name, value in tensors.items()}
+
+    def _whole(self, tensors: dict[str, Tensor]) -> dict[str, Tensor | None]:
+        return {name: self.shards.whole(name, value) for name, value in tensors.items()}
+
+    def _optimizer_state(self) -> dict[str, dict[str, Tensor | None]]:
+        state = {}
+        for name, parameter in self.net.named_parameters():
+            if parameter in self.optimizer.state:
+                state[name] = {
+                    key: self.shards.whole(name, value) if value.shape == parameter.shape else value
+                    for key, value in self.optimizer.state[parameter].items()
+                    if value is not None
+                }
+        return state
 
 
 def save(state: dict[str, Any], path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from distalex import __version__, config
 from distalex.errors import TrainingError, UserError
-from distalex.topology import Topology
+from distalex.topology import Topology, layout
 
 
 class Request(NamedTuple):
@@ -123,7 +123,8 @@ def _train(request: Request) -> int:
     _no_words(request, COMMANDS["train"].usage)
     options = dict(request.options)
     configuration = config.load(options.pop("config", None), options)
-    Topology.from_environment().check_fits(configuration.parallel)
+    if configuration.parallel != "auto":
+        layout(configuration.parallel, Topology.from_environment().world_size, configuration.model.columns)
     from distalex.train import train_until_stopped
 
     return train_until_stopped(configuration)

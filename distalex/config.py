@@ -46,6 +46,7 @@ Int = Annotated[int, BeforeValidator(_reject_bool)]
 Float = Annotated[float, BeforeValidator(_reject_bool)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split_list)]
 Floats = Annotated[tuple[Float, ...], BeforeValidator(_split_list)]
+Parallel = Literal["none", "data", "model", "hybrid", "owt", "auto"]
 Rates = Annotated[dict[str, Float], BeforeValidator(_split_pairs)]
 
 
@@ -289,8 +290,10 @@ class Log(Section):
 class Config(Section):
     """Everything that a run depends on."""
 
-    parallel: Literal["none", "data"] = "data"
-    """`none`: one process. `data`: replicas that average gradients (DDP)."""
+    parallel: Parallel = "data"
+    """`none`: one process. `data`: replicas that sum gradients (DDP). `model`: a process for each column (Section 3.5).
+    `hybrid`: replicas of columns. `owt`: One Weird Trick, convolutions data parallel and fully connected layers divided.
+    `auto`: what `distalex.plan` finds fastest here."""
     seed: Int = Field(0, ge=0, lt=2**32)
     """Keys initial weights, order, augmentation and dropout."""
     name: str = ""
@@ -547,8 +550,8 @@ class EvaluateOptions(Section):
     """The run (its folder or name) or checkpoint."""
     runs_dir: str = "runs"
     """Folder of the runs, where RUN is a name."""
-    parallel: Literal["none", "data"] = "data"
-    """How the processes share the test set."""
+    parallel: Parallel = "data"
+    """How the processes share the network and the test set, as in `train`."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` takes a GPU where there is one."""
     data_root: str | None = None

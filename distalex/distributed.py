@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import socket
 import sys
-from collections.abc import Iterator
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -19,20 +22,106 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 from distalex.config import Config
 from distalex.errors import UserError
-from distalex.topology import Topology, cores
+from distalex.topology import Topology, cores, layout, share
 
 TIMEOUT = timedelta(minutes=30)
 
 
+class Traffic:
+    """What communication costs this process: bytes it sends in a step, and seconds it waits with nothing left to compute.
+
+    Both are kept by what they are for: `conv3`, `fc6`, `fc7` and `fc8` (what a layer reads of the other columns, and the
+    gradients of that), `gradients`, and, counted apart because no network needs them, `images` and `logits`.
+    """
+
+    APART = ("images", "logits")
+
+    def __init__(self) -> None:
+        self.sent: dict[str, int] = defaultdict(int)
+        self.collectives: dict[str, int] = defaultdict(int)
+        self.seconds: dict[str, float] = defaultdict(float)
+        self.gradients_started = 0.0
+        self._events: list[tuple[str, torch.cuda.Event, torch.cuda.Event]] = []
+
+    def start_step(self) -> None:
+        self.sent.clear()
+        self.collectives.clear()
+        self.gradients_started = 0.0
+
+    def send(self, purpose: str, nbytes: int) -> None:
+        self.sent[purpose] += nbytes
+        self.collectives[purpose] += 1
+
+    @property
+    def bytes(self) -> int:
+        """Sent in this step for the layers and the gradients."""
+        return sum(count for purpose, count in self.sent.items() if purpose not in self.APART)
+
+    @contextmanager
+    def waiting(self, purpose: str, device: torch.device) -> Iterator[None]:
+        """What is done inside only waits: on a GPU its stream, on a CPU this thread."""
+        if device.type == "cuda":
+            before, after = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            before.record()
+            yield
+            after.record()
+            self._events.append((purpose, before, after))
+        else:
+            started = time.perf_counter()
+            yield
+            self.seconds[purpose] += time.perf_counter() - started
+
+    def backward_done(self, device: torch.device) -> None:
+        """The backward pass waits for the gradients when nothing else is left, so the time since they started is exposed."""
+        if self.gradients_started and device.type == "cpu":
+            self.seconds["gradients"] += time.perf_counter() - self.gradients_started
+
+    def take_seconds(self) -> dict[str, float]:
+        """Exposed seconds by purpose since the last call. Waits for a GPU to get there."""
+        if self._events:
+            self._events[-1][2].synchronize()
+        for purpose, before, after in self._events:
+            self.seconds[purpose] += before.elapsed_time(after) / 1000.0
+        self._events.clear()
+        taken = dict(self.seconds)
+        self.seconds.clear()
+        return taken
+
+
+@dataclass
+class Arriving:
+    """What an exchange brings, once it is there."""
+
+    pieces: list[Tensor]
+    """From each device of the column group; the own one is empty."""
+    sending: Tensor
+    """Held until it has been sent."""
+    work: dist.Work
+    purpose: str
+    traffic: Traffic
+
+    def wait(self) -> list[Tensor]:
+        with self.traffic.waiting(self.purpose, self.sending.device):
+            self.work.wait()
+        return self.pieces
+
+
 @dataclass(frozen=True)
 class Mesh:
-    """The (dp, mp) mesh as this process sees it: `replica` of `replicas`, and the device it computes on."""
+    """The (dp, mp) mesh as this process sees it: its replica, its column, and the device it computes on."""
 
     topology: Topology
     device: torch.device
+    parallel: str = "none"
+    """As the configuration's, but never `auto`."""
     replica: int = 0
     replicas: int = 1
+    column: int = 0
+    """Which part of its replica's network this process has."""
+    columns: int = 1
+    """Processes that a replica's network is divided among. Each may hold several of the network's own columns."""
     devices: DeviceMesh | None = None
+    traffic: Traffic = field(default_factory=Traffic, compare=False)
 
     @property
     def rank(self) -> int:
@@ -47,10 +136,28 @@ class Mesh:
     def alone(self) -> bool:
         return self.topology.world_size == 1
 
+    @property
+    def spreads_pictures(self) -> bool:
+        """Whether the devices of a replica convolve different pictures (One Weird Trick), and not all of them the same."""
+        return self.parallel == "owt"
+
+    @property
+    def gradient_group(self) -> dist.ProcessGroup | None:
+        """The processes that add up gradients of parameters they all hold; None where there are none such."""
+        if self.devices is None or (self.replicas == 1 and not self.spreads_pictures):
+            return None
+        return self.devices.get_group("mp" if self.spreads_pictures else "dp")
+
     def sum(self, values: Tensor) -> Tensor:
         """The sum of `values` over the replicas, on every rank, in place."""
-        if self.devices is not None:
+        if self.devices is not None and self.replicas > 1:
             dist.all_reduce(values, group=self.devices.get_group("dp"))
+        return values
+
+    def sum_over_columns(self, values: Tensor) -> Tensor:
+        """The sum of `values` over the processes that share a replica's network, on each of them, in place."""
+        if self.devices is not None and self.columns > 1:
+            dist.all_reduce(values, group=self.devices.get_group("mp"))
         return values
 
     def any(self, condition: bool) -> bool:
@@ -69,16 +176,85 @@ class Mesh:
         dist.broadcast_object_list(values, src=0)
         return values[0]
 
+    def start_exchange(self, outgoing: Sequence[Tensor], shapes: Sequence[Sequence[int]], purpose: str) -> Arriving:
+        """Send `outgoing[i]` to column i, receive a contiguous tensor of `shapes[i]` from it; nothing passes to oneself.
+
+        One collective, in one buffer each way. Compute meanwhile, then `wait`.
+        """
+        assert self.devices is not None
+        others = [column for column in range(self.columns) if column != self.column]
+        leaving = [outgoing[column].reshape(-1) for column in others]
+        sending = leaving[0] if len(leaving) == 1 else torch.cat(leaving)
+        counts = [0 if column == self.column else math.prod(shape) for column, shape in enumerate(shapes)]
+        sizes = [0 if column == self.column else piece.numel() for column, piece in enumerate(outgoing)]
+        received = sending.new_empty(sum(counts))
+        self.traffic.send(purpose, sending.nbytes)
+        work = dist.all_to_all_single(received, sending, counts, sizes, group=self.devices.get_group("mp"), async_op=True)
+        pieces = [
+            piece if column == self.column else piece.view(*shape)
+            for column, (piece, shape) in enumerate(zip(received.split(counts), shapes, strict=True))
+        ]
+        assert work is not None
+        return Arriving(pieces, sending, work, purpose, self.traffic)
+
+
+@dataclass(frozen=True)
+class Shards:
+    """Which parameters this process holds some rows of (dim 0) and the rest of its column group the others."""
+
+    mesh: Mesh
+    rows: Mapping[str, int] = field(default_factory=dict)
+    """Rows of the whole parameter, of those that are divided; every process holds all of the rest."""
+
+    def part(self, name: str, whole: Tensor) -> Tensor:
+        """This process's rows of a parameter, or of anything of its shape."""
+        return whole[share(self.rows[name], self.mesh.column, self.mesh.columns)] if name in self.rows else whole
+
+    def whole(self, name: str, part: Tensor) -> Tensor | None:
+        """The rows of all columns, on the CPU of rank 0; None elsewhere. Every process of the first replica has to call it."""
+        mesh = self.mesh
+        if name not in self.rows or mesh.columns == 1:
+            return part if mesh.is_first else None
+        assert mesh.devices is not None
+        group, part = mesh.devices.get_group("mp"), part.contiguous()
+        if not mesh.is_first:
+            if mesh.replica == 0:
+                dist.send(part, group=group, group_dst=0)
+            return None
+        joined = torch.empty((self.rows[name], *part.shape[1:]), dtype=part.dtype)
+        for column in range(mesh.columns):
+            rows = joined[share(self.rows[name], column, mesh.columns)]
+            arrived = part if column == 0 else torch.empty(rows.shape, dtype=part.dtype, device=part.device)
+            if column:
+                dist.recv(arrived, group=group, group_src=column)
+            rows.copy_(arrived)
+        return joined
+
+    def norms(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """The Euclidean norm of each whole tensor, (number of them,), from this process's part of it."""
+        norms = torch.stack(torch._foreach_norm(list(tensors.values())))
+        if self.mesh.columns == 1:
+            return norms
+        divided = torch.tensor([name in self.rows for name in tensors], device=norms.device)
+        squares = self.mesh.sum_over_columns(torch.where(divided, norms.square(), 0.0))
+        return torch.where(divided, squares.sqrt(), norms)
+
 
 @contextmanager
-def start_processes(config: Config) -> Iterator[Mesh]:
+def start_processes(config: Config, choose: Callable[[Config], str] | None = None) -> Iterator[Mesh]:
     """Join this process to the mesh that `config.parallel` asks for; leaves it at the end, whatever happened.
 
-    Without torchrun's variables there is one process and no process group. Raises UserError where the processes, the
-    mesh and the devices do not fit.
+    `choose` names the mode where the configuration says `auto`; only rank 0 is asked, and `data` is taken where it is
+    None. Without torchrun's variables there is one process and no process group. Raises UserError where the processes,
+    the mesh and the devices do not fit.
     """
     topology = Topology.from_environment()
-    topology.check_fits(config.parallel)
+    parallel: str = config.parallel
+    columns = config.model.columns
+    if parallel == "auto" and (choose is None or topology.world_size == 1):
+        parallel = "data"
+    if parallel != "auto":
+        layout(parallel, topology.world_size, columns)
     device = choose_device(config.device, topology)
     torch.set_num_threads(config.train.threads or max(1, cores() // topology.local_world_size))
     keep_freed_memory()
@@ -86,7 +262,7 @@ def start_processes(config: Config) -> Iterator[Mesh]:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
     if topology.world_size == 1:
-        yield Mesh(topology, device)
+        yield Mesh(topology, device, parallel)
         return
     if topology.on_one_node and "GLOO_SOCKET_IFNAME" not in os.environ:
         # gloo asks the name service for this host's address, which fails on laptops and in containers (pytorch#44946)
@@ -96,8 +272,14 @@ def start_processes(config: Config) -> Iterator[Mesh]:
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, timeout=TIMEOUT, device_id=device if device.type == "cuda" else None)
     try:
-        devices = init_device_mesh(device.type, (topology.world_size, 1), mesh_dim_names=("dp", "mp"))
-        yield Mesh(topology, device, devices.get_local_rank("dp"), devices.size(0), devices)
+        if parallel == "auto":
+            assert choose is not None
+            chosen = [choose(config) if topology.rank == 0 else ""]
+            dist.broadcast_object_list(chosen, src=0)
+            parallel = chosen[0]
+        dp, mp = layout(parallel, topology.world_size, columns)
+        devices = init_device_mesh(device.type, (dp, mp), mesh_dim_names=("dp", "mp"))
+        yield Mesh(topology, device, parallel, devices.get_local_rank("dp"), dp, devices.get_local_rank("mp"), mp, devices)
     finally:
         dist.destroy_process_group()
 

@@ -6,12 +6,14 @@ if __name__ == "__main__":  # before torch is imported, so that --help answers a
     entry("evaluate")
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from distalex import checkpoint, config
@@ -21,6 +23,8 @@ from distalex.data.load import Pictures, Split, open_pictures
 from distalex.distributed import Mesh, start_processes
 from distalex.errors import UserError
 from distalex.model import AlexNet, build_model
+from distalex.parallelize import Parallel, parallelize
+from distalex.topology import Topology, layout
 
 
 @dataclass(frozen=True)
@@ -42,27 +46,27 @@ class Evaluation:
 
 
 @torch.no_grad()
-def evaluate(net: AlexNet, split: Split, mesh: Mesh, options: config.Train) -> Evaluation:
-    """`net` on the whole of `split`, summed over the replicas; the same result on every rank."""
-    net.eval()
-    classes = net.classes
+def evaluate(forward: Parallel, split: Split, mesh: Mesh, options: config.Train) -> Evaluation:
+    """The network on the whole of `split`, summed over the replicas; the same result on every rank."""
+    forward.net.eval()
+    classes = forward.net.classes
     sums = torch.zeros(4, dtype=torch.float64, device=mesh.device)  # loss, top-1, top-5, pictures
     confusion = torch.zeros(classes * classes, dtype=torch.int64, device=mesh.device)
     for batch in split.test():
         if not len(batch.labels):
             continue
-        logits = logits_of(net, batch.images, options)
+        logits = logits_of(partial(forward.evaluate, pictures=len(batch.labels)), batch.images, options)
         hits = logits.topk(min(5, classes)).indices == batch.labels[:, None]
         loss = functional.cross_entropy(logits, batch.labels, reduction="sum")
         sums += torch.stack([loss, hits[:, 0].sum(), hits.sum(), torch.tensor(len(hits), device=mesh.device)])
         confusion += torch.bincount(batch.labels * classes + logits.argmax(1), minlength=classes * classes)
     loss, top1, top5, count = mesh.sum(sums).tolist()
     confusion = mesh.sum(confusion).view(classes, classes).cpu()
-    net.train()
+    forward.net.train()
     return Evaluation(loss / count, 100.0 * top1 / count, 100.0 * top5 / count, int(count), confusion)
 
 
-def logits_of(net: nn.Module, images: Tensor, options: config.Train) -> Tensor:
+def logits_of(net: Callable[[Tensor], Tensor], images: Tensor, options: config.Train) -> Tensor:
     """fp32 logits (n, classes) in the run's precision; the mean with the mirror images' where the run says so."""
     images = images.contiguous(memory_format=torch.channels_last)
     with torch.autocast(images.device.type, torch.bfloat16, enabled=options.precision == "bf16"):
@@ -81,8 +85,8 @@ class Trained:
     path: Path
 
 
-def load_trained(place: str, runs_dir: str, device: torch.device) -> Trained:
-    """The network of a run or checkpoint, with its moving average if it has one, in evaluation mode.
+def load_trained(place: str, runs_dir: str) -> Trained:
+    """The network of a run or checkpoint on the CPU, with its moving average if it has one, in evaluation mode.
 
     Raises UserError where the file is missing, damaged or something else.
     """
@@ -94,8 +98,7 @@ def load_trained(place: str, runs_dir: str, device: torch.device) -> Trained:
         net.load_state_dict(state["average"] or state["model"])
     except (KeyError, RuntimeError) as error:
         raise UserError(f"{path}: its weights do not fit its configuration ({' '.join(str(error).split())[:160]})") from None
-    net = net.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    return Trained(net, configuration, tuple(state["classes"]), state, path)
+    return Trained(net.eval(), configuration, tuple(state["classes"]), state, path)
 
 
 def open_data_of(trained: Trained, data_root: str | None, batch_size: int, mesh: Mesh, console: Console) -> Pictures:
@@ -115,14 +118,17 @@ def open_data_of(trained: Trained, data_root: str | None, batch_size: int, mesh:
 
 def evaluate_run(options: config.EvaluateOptions) -> Evaluation:
     """`python -m distalex.evaluate RUN`: print, and leave in the run's folder, what its network does on the test set."""
-    base = config.Config(parallel=options.parallel, device=options.device)
+    trained = load_trained(options.run, options.runs_dir)
+    base = trained.config.model_copy(update={"parallel": options.parallel, "device": options.device})
+    if options.parallel != "auto":
+        layout(options.parallel, Topology.from_environment().world_size, base.model.columns, f"evaluate {options.run}")
     with start_processes(base) as mesh:
         console = Console(mesh.is_first)
-        trained = load_trained(options.run, options.runs_dir, mesh.device)
+        forward = parallelize(trained.net, trained.config.train, mesh, trains=False)
         train = trained.config.train
         batch_size = options.batch_size or train.eval_batch_size or train.batch_size
         pictures = open_data_of(trained, options.data_root, batch_size, mesh, console)
-        result = evaluate(trained.net, pictures.test, mesh, train)
+        result = evaluate(forward, pictures.test, mesh, train)
         console.say(f"{trained.path} on the {pictures.test.count:,} test pictures of {trained.config.data.name}")
         console.say(f"top-1 {result.top1:.2f} %  top-5 {result.top5:.2f} %  loss {result.loss:.4f}  ({result.count:,} pictures)")
         if mesh.is_first:

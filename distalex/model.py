@@ -70,6 +70,7 @@ class KeyedDropout(nn.Module):
     def __init__(self, probability: float, layer: str) -> None:
         super().__init__()
         self.probability, self.layer = probability, layer
+        self.first_unit = 0  # of the layer's units, the one that is the first column of `x`
         self.register_buffer("draw", torch.zeros(3, dtype=torch.int32), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -80,8 +81,9 @@ class KeyedDropout(nn.Module):
         exact = (self.probability * 2**8).is_integer()
         size, kind = (8, torch.int8) if exact else (16, torch.int16)  # bits that decide a unit
         rows = torch.arange(pictures, device=x.device, dtype=torch.int32) + self.draw[2]
-        words = torch.arange(-(-units * size // 32), device=x.device, dtype=torch.int32)
-        drawn = random.torch_grid(self.draw, rows, words).view(kind)[:, :units]
+        first_word, skipped = divmod(self.first_unit, 32 // size)
+        words = torch.arange(first_word, first_word - (-(skipped + units) * size // 32), device=x.device, dtype=torch.int32)
+        drawn = random.torch_grid(self.draw, rows, words).view(kind)[:, skipped : skipped + units]
         keep = drawn >= round(self.probability * 2**size) - 2 ** (size - 1)
         return x * keep.to(x.dtype).mul_(1.0 / (1.0 - self.probability))
 
@@ -145,12 +147,20 @@ class AlexNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (pictures, classes), before any soft-max, of normalised pictures (pictures, 3, side, side)."""
+        return self.classify(self.convolve(x))
+
+    def convolve(self, x: Tensor) -> Tensor:
+        """What fc6 reads, (pictures, 36 * channels of conv5), of normalised pictures (pictures, 3, side, side)."""
         x = self.after1(self.conv1(x))
         x = self.after2(self.conv2(x))
         x = self.after3(self.conv3(x))
         x = self.after4(self.conv4(x))
         x = self.after5(self.conv5(x))
-        x = self.drop5(self.pool(x).flatten(1))
+        return self.pool(x).flatten(1)
+
+    def classify(self, x: Tensor) -> Tensor:
+        """Logits (pictures, classes) of what `convolve` gives."""
+        x = self.drop5(x)
         x = self.drop6(functional.relu(self.fc6(x), inplace=True))
         x = self.drop7(functional.relu(self.fc7(x), inplace=True))
         return self.fc8(x)

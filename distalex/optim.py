@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from distalex import config
+from distalex.distributed import Shards
 from distalex.errors import UserError
 
 
@@ -19,34 +20,60 @@ class LARS(torch.optim.Optimizer):
     adapted, as is usual.
     """
 
-    def __init__(self, parameters: Any, lr: float, momentum: float, weight_decay: float, trust: float) -> None:
+    def __init__(
+        self, parameters: Any, lr: float, momentum: float, weight_decay: float, trust: float, names: dict[Tensor, str], shards: Shards
+    ) -> None:
+        """`shards` knows, by `names`, which parameters are divided among processes: a norm is that of the whole."""
         super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "trust": trust})
+        self.names, self.shards = names, shards
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        rates = self._local_rates()
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is None:
                     continue
                 update = parameter.grad
-                if group["weight_decay"]:
-                    local = self._local_rate(parameter, parameter.grad, group)
-                    update = update.add(parameter, alpha=group["weight_decay"]).mul_(local)
+                if parameter in rates:
+                    update = update.add(parameter, alpha=group["weight_decay"]).mul_(rates[parameter])
                 state = self.state[parameter]
                 if "momentum_buffer" not in state:
                     state["momentum_buffer"] = torch.zeros_like(parameter)
                 state["momentum_buffer"].mul_(group["momentum"]).add_(update * group["lr"])
                 parameter.sub_(state["momentum_buffer"])
 
-    @staticmethod
-    def _local_rate(parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> Tensor:
-        weight_norm, gradient_norm = parameter.norm(), gradient.norm()
-        rate = group["trust"] * weight_norm / (gradient_norm + group["weight_decay"] * weight_norm)
-        return torch.where((weight_norm > 0) & (gradient_norm > 0), rate, 1.0)
+    def _local_rates(self) -> dict[Tensor, Tensor]:
+        """Of the parameters that decay."""
+        groups = {
+            parameter: group
+            for group in self.param_groups
+            if group["weight_decay"]
+            for parameter in group["params"]
+            if parameter.grad is not None
+        }
+        if not groups:
+            return {}
+        weights = self.shards.norms({self.names[parameter]: parameter for parameter in groups})
+        gradients = self.shards.norms({self.names[parameter]: parameter.grad for parameter in groups if parameter.grad is not None})
+        rates = {}
+        for (parameter, group), weight, gradient in zip(groups.items(), weights, gradients, strict=True):
+            rate = group["trust"] * weight / (gradient + group["weight_decay"] * weight)
+            rates[parameter] = torch.where((weight > 0) & (gradient > 0), rate, 1.0)
+        return rates
 
 
-def build_optimizer(net: nn.Module, options: config.Optim, device: torch.device) -> torch.optim.Optimizer:
+def clip_gradients(net: nn.Module, largest: float, shards: Shards) -> None:
+    """Scale the gradients of `net` down where the norm of the whole network's exceeds `largest`; waits for no device."""
+    gradients = {name: parameter.grad for name, parameter in net.named_parameters() if parameter.grad is not None}
+    norm = torch.linalg.vector_norm(shards.norms(gradients))
+    torch._foreach_mul_(list(gradients.values()), (largest / (norm + 1e-6)).clamp(max=1.0))
+
+
+def build_optimizer(net: nn.Module, options: config.Optim, shards: Shards) -> torch.optim.Optimizer:
     """The optimizer over the parameters of `net` that learn, one group for each learning rate and decay.
+
+    `shards` says which of them are divided among processes.
 
     Raises UserError where `optim.layer_lr` names no layer.
     """
@@ -75,7 +102,8 @@ def build_optimizer(net: nn.Module, options: config.Optim, device: torch.device)
         case "adamw":
             return torch.optim.AdamW(parameters, lr=options.lr, betas=options.betas, eps=options.eps, fused=True)  # type: ignore[arg-type]
         case "lars":
-            return LARS(parameters, options.lr, options.momentum, options.weight_decay, options.trust)
+            names: dict[Tensor, str] = {parameter: name for name, parameter in net.named_parameters()}
+            return LARS(parameters, options.lr, options.momentum, options.weight_decay, options.trust, names, shards)
 
 
 def _rate_and_decay(name: str, net: nn.Module, options: config.Optim) -> tuple[float, float]:

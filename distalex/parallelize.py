@@ -1,4 +1,4 @@
-"""Applies, in this order and nowhere else: compile, then data parallel. The model itself knows of neither."""
+"""Applies, in this order and nowhere else: columns, then compile, then data parallel. The model knows of none of them."""
 
 import time
 from contextlib import AbstractContextManager, nullcontext
@@ -9,67 +9,78 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from distalex import config
-from distalex.distributed import Mesh
+from distalex.columns import split_into_columns
+from distalex.distributed import Mesh, Shards
 from distalex.model import AlexNet
+from distalex.owt import OneWeirdTrick
 
 
-class Traffic:
-    """What a step's gradients cost in communication."""
+class Parallel:
+    """A network on a mesh: how it is called, and when its gradients are exchanged.
 
-    def __init__(self) -> None:
-        self.bytes = 0
-        """Sent by this process, by the ring all-reduce's count of 2 (D - 1) / D."""
-        self.last_started = 0.0
+    `net` is the network itself with this process's parameters under their plain names; `shards` says which rows those are.
+    """
 
-    def start_step(self) -> None:
-        self.bytes, self.last_started = 0, 0.0
+    def __init__(self, net: AlexNet, plain: nn.Module, wrapped: nn.Module, mesh: Mesh, shards: Shards) -> None:
+        self.net, self.plain, self.wrapped, self.mesh, self.shards = net, plain, wrapped, mesh, shards
 
-    def exposed(self) -> float:
-        """Seconds since the last exchange started: nothing was left to compute meanwhile. Call after backward, on a CPU."""
-        return time.perf_counter() - self.last_started if self.last_started else 0.0
+    def __call__(self, images: Tensor, pictures: int) -> Tensor:
+        """Logits (pictures, classes) to train on, of the replica's `pictures`; `images` are all of them or this process's."""
+        return self._call(self.wrapped, images, pictures)
 
+    def evaluate(self, images: Tensor, pictures: int) -> Tensor:
+        """The same, neither compiled nor followed by an exchange of gradients."""
+        return self._call(self.plain, images, pictures)
 
-class Parallel(nn.Module):
-    """A network ready to train on a mesh: its forward pass, and when its gradients are exchanged."""
-
-    def __init__(self, net: nn.Module, mesh: Mesh) -> None:
-        super().__init__()
-        self.net, self.traffic = net, Traffic()
-        if isinstance(net, DistributedDataParallel):
-            net.register_comm_hook((self.traffic, mesh), _sum_gradients)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.net(x)
+    def _call(self, module: nn.Module, images: Tensor, pictures: int) -> Tensor:
+        return module(images, pictures) if self.mesh.spreads_pictures else module(images)
 
     def exchanging(self, now: bool) -> AbstractContextManager[None]:
         """Whether the backward pass inside exchanges gradients, or only adds to them."""
-        return nullcontext() if now or not isinstance(self.net, DistributedDataParallel) else self.net.no_sync()
+        return nullcontext() if now or not isinstance(self.wrapped, DistributedDataParallel) else self.wrapped.no_sync()
 
 
-def parallelize(net: AlexNet, options: config.Train, mesh: Mesh) -> Parallel:
-    """Wrap `net`, which lies on its device already, as the configuration and mesh ask; `net` keeps its parameters."""
-    wrapped: nn.Module = net
-    if options.compile:
-        wrapped = torch.compile(wrapped)  # type: ignore[assignment]
-    if mesh.devices is not None:
-        masks = [name for name, _ in wrapped.named_buffers() if name.endswith(".draw")]
-        # The masks' keys differ from replica to replica, so DDP must not make them equal.
-        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(wrapped, masks)
-        wrapped = DistributedDataParallel(
-            wrapped,
-            device_ids=[mesh.device.index] if mesh.device.type == "cuda" else None,
-            process_group=mesh.devices.get_group("dp"),
-            gradient_as_bucket_view=True,
-        )
-    return Parallel(wrapped, mesh)
+def parallelize(net: AlexNet, options: config.Train, mesh: Mesh, trains: bool = True) -> Parallel:
+    """Divide, move, compile and replicate the whole `net` (on the CPU) as the configuration and mesh ask; changes it in place.
+
+    With `trains` false only `evaluate` can be called, and nothing is compiled or replicated for it.
+    Raises UserError where the network cannot be divided so.
+    """
+    plain: nn.Module = net
+    shards = Shards(mesh)
+    if mesh.spreads_pictures:
+        plain = OneWeirdTrick(net, mesh)
+        shards = plain.shards
+    elif mesh.columns > 1:
+        shards = split_into_columns(net, mesh)
+    net.to(device=mesh.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    wrapped: nn.Module = torch.compile(plain) if options.compile and trains else plain  # type: ignore[assignment]
+    if mesh.gradient_group is not None and trains:
+        wrapped = _replicate(wrapped, mesh, shards)
+    return Parallel(net, plain, wrapped, mesh, shards)
 
 
-def _sum_gradients(state: tuple[Traffic, Mesh], bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
-    """Add up the replicas' gradients. Each divided its loss by the whole batch's size, so the sum is the mean's gradient."""
-    traffic, mesh = state
-    assert mesh.devices is not None
+def _replicate(net: nn.Module, mesh: Mesh, shards: Shards) -> DistributedDataParallel:
+    # The masks' keys differ from process to process, so DDP must not make them equal; nor, with One Weird Trick, the rows.
+    masks = [name for name, _ in net.named_buffers() if name.endswith(".draw")]
+    rows = [name for name, _ in net.named_parameters() if mesh.spreads_pictures and name.endswith(tuple(shards.rows))]
+    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(net, masks + rows)
+    replicated = DistributedDataParallel(
+        net,
+        device_ids=[mesh.device.index] if mesh.device.type == "cuda" else None,
+        process_group=mesh.gradient_group,
+        gradient_as_bucket_view=True,
+    )
+    replicated.register_comm_hook(mesh, _sum_gradients)
+    return replicated
+
+
+def _sum_gradients(mesh: Mesh, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
+    """Add up the gradients. Each process divided its loss by the whole batch's size, so the sum is the mean's gradient."""
+    group = mesh.gradient_group
+    assert group is not None
     gradients = bucket.buffer()
-    traffic.bytes += gradients.nbytes * 2 * (mesh.replicas - 1) // mesh.replicas
-    traffic.last_started = time.perf_counter()
-    work = dist.all_reduce(gradients, group=mesh.devices.get_group("dp"), async_op=True)
+    mesh.traffic.send("gradients", gradients.nbytes * 2 * (group.size() - 1) // group.size())
+    mesh.traffic.gradients_started = time.perf_counter()
+    work = dist.all_reduce(gradients, group=group, async_op=True)
     return work.get_future().then(lambda future: future.value()[0])

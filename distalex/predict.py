@@ -51,7 +51,8 @@ def predict_run(options: config.PredictOptions) -> list[Prediction]:
         raise UserError(f"save={options.save}: the name of a picture to draw is needed, ending in one of {', '.join(DRAWN_AS)}")
     console = Console()
     with start_processes(config.Config(parallel="none", device=options.device)) as mesh:
-        trained = load_trained(options.run, options.runs_dir, mesh.device)
+        trained = load_trained(options.run, options.runs_dir)
+        trained.net.to(device=mesh.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if options.images:
             names, actual = list(options.images), None
             images = torch.from_numpy(np.stack([read_picture(name, trained.state["side"]) for name in names]))

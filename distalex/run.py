@@ -45,9 +45,6 @@ class StepResult:
     images: int
     """Of the whole step, over all replicas."""
     lr: float
-    comm_bytes: int = 0
-    comm_exposed: float = 0.0
-    """Seconds of communication that no computation hid."""
 
 
 class Run:
@@ -150,12 +147,13 @@ class Run:
         """Take in one step. Reads from the device, and sums over replicas, every `log.every` steps only."""
         self._note_first_bad_step(result.loss_sum, state.step)
         self.window_images += result.images
-        self.window_exposed += result.comm_exposed
         if state.step % self.config.log.every and state.step_in_epoch != steps_per_epoch and not self.ended(state):
             return
         sums = torch.stack([result.loss_sum.float(), result.correct.float()]).double()
         loss_sum, correct = (value / result.images for value in self.mesh.sum(sums).tolist())
         seconds = max(time.perf_counter() - self.window_start, 1e-9)
+        traffic = self.mesh.traffic
+        exposed = {purpose: waited / seconds for purpose, waited in traffic.take_seconds().items() if purpose not in traffic.APART}
         values = {
             "step": state.step,
             "epoch": state.epoch + 1,
@@ -164,14 +162,16 @@ class Run:
             "lr": result.lr,
             "images_per_second": self.window_images / seconds,
             "data_wait_fraction": self.window_wait / seconds,
-            "comm_bytes": result.comm_bytes,
-            "comm_exposed_fraction": self.window_exposed / seconds,
+            "comm_bytes": traffic.bytes,
+            "comm_exposed_fraction": sum(exposed.values()),
+            "comm_bytes_by": dict(traffic.sent),
+            "comm_exposed_by": exposed,
         }
         self._raise_if_not_finite(loss_sum)
         if self.mesh.is_first:
             self.metrics.write("train", values)
             if self.wandb:
-                self.wandb.log({f"train/{key}": value for key, value in values.items() if key != "step"}, state.step)
+                self.wandb.log(_flat({"train": values}, separator="/"), state.step)
         self.console.progress(
             f"epoch {state.epoch + 1}/{self.config.train.epochs}",
             state.step_in_epoch,
@@ -202,9 +202,10 @@ class Run:
         """
         folder = self.folder / "checkpoints"
         path = folder / (f"step-{state.step:08d}.pt" if newest else "best.pt")
-        if self.mesh.is_first and (newest or best):
+        whole = state.state_dict() if newest or best else {}
+        if self.mesh.is_first and whole:
             try:
-                checkpoint.save(state.state_dict(), path)
+                checkpoint.save(whole, path)
                 if best and newest:
                     checkpoint.link(path, folder / "best.pt")
             except OSError as error:
@@ -218,7 +219,8 @@ class Run:
         return self.mesh.any(self.stop_signal is not None)
 
     def _restart_window(self) -> None:
-        self.window_start, self.window_wait, self.window_exposed, self.window_images = time.perf_counter(), 0.0, 0.0, 0
+        self.window_start, self.window_wait, self.window_images = time.perf_counter(), 0.0, 0
+        self.mesh.traffic.take_seconds()
 
     def _note_first_bad_step(self, loss: torch.Tensor, step: int) -> None:
         """Remember, on the device and without waiting for it, the first step whose loss is not finite."""
@@ -236,11 +238,11 @@ class Run:
             )
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def _flat(values: dict[str, Any], prefix: str = "", separator: str = ".") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, dict) and key != "layer_lr":
-            flat |= _flat(value, f"{prefix}{key}.")
+            flat |= _flat(value, f"{prefix}{key}{separator}", separator)
         else:
             flat[f"{prefix}{key}"] = value
     return flat

@@ -20,10 +20,9 @@ from distalex.data.load import Batch, Pictures, open_pictures
 from distalex.distributed import Mesh, start_processes
 from distalex.evaluate import Evaluation, evaluate
 from distalex.model import AlexNet, build_model
-from distalex.optim import MovingAverage, Schedule, build_optimizer
+from distalex.optim import MovingAverage, Schedule, build_optimizer, clip_gradients
 from distalex.parallelize import Parallel, parallelize
 from distalex.run import Run, StepResult, open_run
-from distalex.topology import share
 
 
 @dataclass(frozen=True)
@@ -43,10 +42,9 @@ def train(config: Config) -> Summary:
     Raises UserError before anything is created where the configuration, processes, data and weights do not fit, and
     TrainingError where the loss stops being finite.
     """
-    with start_processes(config) as mesh, open_run(config, mesh, Console(mesh.is_first)) as run:
+    with start_processes(config, choose_topology) as mesh, open_run(config, mesh, Console(mesh.is_first)) as run:
         pictures = open_pictures(config, mesh, run.say, run.console.progress)
-        state = build_state(config, mesh, pictures, run)
-        forward = parallelize(state.net, config.train, mesh)
+        state, forward = build_state(config, mesh, pictures, run)
         run.begin(state)
         run.say(_introduction(config, mesh, pictures, state.net, run))
         evaluation = None
@@ -59,7 +57,7 @@ def train(config: Config) -> Summary:
                 run.save(state)
                 run.say(f"stopped at step {state.step:,} and saved; go on with --name={run.folder.name} --checkpoint.resume=auto")
                 break
-            evaluation = end_epoch(state, pictures, mesh, config, run)
+            evaluation = end_epoch(state, forward, pictures, config, run)
         return Summary(run.folder, state.step, evaluation, run.stop_signal)
 
 
@@ -69,43 +67,40 @@ def train_step(state: TrainState, forward: Parallel, batch: Batch, config: Confi
     The loss of each picture is divided by the whole batch's size and gradients add up over parts and replicas, so that
     they equal the gradient of the mean loss over the batch, however it is divided and however uneven it is.
     """
-    options = config.train
+    options, traffic, device = config.train, forward.mesh.traffic, batch.labels.device
     lr = state.schedule.apply(state.optimizer, state.step)
     state.optimizer.zero_grad(set_to_none=True)
-    forward.traffic.start_step()
-    loss_sum = torch.zeros((), device=batch.labels.device)
-    correct = torch.zeros((), device=batch.labels.device)
-    for number in range(options.accumulate):
-        part = share(len(batch.labels), number, options.accumulate)
-        last = number == options.accumulate - 1
-        if part.start == part.stop and not last:
+    traffic.start_step()
+    loss_sum, correct = torch.zeros((), device=device), torch.zeros((), device=device)
+    for number, (images, labels, first_row) in enumerate(batch.parts(options.accumulate), 1):
+        last = number == options.accumulate
+        if not len(labels) and not last:
             continue
-        labels = batch.labels[part]
-        state.net.key_masks(config.seed, state.step, batch.first_row + part.start)
+        state.net.key_masks(config.seed, state.step, first_row)
         with forward.exchanging(last):
-            with torch.autocast(labels.device.type, torch.bfloat16, enabled=options.precision == "bf16"):
-                logits = forward(batch.images[part])
+            with torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bf16"):
+                logits = forward(images, len(labels))
             loss = functional.cross_entropy(logits.float(), labels, reduction="sum", label_smoothing=options.label_smoothing)
             (loss / batch.total).backward()
         loss_sum += loss.detach()
         correct += (logits.detach().argmax(1) == labels).sum()
-    exposed = forward.traffic.exposed() if labels.device.type == "cpu" else math.nan
+    traffic.backward_done(device)
     if options.clip_norm:
-        torch.nn.utils.clip_grad_norm_(state.net.parameters(), options.clip_norm, foreach=True)
+        clip_gradients(state.net, options.clip_norm, state.shards)
     state.optimizer.step()
     state.step, state.step_in_epoch = state.step + 1, state.step_in_epoch + 1
     if state.average:
         state.average.update(state.net)
-    return StepResult(loss_sum, correct, batch.total, lr, forward.traffic.bytes, exposed)
+    return StepResult(loss_sum, correct, batch.total, lr)
 
 
-def end_epoch(state: TrainState, pictures: Pictures, mesh: Mesh, config: Config, run: Run) -> Evaluation | None:
+def end_epoch(state: TrainState, forward: Parallel, pictures: Pictures, config: Config, run: Run) -> Evaluation | None:
     """Evaluate and save when it is time. Returns the evaluation that ends the run."""
     if state.step_in_epoch >= pictures.train.steps_per_epoch:
         state.epoch, state.step_in_epoch = state.epoch + 1, 0
     ends, best, evaluation = run.ended(state), False, None
     if ends or state.epoch % config.train.evaluate_every == 0:
-        evaluation = evaluate_average(state, pictures, mesh, config)
+        evaluation = evaluate_average(state, forward, pictures, config)
         state.schedule.evaluated(evaluation.loss)
         best, state.best_top1 = evaluation.top1 > state.best_top1, max(evaluation.top1, state.best_top1)
         run.record(evaluation.numbers(), state)
@@ -114,25 +109,28 @@ def end_epoch(state: TrainState, pictures: Pictures, mesh: Mesh, config: Config,
     return evaluation if ends else None
 
 
-def evaluate_average(state: TrainState, pictures: Pictures, mesh: Mesh, config: Config) -> Evaluation:
+def evaluate_average(state: TrainState, forward: Parallel, pictures: Pictures, config: Config) -> Evaluation:
     """Evaluate the moving average of the weights if there is one, else the weights."""
     if state.average is None:
-        return evaluate(state.net, pictures.test, mesh, config.train)
+        return evaluate(forward, pictures.test, forward.mesh, config.train)
     state.average.swap(state.net)
     try:
-        return evaluate(state.net, pictures.test, mesh, config.train)
+        return evaluate(forward, pictures.test, forward.mesh, config.train)
     finally:
         state.average.swap(state.net)
 
 
-def build_state(config: Config, mesh: Mesh, pictures: Pictures, run: Run) -> TrainState:
-    """Network, optimizer and schedule at the start of the run. Raises UserError where weights or layer names do not fit."""
+def build_state(config: Config, mesh: Mesh, pictures: Pictures, run: Run) -> tuple[TrainState, Parallel]:
+    """Network, optimizer and schedule at the start of the run, divided as the mesh asks.
+
+    Raises UserError where weights, layer names or the mesh do not fit the network.
+    """
     net = build_model(config.model, len(pictures.classes), config.data.image_size, config.seed)
     if config.model.weights:
         load_weights(net, config.model.weights, config.runs_dir, run.say)
     freeze(net, config.model.freeze)
-    net = net.to(device=mesh.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = build_optimizer(net, config.optim, mesh.device)
+    forward = parallelize(net, config.train, mesh)
+    optimizer = build_optimizer(net, config.optim, forward.shards)
     steps = pictures.train.steps_per_epoch
     described: dict[str, Any] = {
         "config": run.config.model_dump(mode="json"),
@@ -142,22 +140,29 @@ def build_state(config: Config, mesh: Mesh, pictures: Pictures, run: Run) -> Tra
         "side": pictures.side,
     }
     average = MovingAverage(net, config.train.ema) if config.train.ema else None
-    return TrainState(net, optimizer, Schedule(config.optim, steps * config.train.epochs, steps), average, described=described)
+    schedule = Schedule(config.optim, steps * config.train.epochs, steps)
+    return TrainState(net, optimizer, schedule, forward.shards, average, described=described), forward
+
+
+def choose_topology(config: Config) -> str:
+    """What `--parallel=auto` means here; asked of rank 0 only."""
+    return "data"
 
 
 def _introduction(config: Config, mesh: Mesh, pictures: Pictures, net: AlexNet, run: Run) -> str:
     processes = mesh.topology.world_size
-    millions = sum(parameter.numel() for parameter in net.parameters()) / 1e6
+    held = sum(parameter.numel() for parameter in net.parameters()) / 1e6
     largest = -(-config.train.batch_size // mesh.replicas)
     return "\n".join(
         [
-            f"run {run.folder}: {config.model.name} network, {millions:.1f} M parameters, "
+            f"run {run.folder}: {config.model.name} network, {held:.1f} M parameters{' in each process' * (mesh.columns > 1)}, "
             f"{config.data.image_size}x{config.data.image_size}, "
-            f"{config.train.precision} on {processes} {mesh.device.type} process{'es' * (processes > 1)} (--parallel={config.parallel}), "
+            f"{config.train.precision} on {processes} {mesh.device.type} process{'es' * (processes > 1)} (--parallel={mesh.parallel}), "
             f"{torch.get_num_threads()} thread(s) each",
             f"data {config.data.name}: {pictures.describe()}; augment={config.data.augment}, "
             f"normalize={config.data.normalize}, loader={config.data.loader}",
-            f"batch {config.train.batch_size} = {mesh.replicas} x {largest} pictures, {pictures.train.steps_per_epoch:,} steps an epoch; "
+            f"batch {config.train.batch_size} = {mesh.replicas} x {largest} pictures, {mesh.columns} process{'es' * (mesh.columns > 1)} "
+            f"a replica, {pictures.train.steps_per_epoch:,} steps an epoch; "
             f"a network that knows nothing has loss ln {len(pictures.classes)} = {math.log(len(pictures.classes)):.3f}",
         ]
     )

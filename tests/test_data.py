@@ -16,7 +16,7 @@ from conftest import small
 from PIL import Image
 
 from distalex import config
-from distalex.data import beton, plan, sources
+from distalex.data import beton, order, sources
 from distalex.data.load import open_pictures
 from distalex.data.readers import FFCVReader
 from distalex.errors import UserError
@@ -28,10 +28,10 @@ CPU = torch.device("cpu")
 @pytest.mark.parametrize("replicas", [1, 2, 3, 5, 8])
 @pytest.mark.parametrize(("count", "batch_size"), [(70, 16), (17, 5), (3, 8), (64, 64), (100, 7)])
 def test_every_sample_falls_to_one_replica_once_an_epoch(count, batch_size, replicas):
-    parts = [list(plan.training_steps(count, batch_size, 0, 1, replica, replicas)) for replica in range(replicas)]
+    parts = [list(order.training_steps(count, batch_size, 0, 1, replica, replicas)) for replica in range(replicas)]
     assert len({len(steps) for steps in parts}) == 1
-    assert len(parts[0]) == plan.steps_per_epoch(count, batch_size)
-    whole = list(plan.training_steps(count, batch_size, 0, 1, 0, 1))
+    assert len(parts[0]) == order.steps_per_epoch(count, batch_size)
+    whole = list(order.training_steps(count, batch_size, 0, 1, 0, 1))
     for number, step in enumerate(whole):
         shares = [steps[number] for steps in parts]
         assert np.array_equal(np.concatenate([share.samples for share in shares]), step.samples)
@@ -42,12 +42,12 @@ def test_every_sample_falls_to_one_replica_once_an_epoch(count, batch_size, repl
 
 def test_epochs_and_seeds_have_their_own_order_and_tests_none():
     def order(seed, epoch):
-        return np.concatenate([step.samples for step in plan.training_steps(50, 8, seed, epoch, 0, 1)]).tolist()
+        return np.concatenate([step.samples for step in order.training_steps(50, 8, seed, epoch, 0, 1)]).tolist()
 
     assert order(0, 0) == order(0, 0)
     assert order(0, 0) != order(0, 1)
     assert order(0, 0) != order(1, 0)
-    assert np.concatenate([step.samples for step in plan.test_steps(50, 8, 0, 1)]).tolist() == list(range(50))
+    assert np.concatenate([step.samples for step in order.test_steps(50, 8, 0, 1)]).tolist() == list(range(50))
 
 
 def test_folders_become_rgb_squares_with_their_classes(photographs):

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from distalex import config
 from distalex.augment import Statistics, Views
-from distalex.data import beton, plan
+from distalex.data import beton, order
 from distalex.data.readers import FFCVReader, Reader, SyntheticReader, TorchvisionReader
 from distalex.data.sources import Source, data_folder, measure, open_sources
 from distalex.distributed import Mesh
@@ -24,23 +24,45 @@ from distalex.errors import UserError
 from distalex.topology import cores, share
 
 
+class Part(NamedTuple):
+    """What one forward pass takes."""
+
+    images: Tensor
+    labels: Tensor
+    first_row: int
+
+
 class Batch(NamedTuple):
     """One replica's part of a step, as the network takes it."""
 
     images: Tensor
-    """(n, 3, size, size) in the run's precision, normalised, on the device."""
+    """(m, 3, size, size) in the run's precision, normalised, on the device."""
     labels: Tensor
     """(n,) int64, on the device."""
     samples: np.ndarray
     """(n,) their numbers in the split."""
     first_row: int
+    """Row of the global batch that `labels[0]` is."""
     total: int
     """Pictures of the step over all replicas."""
+    own_counts: tuple[int, ...] | None = None
+    """Images in each of `train.accumulate` parts where a process has only some of its replica's (One Weird Trick); else m is n."""
+
+    def parts(self, count: int) -> Iterator[Part]:
+        """The batch in `count` parts, one after the other."""
+        start = 0
+        for number in range(count):
+            rows = share(len(self.labels), number, count)
+            own = rows
+            if self.own_counts is not None:
+                own = slice(start, start + self.own_counts[number])
+                start = own.stop
+            yield Part(self.images[own], self.labels[rows], self.first_row + rows.start)
 
 
 @dataclass
 class Split:
-    """One split of a data set, ready to be read by this replica."""
+    """One split of a data set, ready to be read by this process."""
 
     reader: Reader
     count: int
@@ -48,29 +70,53 @@ class Split:
     views: Views
     mesh: Mesh
     seed: int
+    accumulate: int = 1
 
     @property
     def steps_per_epoch(self) -> int:
-        return plan.steps_per_epoch(self.count, self.batch_size)
+        return order.steps_per_epoch(self.count, self.batch_size)
 
     def train(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
         """The epoch's batches from step `first_step` on, augmented."""
-        steps = plan.training_steps(self.count, self.batch_size, self.seed, epoch, self.mesh.replica, self.mesh.replicas)
-        return self._read(list(steps)[first_step:], lambda images, samples: self.views.train(images, samples, epoch))
+        steps = order.training_steps(self.count, self.batch_size, self.seed, epoch, self.mesh.replica, self.mesh.replicas)
+        view = lambda images, samples: self.views.train(images, samples, epoch)  # noqa: E731
+        return self._read(list(steps)[first_step:], view, self.accumulate)
 
     def test(self) -> Iterator[Batch]:
         """Every picture once, the centre of each."""
-        steps = plan.test_steps(self.count, self.batch_size, self.mesh.replica, self.mesh.replicas)
-        return self._read(list(steps), lambda images, _: self.views.test(images))
+        steps = order.test_steps(self.count, self.batch_size, self.mesh.replica, self.mesh.replicas)
+        return self._read(list(steps), lambda images, _: self.views.test(images), 1)
 
-    def _read(self, steps: list[plan.Step], view: Callable[[Tensor, np.ndarray], Tensor]) -> Iterator[Batch]:
-        pictures = self.reader.read([step.samples for step in steps])
+    def _read(self, steps: list[order.Step], view: Callable[[Tensor, np.ndarray], Tensor], parts: int) -> Iterator[Batch]:
+        """Each process of a column group reads its share of the replica's pictures, so that none is decoded twice."""
+        mesh = self.mesh
+        rows = [order.rows_of_columns(len(step.samples), mesh.columns, parts if mesh.spreads_pictures else None) for step in steps]
+        own = [step.samples[columns[mesh.column].rows] for step, columns in zip(steps, rows, strict=True)]
+        pictures = self.reader.read(own)
         try:
-            for step in steps:
-                images, labels = (tensor.to(self.mesh.device, non_blocking=True) for tensor in next(pictures))
-                yield Batch(view(images, step.samples), labels, *step)
+            for step, columns, samples in zip(steps, rows, own, strict=True):
+                images, labels = (tensor.to(mesh.device, non_blocking=True) for tensor in next(pictures))
+                labels = gathered(labels, columns, mesh)
+                if mesh.spreads_pictures:
+                    yield Batch(view(images, samples), labels, *step, columns[mesh.column].counts)
+                else:
+                    yield Batch(view(gathered(images, columns, mesh), step.samples), labels, *step)
         finally:
             pictures.close()  # type: ignore[attr-defined]
+
+
+def gathered(values: Tensor, columns: list[order.Rows], mesh: Mesh) -> Tensor:
+    """The column group's values, in the order of the batch, of which this process has `columns[mesh.column]`."""
+    if mesh.columns == 1:
+        return values
+    shapes = [(len(column.rows), *values.shape[1:]) for column in columns]
+    pieces = mesh.start_exchange([values] * mesh.columns, shapes, "images").wait()
+    pieces[mesh.column] = values
+    joined = torch.cat(pieces)
+    if not mesh.spreads_pictures:
+        return joined
+    places = np.argsort(np.concatenate([column.rows for column in columns]))
+    return joined[torch.from_numpy(places).to(values.device)]
 
 
 @dataclass
@@ -100,7 +146,7 @@ def open_pictures(
     options, train = configuration.data, configuration.train
     workers = options.workers or max(1, cores() // mesh.topology.local_world_size)
     sizes = {"train": train.batch_size, "test": train.eval_batch_size or train.batch_size}
-    largest = {split: max(_largest_share(size, mesh.replicas), 1) for split, size in sizes.items()}
+    largest = {split: order.largest_share(size, mesh.replicas, mesh.columns, train.accumulate) for split, size in sizes.items()}
     readers: list[Reader]
     if options.loader == "torchvision" or (options.loader == "synthetic" and options.name != "beton"):
         sources = open_sources(options)
@@ -129,14 +175,10 @@ def open_pictures(
     dtype = torch.bfloat16 if train.precision == "bf16" else torch.float32
     views = Views(options, side, statistics, configuration.seed, mesh.device, dtype)
     splits = [
-        Split(reader, count, size, views, mesh, configuration.seed)
+        Split(reader, count, size, views, mesh, configuration.seed, train.accumulate)
         for reader, count, size in zip(readers, counts, sizes.values(), strict=True)
     ]
     return Pictures(splits[0], splits[1], classes, statistics, side)
-
-
-def _largest_share(batch_size: int, replicas: int) -> int:
-    return max(part.stop - part.start for part in (share(batch_size, replica, replicas) for replica in range(replicas)))
 
 
 def _beton_files(options: config.Data, say: Callable[[str], None], progress: Callable[[str, int, int], None]) -> list[Path]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from distalex import random
-from distalex.topology import share
+from distalex.topology import share, shares_of_rounds
 
 
 class Step(NamedTuple):
@@ -42,3 +42,37 @@ def _cut(order: np.ndarray, batch_size: int, replica: int, replicas: int) -> Ite
         batch = order[start : start + batch_size]
         part = share(len(batch), replica, replicas)
         yield Step(batch[part], part.start, len(batch))
+
+
+class Rows(NamedTuple):
+    """Which rows of a replica's batch one process of its column group reads."""
+
+    rows: np.ndarray
+    counts: tuple[int, ...]
+    """How many of them are in each part of the batch."""
+
+
+def rows_of_columns(count: int, columns: int, parts: int | None) -> list[Rows]:
+    """What each of `columns` processes reads of a batch of `count`.
+
+    With `parts`, each has a share of every round of every part (One Weird Trick); else one share of the whole.
+    """
+    everyone = []
+    for column in range(columns):
+        if parts is None:
+            own = share(count, column, columns)
+            everyone.append(Rows(np.arange(own.start, own.stop), (own.stop - own.start,)))
+            continue
+        rows = []
+        for number in range(parts):
+            part = share(count, number, parts)
+            shares = shares_of_rounds(part.stop - part.start, column, columns, columns)
+            rows.append(part.start + np.concatenate([np.arange(own.start, own.stop) for own in shares]))
+        everyone.append(Rows(np.concatenate(rows), tuple(map(len, rows))))
+    return everyone
+
+
+def largest_share(batch_size: int, replicas: int, columns: int, parts: int) -> int:
+    """No process reads more pictures of a batch than this."""
+    replica = -(-batch_size // replicas)
+    return max(1, min(replica, -(-replica // columns) + (parts * columns if columns > 1 else 0)))

@@ -1,0 +1,1 @@
+"""Predicts how fast each division of the network among devices trains: from a described machine or a measured one."""

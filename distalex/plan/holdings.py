@@ -1,0 +1,144 @@
+"""What each process of a mesh holds, keeps in memory and sends in a step, in exact numbers and without starting any."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from distalex import config
+from distalex.plan.layers import Layer
+from distalex.topology import Layout, share, shares_of_rounds
+
+STATE_BYTES = {"sgd": 4, "adam": 8, "adamw": 8, "lars": 4}  # of optimizer state for each parameter
+
+
+class Holding(NamedTuple):
+    """A process's part of a training step."""
+
+    rows: tuple[range, ...]
+    """Of every layer, the rows of its weight and bias that it holds."""
+    pictures: int
+    """That it convolves."""
+    joint_pictures: int
+    """That pass through its fully connected layers: with One Weird Trick every process's."""
+    divided: tuple[bool, ...]
+    """Of every layer, whether others hold the rest of its rows."""
+
+
+class Sent(NamedTuple):
+    """Bytes that a process sends in a step."""
+
+    gradients: int
+    """Of parameters that several processes hold, by the ring all-reduce's count of 2 (D - 1) / D."""
+    activations: int
+    """What layers read of other processes, and the gradients of that on the way back."""
+    images: int
+    """Raw pictures that one process of a column group read and the others need."""
+    logits: int
+    """Outputs of fc8, so that every process has the loss of the whole batch."""
+
+    @property
+    def of_the_network(self) -> int:
+        """Without pictures and logits, as run directories and papers count."""
+        return self.gradients + self.activations
+
+
+class Memory(NamedTuple):
+    """Bytes that a process needs at the end of a forward pass. Buffers of kernels and of the allocator come on top."""
+
+    weights: int
+    """fp32, the moving average's too, and in bf16 the rounded copies."""
+    gradients: int
+    optimizer: int
+    activations: int
+
+
+def holding(layers: tuple[Layer, ...], parallel: str, mesh: Layout, rank: int, batch: int) -> Holding:
+    """What process `rank` of the mesh (mp innermost) holds of a network and of a step's `batch` pictures."""
+    replica, column = divmod(rank, mesh.mp)
+    divided = tuple(mesh.mp > 1 and (parallel != "owt" or not layer.convolves) for layer in layers)
+    rows = tuple(
+        range(layer.rows)[share(layer.rows, column, mesh.mp)] if cut else range(layer.rows)
+        for layer, cut in zip(layers, divided, strict=True)
+    )
+    part = share(batch, replica, mesh.dp)
+    joint = part.stop - part.start
+    own = sum(_own_of_rounds(joint, column, mesh.mp)) if parallel == "owt" else joint
+    return Holding(rows, own, joint, divided)
+
+
+def busiest(layers: tuple[Layer, ...], parallel: str, mesh: Layout, batch: int) -> Holding:
+    """The process with the most pictures and rows: shares differ by one at most, and the last is the largest."""
+    return holding(layers, parallel, mesh, mesh.dp * mesh.mp - 1, batch)
+
+
+def rounds_of(parallel: str, mesh: Layout, pictures: int) -> int:
+    """Parts in which One Weird Trick's fully connected layers take the batch, a picture of every process in each at least."""
+    return min(mesh.mp, max(1, pictures // mesh.mp)) if parallel == "owt" else 1
+
+
+def _own_of_rounds(pictures: int, column: int, devices: int) -> list[int]:
+    rounds = rounds_of("owt", Layout(1, devices), pictures)
+    return [part.stop - part.start for part in shares_of_rounds(pictures, column, devices, rounds)]
+
+
+def parameters(layers: tuple[Layer, ...], held: Holding) -> int:
+    return sum(len(rows) * layer.row_parameters for layer, rows in zip(layers, held.rows, strict=True))
+
+
+def exchanged_parameters(layer: Layer, rows: range, cut: bool, parallel: str, mesh: Layout, frozen: bool) -> int:
+    """Parameters of a layer whose gradients are added up with other processes'."""
+    shared = mesh.dp > 1 or (parallel == "owt" and mesh.mp > 1 and not cut)
+    return len(rows) * layer.row_parameters if shared and not frozen else 0
+
+
+def activation_bytes(layers: tuple[Layer, ...], held: Holding, number: int, parallel: str, mesh: Layout, column: int, width: int) -> int:
+    """Bytes sent so that every process has all that layer `number` reads, forward and backward; 0 where it has them already."""
+    layer = layers[number]
+    if not held.divided[number] or layer.reads != "both":
+        return 0
+    if parallel == "owt" and layer.name == "fc6":  # whole activations of the own pictures, and gradients of the others'
+        return width * layer.inputs * (held.pictures * (mesh.mp - 1) + held.joint_pictures - held.pictures)
+    part = share(layer.inputs, column, mesh.mp)
+    own = part.stop - part.start
+    return width * held.joint_pictures * (own * (mesh.mp - 1) + layer.inputs - own)
+
+
+def sent(options: config.Config, layers: tuple[Layer, ...], parallel: str, mesh: Layout, rank: int, batch: int) -> Sent:
+    """Bytes that process `rank` sends in a step of `batch` pictures."""
+    held, column = holding(layers, parallel, mesh, rank, batch), rank % mesh.mp
+    width = 2 if options.train.precision == "bf16" else 4
+    ring = mesh.mp if parallel == "owt" else mesh.dp
+    shared = sum(
+        exchanged_parameters(layer, rows, cut, parallel, mesh, layer.name in options.model.freeze)
+        for layer, rows, cut in zip(layers, held.rows, held.divided, strict=True)
+    )
+    activations = sum(activation_bytes(layers, held, number, parallel, mesh, column, width) for number in range(len(layers)))
+    read = share(held.joint_pictures, column, mesh.mp)
+    gathers_pictures = mesh.mp > 1 and parallel != "owt"
+    return Sent(
+        gradients=4 * shared * 2 * (ring - 1) // ring,
+        activations=activations,
+        images=(read.stop - read.start) * (mesh.mp - 1) * 3 * options.data.side**2 if gathers_pictures else 0,
+        logits=width * held.joint_pictures * len(held.rows[-1]) * (mesh.mp - 1),
+    )
+
+
+def memory(options: config.Config, layers: tuple[Layer, ...], parallel: str, mesh: Layout, rank: int, batch: int) -> Memory:
+    """Bytes that process `rank` needs for a step of `batch` pictures."""
+    held = holding(layers, parallel, mesh, rank, batch)
+    bf16 = options.train.precision == "bf16"
+    width = 2 if bf16 else 4
+    learning = kept = 0
+    for layer, rows, cut in zip(layers, held.rows, held.divided, strict=True):
+        part = len(rows) / layer.rows
+        pictures = held.pictures if layer.convolves else held.joint_pictures
+        inputs = layer.inputs * (part if layer.reads == "own" else 1)  # the other columns' too where it reads both
+        kept += -(-pictures // options.train.accumulate) * (width * inputs + layer.kept * part)
+        learning += 0 if layer.name in options.model.freeze else len(rows) * layer.row_parameters
+    held_parameters = parameters(layers, held)
+    return Memory(
+        weights=(4 + 2 * bf16 + 4 * (options.train.ema is not None)) * held_parameters,
+        gradients=4 * learning,
+        optimizer=(0 if options.optim.name == "sgd" and not options.optim.momentum else STATE_BYTES[options.optim.name]) * learning,
+        activations=round(kept),
+    )

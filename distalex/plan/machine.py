@@ -1,0 +1,242 @@
+"""What a prediction is made from: a cluster described by its data sheets, or this machine as it was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import Field
+
+from distalex import config
+from distalex.errors import UserError
+from distalex.plan.layers import Layer
+
+
+class Link(NamedTuple):
+    """How data leaves a device, or a node."""
+
+    latency: float
+    """Seconds before the first byte arrives."""
+    bandwidth: float
+    """Bytes per second in one direction."""
+
+
+class Timing(NamedTuple):
+    """Measured seconds of one layer, as a line through two batch sizes: fixed, and for each picture."""
+
+    forward_fixed: float
+    forward_picture: float
+    backward_fixed: float
+    backward_picture: float
+
+
+class Pass(NamedTuple):
+    """Seconds of a layer."""
+
+    forward: float
+    backward: float
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Devices and the links between them. Rates are of one device."""
+
+    name: str
+    flops: float
+    """Peak floating-point operations per second in the precision of the run."""
+    efficiency: float
+    """Share of the peak that the layers' matrix products reach."""
+    memory_bandwidth: float
+    """Bytes per second."""
+    memory: float
+    """Bytes."""
+    gather: Link
+    """Within a node, for activations that every device of a group gets."""
+    reduce: Link
+    """Within a node, for gradients that are added up."""
+    between: Link
+    """Between nodes; the bandwidth is that of a whole node."""
+    devices_per_node: int
+    overlap: float = 1.0
+    """Share of an exchange that costs nothing while there is something to compute."""
+    host_step: float = 0.0
+    """Seconds of a step that the host takes to tell the device what to do; a device that is done sooner waits for it."""
+    host_exchange: float = 0.0
+    """Seconds that come on top for every exchange of activations."""
+    computes_in_bf16: bool = False
+    timings: Mapping[str, Timing] = field(default_factory=dict)
+    """Measured layers, keyed `layer/parts`, where `parts` devices divide it. Empty where the machine is only described."""
+
+    def seconds(self, layer: Layer, parts: int, pictures: int, rounds: int = 1) -> Pass:
+        """One device's time for its part of a layer on `pictures`, which pass through it in `rounds`."""
+        if not self.timings:
+            return self._estimate(layer, parts, pictures, rounds)
+        timing, scale = self.timings.get(f"{layer.name}/{parts}"), 1.0
+        if timing is None:
+            timing, scale = self.timings[f"{layer.name}/1"], 1.0 / parts
+        return Pass(
+            scale * (timing.forward_fixed * rounds + timing.forward_picture * pictures),
+            scale * (timing.backward_fixed * rounds + timing.backward_picture * pictures),
+        )
+
+    def _estimate(self, layer: Layer, parts: int, pictures: int, rounds: int) -> Pass:
+        """Roofline of the matrix product, then the memory traffic of what follows it.
+
+        Weights cross once a round and a pass. What is kept for the backward pass stands for the traffic of ReLU,
+        normalisation, pooling and dropout: written once forward, and read and answered by a gradient backward.
+        """
+        width = 2 if self.computes_in_bf16 else 4
+        read = layer.inputs * (1 if layer.reads != "own" else 1 / parts)
+        moved = (read + layer.outputs / parts) * width * pictures + 4 * layer.parameters / parts * rounds
+        arithmetic = 2 * layer.macs / parts * pictures / (self.flops * self.efficiency)
+        forward = max(arithmetic, moved / self.memory_bandwidth)
+        after = layer.kept / parts * pictures / self.memory_bandwidth
+        products = 1 if layer.reads == "image" else 2  # the first layer needs no gradient of its input
+        return Pass(forward + after, products * forward + 2 * after)
+
+    def all_gather(self, nbytes: float, devices: int, shared_by: int = 1) -> float:
+        """Seconds in which each of `devices` neighbours sends `nbytes` of its own to every other."""
+        link = self._link(self.gather, devices <= self.devices_per_node, shared_by)
+        return (devices - 1).bit_length() * link.latency + (devices - 1) * nbytes / link.bandwidth
+
+    def all_reduce(self, nbytes: float, devices: int, world_size: int, shared_by: int = 1) -> float:
+        """Seconds in which `devices` add up `nbytes` that each of them has.
+
+        A ring's bytes and a tree's latency, which is what libraries reach by choosing between the two. `shared_by`
+        groups do so at once through the same network cards.
+        """
+        if devices == 1:
+            return 0.0
+        link = self._link(self.reduce, world_size <= self.devices_per_node, shared_by)
+        return 2 * (devices - 1).bit_length() * link.latency + 2 * (devices - 1) / devices * nbytes / link.bandwidth
+
+    def _link(self, within: Link, on_one_node: bool, shared_by: int) -> Link:
+        if on_one_node:
+            return within
+        sharing = min(shared_by, self.devices_per_node)
+        return Link(self.between.latency, min(within.bandwidth, self.between.bandwidth / sharing))
+
+
+class ClusterLink(config.Section):
+    """A link of a described cluster."""
+
+    latency: config.Float = Field(gt=0)
+    """Seconds."""
+    bandwidth: config.Float = Field(gt=0)
+    """Bytes per second in one direction."""
+
+
+class Cluster(config.Section):
+    """A cluster described by a YAML file."""
+
+    name: str = Field(min_length=1)
+    """What to call it."""
+    fp32_flops: config.Float = Field(gt=0)
+    """Peak operations per second of a device in fp32."""
+    bf16_flops: config.Float = Field(gt=0)
+    """Peak operations per second of a device in bf16, without sparsity."""
+    memory_bandwidth: config.Float = Field(gt=0)
+    """Bytes per second of a device's memory."""
+    memory: config.Float = Field(gt=0)
+    """Bytes of a device's memory."""
+    within: ClusterLink
+    """Link of a device to the others of its node."""
+    between: ClusterLink
+    """Link of a whole node to the others."""
+    devices_per_node: config.Int = Field(ge=1)
+    """Devices of a node."""
+    efficiency: config.Float = Field(0.5, gt=0, le=1)
+    """Share of the peak that the layers' matrix products reach."""
+    overlap: config.Float = Field(1.0, ge=0, le=1)
+    """Share of an exchange that costs nothing while there is something to compute."""
+    host_step: config.Float = Field(0.001, ge=0)
+    """Seconds of a step that the host takes to tell a device what to do."""
+    host_exchange: config.Float = Field(0.00005, ge=0)
+    """Seconds that come on top for every exchange of activations."""
+
+
+EFFICIENCY = 0.237
+"""Of the peak, in GPU presets. An assumption, set so that one A100-PCIe trains torchvision's network in bf16 at the published
+16,487 images/s at a batch of 512; the other published figures (2, 4 and 8 of them) are left to check the model with."""
+
+
+def _gpu(
+    name: str, fp32: float, bf16: float, memory_bandwidth: float, memory: float, link: float, network: float, per_node: int = 8
+) -> Cluster:
+    """Units as in data sheets: TFLOP/s, GB/s, GB, GB/s in one direction of a device's link and of a node's network."""
+    return Cluster(
+        name=name,
+        fp32_flops=fp32 * 1e12,
+        bf16_flops=bf16 * 1e12,
+        memory_bandwidth=memory_bandwidth * 1e9,
+        memory=memory * 1e9,
+        within=ClusterLink(latency=1e-5, bandwidth=link * 1e9),
+        between=ClusterLink(latency=2e-5, bandwidth=network * 1e9),
+        devices_per_node=per_node,
+        efficiency=EFFICIENCY,
+    )
+
+
+PRESETS = {
+    # NVIDIA V100 data sheet (2020), SXM2 32 GB, and DGX-1: NVLink 300 GB/s both ways together, 4 x 100 Gb/s network. It has no
+    # bf16 units, so bf16 runs at the fp32 rate.
+    "v100": _gpu("v100", 15.7, 15.7, 900, 32, 150, 50),
+    # NVIDIA A100 data sheet (2022), SXM 80 GB, and DGX A100: NVLink 600 GB/s both ways together, 8 x 200 Gb/s network.
+    "a100": _gpu("a100", 19.5, 312, 2039, 80, 300, 200),
+    # The same data sheet, PCIe 40 GB (1,555 GB/s): PCIe 4.0 x16, 64 GB/s both ways together. One 200 Gb/s card a node is assumed.
+    "a100_pcie": _gpu("a100_pcie", 19.5, 312, 1555, 40, 32, 25),
+    # NVIDIA H100 data sheet (2023), SXM; bf16 without sparsity, and DGX H100: NVLink 900 GB/s both ways together, 8 x 400 Gb/s.
+    "h100": _gpu("h100", 67, 989, 3350, 80, 450, 400),
+    # NVIDIA Ada architecture whitepaper (2022), GeForce RTX 4090; bf16 with fp32 accumulation, dense. PCIe 4.0 x16 through the
+    # host, which halves it; a 100 Gb/s network is assumed.
+    "rtx4090": _gpu("rtx4090", 82.6, 165.2, 1008, 24, 16, 12.5, per_node=4),
+    # Not a product: one core of a 2-core server with AVX-512 and bf16, whose measured matrix-product peak is 185 GFLOP/s in fp32
+    # and 430 in bf16; processes of such a core each, over loopback and 10 Gb/s Ethernet. Exchanges take the cores' own time.
+    "cpu": Cluster(
+        name="cpu",
+        fp32_flops=92e9,
+        bf16_flops=215e9,
+        memory_bandwidth=8e9,
+        memory=8e9,
+        within=ClusterLink(latency=5e-5, bandwidth=1e9),
+        between=ClusterLink(latency=1e-4, bandwidth=1.25e9),
+        devices_per_node=2,
+        efficiency=0.6,
+        overlap=0.0,
+        host_step=0.0,
+        host_exchange=0.0,
+    ),
+}
+
+
+def described(name: str, precision: str, devices_per_node: int | None = None) -> Machine:
+    """The machine that a preset or a YAML file of `Cluster` describes. Raises UserError."""
+    if name in PRESETS:
+        cluster = PRESETS[name]
+    elif Path(name).is_file():
+        values, places = config.read_yaml(Path(name))
+        for key in (key for key in places if not isinstance(values.get(key), dict)):
+            config.check_key(key, places[key], Cluster)
+        cluster = config.validate(Cluster, values, places)
+    else:
+        known = ["this", *PRESETS]
+        raise UserError(f"machine={name} (command line): no such file{config._nearest(name, known)}; there are {', '.join(known)}")
+    within = Link(cluster.within.latency, cluster.within.bandwidth)
+    machine = Machine(
+        name=cluster.name,
+        flops=cluster.bf16_flops if precision == "bf16" else cluster.fp32_flops,
+        efficiency=cluster.efficiency,
+        memory_bandwidth=cluster.memory_bandwidth,
+        memory=cluster.memory,
+        gather=within,
+        reduce=within,
+        between=Link(cluster.between.latency, cluster.between.bandwidth),
+        devices_per_node=cluster.devices_per_node,
+        overlap=cluster.overlap,
+        host_step=cluster.host_step,
+        host_exchange=cluster.host_exchange,
+        computes_in_bf16=precision == "bf16",
+    )
+    return replace(machine, devices_per_node=devices_per_node) if devices_per_node else machine

@@ -1,0 +1,186 @@
+"""Measures this machine for some seconds, in processes of their own, and remembers the result."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from distalex import config
+from distalex.errors import UserError
+from distalex.plan.cost import classes_of, rank
+from distalex.plan.layers import layers_of
+from distalex.plan.machine import Link, Machine, Timing
+from distalex.topology import cores
+
+BETWEEN_NODES = Link(1e-4, 1.25e9)  # not measured from one node: 10 Gb/s Ethernet is assumed
+SECONDS = 180.0
+LAUNCHER = ("RANK", "WORLD_SIZE", "MASTER_", "LOCAL_", "GROUP_", "ROLE_", "TORCHELASTIC_", "TORCH_NCCL", "OMP_NUM_THREADS")
+
+
+def choose(options: config.Config, world_size: int, local_world_size: int, device: torch.device | str = "cpu") -> str:
+    """The mode of `--parallel` that is predicted to be fastest for `options` on processes such as this one.
+
+    Measures the machine unless that is remembered, in processes of its own: call it in one process, the others waiting.
+    Raises UserError where the machine cannot be measured.
+    """
+    if world_size == 1:
+        return "none"
+    kind = torch.device(device).type
+    machine = this_machine(options, classes_of(options), local_world_size, kind)
+    return choose_on(machine, options, world_size)
+
+
+def choose_on(machine: Machine, options: config.Config, world_size: int) -> str:
+    """The fastest mode on `machine` at the configured batch; `data` where nothing else fits."""
+    batch = max(options.train.batch_size, world_size)
+    predictions = rank(options, classes_of(options), machine, world_size, (batch,))
+    return predictions[0].parallel
+
+
+def this_machine(options: config.Config, classes: int, processes: int, device: str, remeasure: bool = False) -> Machine:
+    """This machine as `processes` processes share it, training `options`: remembered, or measured now."""
+    key = _key(options, classes, processes, device)
+    path = _cache() / f"machine-{hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]}.json"
+    found = None if remeasure else _remembered(path, key)
+    if found is None:
+        found = _measure(options, classes, processes, device)
+        _remember(path, key, found)
+    return Machine(
+        name=f"this ({processes} {device} process{'es' * (processes > 1)})",
+        flops=0.0,
+        efficiency=1.0,
+        memory_bandwidth=found["memory_bandwidth"],
+        memory=_memory(processes, device),
+        gather=Link(*found.get("gather", (0.0, 1e12))),
+        reduce=Link(*found.get("reduce", (0.0, 1e12))),
+        between=BETWEEN_NODES,
+        devices_per_node=processes,
+        overlap=found.get("overlap", 0.0),
+        timings={name: Timing(*values) for name, values in found["timings"].items()},
+        computes_in_bf16=options.train.precision == "bf16",
+    )
+
+
+def processor() -> str:
+    """The processor's name, family and model, or the GPU's name."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    information = Path("/proc/cpuinfo")
+    if not information.is_file():
+        return platform.processor() or platform.machine()
+    lines = [line.partition(":")[2].strip() for line in information.read_text().splitlines() if line.startswith(("model", "cpu family"))]
+    return " ".join(dict.fromkeys(lines)) or platform.machine()
+
+
+def _key(options: config.Config, classes: int, processes: int, device: str) -> dict[str, Any]:
+    """All that a measurement depends on."""
+    network = options.model.model_dump(mode="json", exclude={"weights", "freeze", "init"})
+    return {
+        "form": 1,
+        "processor": processor(),
+        "cores": cores(),
+        "torch": torch.__version__,
+        "precision": options.train.precision,
+        "network": network,
+        "image_size": options.data.image_size,
+        "classes": classes,
+        "processes": processes,
+        "threads": _threads(options, processes),
+        "device": device,
+    }
+
+
+def _threads(options: config.Config, processes: int) -> int:
+    return options.train.threads or max(1, cores() // processes)
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "distalex"
+
+
+def _remembered(path: Path, key: dict[str, Any]) -> dict[str, Any] | None:
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        return saved["found"] if saved["key"] == key else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # none, or one that another version left
+
+
+def _remember(path: Path, key: dict[str, Any], found: dict[str, Any]) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(f".{os.getpid()}")
+        partial.write_text(json.dumps({"key": key, "found": found}, indent=1), encoding="utf-8")
+        os.replace(partial, path)
+    except OSError:
+        pass  # it will be measured again
+
+
+def _memory(processes: int, device: str) -> float:
+    if device == "cuda":
+        return float(torch.cuda.get_device_properties(0).total_memory)
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / processes
+
+
+def sizes_to_measure(options: config.Config, classes: int) -> list[int]:
+    """Two batches of one process, the larger a fraction of a second's work on a core."""
+    layers = layers_of(options.model, classes, options.data.image_size, options.train.precision)
+    large = min(256, max(16, int(20e9 / sum(layer.macs for layer in layers))))
+    return [large // 4, large]
+
+
+def _measure(options: config.Config, classes: int, processes: int, device: str) -> dict[str, Any]:
+    """Start the measuring processes and wait for what the first one prints."""
+    columns = options.model.columns
+    parts = sorted({1, *(count for count in (2, columns, processes) if count > 1 and processes > 1)})
+    task = {
+        "config": options.model_dump(mode="json"),
+        "classes": classes,
+        "processes": processes,
+        "threads": _threads(options, processes),
+        "parts": parts,
+        "sizes": sizes_to_measure(options, classes),
+        "device": device,
+    }
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(LAUNCHER)}
+    loopback = next((name for _, name in socket.if_nameindex() if name in ("lo", "lo0")), None)
+    if loopback:
+        environment["GLOO_SOCKET_IFNAME"] = loopback
+    with tempfile.TemporaryDirectory() as folder:
+        started = [
+            subprocess.Popen(
+                [sys.executable, "-m", "distalex.plan.worker", json.dumps({**task, "rank": number, "store": f"{folder}/store"})],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env=environment,
+            )
+            for number in range(processes)
+        ]
+        return _collect(started)
+
+
+def _collect(started: list[subprocess.Popen[str]]) -> dict[str, Any]:
+    """What the first process printed. Raises UserError, with the last words of one that failed; ends them all."""
+    try:
+        outputs = [process.communicate(timeout=SECONDS) for process in started]
+    except subprocess.TimeoutExpired:
+        raise UserError(f"measuring this machine took over {SECONDS:.0f} s; name a mode, e.g. --parallel=data, or --machine=a100") from None
+    finally:
+        for process in started:
+            process.kill()
+    for process, (_, errors) in zip(started, outputs, strict=True):
+        if process.returncode:
+            words = (errors.strip().splitlines() or [f"status {process.returncode}"])[-1]
+            raise UserError(f"measuring this machine failed ({words}); name a mode, e.g. --parallel=data, or --machine=a100")
+    return json.loads(outputs[0][0].strip().splitlines()[-1])
