@@ -62,8 +62,8 @@ class Views:
             "paper": (np.array(statistics.mean), np.ones(3)),
             "standard": (np.array(statistics.mean), statistics.std),
         }[options.normalize]
-        self.mean = torch.tensor(mean, dtype=torch.float32, device=device).view(1, 3, 1, 1)
-        self.std = torch.tensor(std, dtype=torch.float32, device=device).view(1, 3, 1, 1)
+        self.mean = torch.tensor(mean, dtype=torch.float32, device=device)
+        self.scale = torch.tensor(1.0 / std, dtype=torch.float32, device=device)
 
     def train(self, images: Tensor, samples: np.ndarray, epoch: int) -> Tensor:
         """`images` (n, side, side, 3) uint8 on the device, `samples` (n,) their numbers -> (n, 3, size, size)."""
@@ -71,28 +71,33 @@ class Views:
             return self.test(images)
         span = self.side + 2 * self.margin - self.window + 1
         top, left = (
-            (random.uniform(random.key(self.seed, purpose, epoch), samples) * span).astype(np.int64) for purpose in ("top", "left")
+            (random.uniform(random.key(self.seed, purpose, epoch), samples) * span).astype(np.int64) - self.margin
+            for purpose in ("top", "left")
         )
         mirrored = random.uniform(random.key(self.seed, "mirror", epoch), samples) < (0.0 if self.augment == "crop" else 0.5)
-        if self.margin:
-            images = functional.pad(images, (0, 0, self.margin, self.margin, self.margin, self.margin))
-        cropped = windows(images, top, left, mirrored, self.window)
-        return self._finish(cropped, self._colour_noise(samples, epoch) if self.augment == "paper" else None)
+        shift = self.mean.expand(len(samples), 3)
+        if self.augment == "paper":
+            shift = shift - self._colour_noise(samples, epoch)
+        return self._look(images, top, left, mirrored, shift)
 
     def test(self, images: Tensor) -> Tensor:
         """The centre window of every picture: (n, side, side, 3) uint8 -> (n, 3, size, size)."""
-        start = (self.side - self.window) // 2
-        return self._finish(images[:, start : start + self.window, start : start + self.window])
+        start = np.full(len(images), (self.side - self.window) // 2, dtype=np.int64)
+        return self._look(images, start, start, np.zeros(len(images), dtype=np.bool_), self.mean.expand(len(images), 3))
 
     def _colour_noise(self, samples: np.ndarray, epoch: int) -> Tensor:
-        """(n, 3, 1, 1), on 0..255: a normal multiple of each principal component of the training set's colours."""
+        """(n, 3), on 0..255: a normal multiple of each principal component of the training set's colours."""
         multiples = [random.normal(random.key(self.seed, "colour", epoch, number), samples) for number in range(3)]
         noise = COLOUR_STD * np.stack(multiples, 1) @ self.components.T
-        return torch.from_numpy(noise.astype(np.float32)).to(self.device, non_blocking=True).view(-1, 3, 1, 1)
+        return torch.from_numpy(noise.astype(np.float32)).to(self.device, non_blocking=True)
 
-    def _finish(self, images: Tensor, noise: Tensor | None = None) -> Tensor:
-        x = images.permute(0, 3, 1, 2).float()  # of (n, height, width, 3) in memory, which is channels-last
-        x = x.sub_(self.mean if noise is None else self.mean - noise).div_(self.std).to(self.dtype)
+    def _look(self, images: Tensor, top: np.ndarray, left: np.ndarray, mirrored: np.ndarray, shift: Tensor) -> Tensor:
+        if self.device.type == "cpu":
+            from distalex.augment_cpu import normalised_windows
+        else:
+            normalised_windows = normalised_windows_of
+        x = normalised_windows(images, top, left, mirrored, self.window, shift, self.scale, self.dtype)
+        x = x.permute(0, 3, 1, 2)  # which is channels-last
         return x if self.resize is None else resize(x, *self.resize)
 
 
@@ -115,18 +120,19 @@ def resize(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     return (stretched.view(n * wanted, side * 3) @ columns).view(n, wanted, wanted, 3).permute(0, 3, 1, 2)
 
 
-def windows(images: Tensor, top: np.ndarray, left: np.ndarray, mirrored: np.ndarray, side: int) -> Tensor:
-    """Cut one square of `side` pixels from each picture (n, height, width, 3), and mirror some, on any device."""
-    if images.device.type == "cpu":  # copying whole rows, a picture at a time, is several times faster than an index
-        out = images.new_empty((len(images), side, side, 3))
-        for picture, (y, x) in enumerate(zip(top.tolist(), left.tolist(), strict=True)):
-            out[picture] = images[picture, y : y + side, x : x + side]
-        flipped = torch.from_numpy(np.flatnonzero(mirrored))
-        out[flipped] = out[flipped].flip(2)
-        return out
-    offsets = torch.from_numpy(np.stack([top, left, mirrored.astype(np.int64)])).to(images.device, non_blocking=True)
+def normalised_windows_of(
+    images: Tensor, top: np.ndarray, left: np.ndarray, mirrored: np.ndarray, side: int, shift: Tensor, scale: Tensor, dtype: torch.dtype
+) -> Tensor:
+    """What `augment_cpu.normalised_windows` does, on any device by indexing."""
+    height, width = images.shape[1:3]
+    margin = max(0, *-top, *-left, *(top + side - height), *(left + side - width)) if len(images) else 0
+    if margin:
+        images = functional.pad(images, (0, 0, margin, margin, margin, margin))
+    offsets = np.stack([top + margin, left + margin, mirrored.astype(np.int64)])
+    first_row, first_column, flips = torch.from_numpy(offsets).to(images.device, non_blocking=True)
     along = torch.arange(side, device=images.device)
-    rows = offsets[0][:, None] + along
-    columns = offsets[1][:, None] + torch.where(offsets[2][:, None] > 0, side - 1 - along, along)
+    rows = first_row[:, None] + along
+    columns = first_column[:, None] + torch.where(flips[:, None] > 0, side - 1 - along, along)
     number = torch.arange(len(images), device=images.device)
-    return images[number[:, None, None], rows[:, :, None], columns[:, None, :]]
+    cut = images[number[:, None, None], rows[:, :, None], columns[:, None, :]]
+    return cut.float().sub_(shift[:, None, None]).mul_(scale).to(dtype)

@@ -98,22 +98,22 @@ def _no_words(request: Request, usage: str) -> None:
         raise UserError(f"{request.words[0]}: a stray word; options look like --optim.lr=0.01 (usage: {usage})")
 
 
-def _take(request: Request, kind: type[config.SectionType], positional: str, rest: str | None = None) -> config.SectionType:
-    """Options of a command whose first word is `positional` and whose further words, if any may follow, are `rest`."""
+def _take(request: Request, kind: type[config.SectionType], *positionals: str, rest: str | None = None) -> config.SectionType:
+    """Options of a command whose first words are `positionals` and whose further words, if any may follow, are `rest`."""
     for key in request.options:
         config.check_key(key, "command line", kind)
     values: dict[str, object] = dict(request.options)
     words = list(request.words)
-    if words and positional not in values:
-        values[positional] = words.pop(0)
-    if positional not in values:
-        field = kind.model_fields[positional]
-        choices = config._choices(field.annotation)
-        raise UserError(
-            f"{positional.upper()} is missing: {'one of ' + ', '.join(choices) if choices else 'name ' + (field.description or positional)}"
-        )
+    for positional in positionals:
+        if words and positional not in values:
+            values[positional] = words.pop(0)
+        if positional not in values:
+            field = kind.model_fields[positional]
+            choices = config._choices(field.annotation)
+            wanted = f"one of {', '.join(choices)}" if choices else f"name {field.description or positional}"
+            raise UserError(f"{positional.upper()} is missing: {wanted}")
     if words and rest is None:
-        raise UserError(f"{words[0]}: a stray word after {values[positional]}; options look like --name=value")
+        raise UserError(f"{words[0]}: a stray word after {values[positionals[-1]]}; options look like --name=value")
     if rest is not None and words:
         values[rest] = tuple(words)
     return config.validate(kind, values, dict.fromkeys(values, "command line"))
@@ -122,12 +122,40 @@ def _take(request: Request, kind: type[config.SectionType], positional: str, res
 def _train(request: Request) -> int:
     _no_words(request, COMMANDS["train"].usage)
     options = dict(request.options)
+    dry = {key: options.pop(key) for key in config.DryRunOptions.model_fields if key in options}
+    dry_run = config.validate(config.DryRunOptions, dry, dict.fromkeys(dry, "command line"))
     configuration = config.load(options.pop("config", None), options)
+    if dry_run.dry_run:
+        return _dry_run(configuration, dry_run)
     if configuration.parallel != "auto":
         layout(configuration.parallel, Topology.from_environment().world_size, configuration.model.columns)
     from distalex.train import train_until_stopped
 
     return train_until_stopped(configuration)
+
+
+def _dry_run(configuration: config.Config, options: config.DryRunOptions) -> int:
+    topology = Topology.from_environment()
+    if topology.rank:
+        return 0  # rank 0 tells it
+    world_size = options.world_size or topology.world_size
+    layout(configuration.parallel if configuration.parallel != "auto" else "data", world_size, configuration.model.columns)
+    from distalex.plan.cost import classes_of
+    from distalex.plan.show import describe_layout
+
+    print(describe_layout(configuration, world_size, classes_of(configuration)))
+    return 0
+
+
+def _plan(request: Request) -> int:
+    _no_words(request, COMMANDS["plan"].usage)
+    for key in request.options:
+        config.check_key(key, "command line", config.PlanOptions)
+    options = config.validate(config.PlanOptions, request.options, dict.fromkeys(request.options, "command line"))
+    from distalex.plan.show import plan
+
+    plan(options)
+    return 0
 
 
 def _evaluate(request: Request) -> int:
@@ -138,8 +166,15 @@ def _evaluate(request: Request) -> int:
     return 0
 
 
+def _compare(request: Request) -> int:
+    options = _take(request, config.CompareOptions, "run", "other")
+    from distalex.compare import compare_runs
+
+    return compare_runs(options)
+
+
 def _predict(request: Request) -> int:
-    options = _take(request, config.PredictOptions, "run", "images")
+    options = _take(request, config.PredictOptions, "run", rest="images")
     from distalex.predict import predict_run
 
     predict_run(options)
@@ -167,7 +202,7 @@ def _train_help() -> str:
     return (
         "       torchrun --standalone --nproc_per_node=2 -m distalex.train --parallel=data --config=digits\n\n"
         "Options, with [defaults]; they override those of the file:\n"
-        f"  --config=FILE.yaml or one of: {shipped}\n{config.describe()}"
+        f"  --config=FILE.yaml or one of: {shipped}\n{config.describe(config.DryRunOptions)}\n{config.describe()}"
     )
 
 
@@ -184,6 +219,12 @@ COMMANDS = {
         _evaluate,
         lambda: config.describe(config.EvaluateOptions),
     ),
+    "compare": Command(
+        "python -m distalex.compare RUN OTHER [--OPTION=VALUE …]",
+        "Two runs side by side: loss curves, evaluations, weights; exit status 1 where they part, and the first step and parameter.",
+        _compare,
+        lambda: config.describe(config.CompareOptions),
+    ),
     "predict": Command(
         "python -m distalex.predict RUN [IMAGE …] [--OPTION=VALUE …]",
         "Labels and probabilities of pictures; with no picture, some of the test set beside their actual labels.",
@@ -195,6 +236,12 @@ COMMANDS = {
         "Write pictures into .beton files, verified and all or nothing. `train` does this by itself for a named data set.",
         _prepare,
         lambda: config.describe(config.PrepareOptions),
+    ),
+    "plan": Command(
+        "python -m distalex.plan [--machine=this|PRESET|FILE.yaml] [--world_size=N] [--OPTION=VALUE …]",
+        "Predict images/s, bytes and memory of every --parallel, here or on a described cluster; the fastest first.",
+        _plan,
+        lambda: config.describe(config.PlanOptions),
     ),
     "bench": Command(
         "python -m distalex.bench plain [--root=DIR] [--OPTION=VALUE …]",

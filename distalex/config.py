@@ -46,6 +46,7 @@ Int = Annotated[int, BeforeValidator(_reject_bool)]
 Float = Annotated[float, BeforeValidator(_reject_bool)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split_list)]
 Floats = Annotated[tuple[Float, ...], BeforeValidator(_split_list)]
+Counts = Annotated[tuple[Annotated[Int, Field(ge=1)], ...], BeforeValidator(_split_list)]
 Parallel = Literal["none", "data", "model", "hybrid", "owt", "auto"]
 Rates = Annotated[dict[str, Float], BeforeValidator(_split_pairs)]
 
@@ -493,7 +494,7 @@ def _one_line(error: ValidationError, kind: type[Section], places: Mapping[str, 
     elif value in ("True", "") and first["type"].endswith("parsing"):
         message = "needs a value"
     default = field.get_default(call_default_factory=True)
-    example = "" if choices or default in (None, "", (), {}) else f"; e.g. --{key}={_plain(default)}"
+    example = "" if choices or field.is_required() or default in (None, "", (), {}) else f"; e.g. --{key}={_plain(default)}"
     return f"{key}={value}{place}: {message[:1].lower()}{message[1:]}{example}"
 
 
@@ -560,6 +561,22 @@ class EvaluateOptions(Section):
     """Pictures of one batch over all processes. Default: the run's."""
 
 
+class CompareOptions(Section):
+    """Options of `compare`."""
+
+    run: str = Field(min_length=1)
+    """The run (its folder or name) or checkpoint."""
+    other: str = Field(min_length=1)
+    """The run (its folder or name) or checkpoint that it is compared with."""
+    runs_dir: str = "runs"
+    """Folder of the runs, where RUN or OTHER is a name."""
+    tolerance: Float = Field(1e-5, ge=0)
+    """Largest difference that is still the same: absolute in losses, in shares right and in weights, relative in learning
+    rates. fp32 sums in another order move a loss by about 1e-6; 0 asks for equality to the bit."""
+    weights_tolerance: Float | None = Field(None, ge=0)
+    """The same for weights, their moving average and the optimizer's state. Default: `tolerance`."""
+
+
 class PredictOptions(Section):
     """Options of `predict`."""
 
@@ -602,6 +619,61 @@ class PrepareOptions(Section):
     """Writing processes. 0: one a core."""
     overwrite: bool = False
     """Replace a file that exists."""
+
+
+class DryRunOptions(Section):
+    """Options of `train` that show a layout instead of training."""
+
+    dry_run: bool = False
+    """Print what each process would hold, keep in memory and send, and start and write nothing."""
+    world_size: Int | None = Field(None, ge=1, le=65536)
+    """Processes of a dry run. Default: those that torchrun started, or 1."""
+
+    @model_validator(mode="after")
+    def _only_a_dry_run_has_a_size(self) -> DryRunOptions:
+        if self.world_size is not None and not self.dry_run:
+            raise ValueError(
+                f"world_size={self.world_size} (command line): torchrun says how many processes train; add --dry_run to see a layout, "
+                f"or start with torchrun --nproc_per_node={self.world_size}"
+            )
+        return self
+
+
+class PlanOptions(Section):
+    """Options of `plan`."""
+
+    config: str = "alexnet_paper"
+    """The training configuration to plan for: a path, or the name of a shipped one."""
+    world_size: Int | None = Field(None, ge=1, le=65536)
+    """Devices. Default: this machine's GPUs or (at most 8) cores; a described machine's devices of one node."""
+    machine: str = Field("this", min_length=1)
+    """`this` is measured for some seconds, or remembered; a described one is a preset (v100, a100, a100_pcie, h100, rtx4090, cpu) or
+    a YAML file (docs/scaling.md)."""
+    devices_per_node: Int | None = Field(None, ge=1, le=65536)
+    """Devices that share a node, of a described machine. Default: its own."""
+    batch_sizes: Counts = Field((128, 256, 1024), min_length=1)
+    """Pictures of a step over all devices, each tried."""
+    classes: Int | None = Field(None, ge=2)
+    """Outputs of fc8. Default: those of the configuration's data, 1,000 where it is a folder."""
+    precision: Literal["fp32", "bf16"] | None = None
+    """Arithmetic. Default: the configuration's."""
+    remeasure: bool = False
+    """Measure this machine again."""
+    out: str | None = None
+    """Write the predictions into this JSON file."""
+    curve: str | None = None
+    """Draw images/s from 1 to 1,024 devices into this picture, and print its tables."""
+    curve_batch: Int = Field(4096, ge=1)
+    """Pictures of a step over all devices, in the curve that holds them fixed."""
+
+    @model_validator(mode="after")
+    def _the_machine_fits(self) -> PlanOptions:
+        if self.machine == "this" and (self.curve or self.devices_per_node):
+            name = "curve" if self.curve else "devices_per_node"
+            raise ValueError(f"{name} goes with a described machine, not machine=this; e.g. --machine=a100")
+        if self.machine != "this" and self.remeasure:
+            raise ValueError(f"remeasure goes with machine=this, not machine={self.machine}")
+        return self
 
 
 class BenchOptions(Section):

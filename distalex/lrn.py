@@ -4,7 +4,7 @@
 
 `alpha / n` is PyTorch's convention: the text's alpha of 1e-4 is 5e-4 here, the released code's is 1e-4. Channels of one
 column only see each other, so the band is cut at every column's edge. torch.nn.LocalResponseNorm runs the sum as a 3-D
-average pool, in fp32 only on a CPU, and is the slowest thing in the network.
+average pool, in fp32 only on a CPU, and is the slowest thing in the network. On a CPU the paper's sizes take `lrn_cpu`.
 """
 
 from __future__ import annotations
@@ -29,21 +29,39 @@ def band(channels: int, window: int, columns: int, device: torch.device, dtype: 
 class _LocalResponseNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, window: int, alpha: float, beta: float, k: float, columns: int) -> Tensor:
+        ctx.options = window, alpha, beta, k, columns
+        if _has_kernel(x, window, beta):
+            from distalex import lrn_cpu
+
+            x = x.contiguous(memory_format=torch.channels_last)
+            ctx.save_for_backward(x)
+            return lrn_cpu.forward(x, alpha, k, columns)
         sums = functional.conv2d(x * x, band(x.shape[1], window, columns, x.device, x.dtype))
         scale = sums.mul_(alpha / window).add_(k)
         power = _power(scale, beta)
         ctx.save_for_backward(x, scale, power)
-        ctx.options = window, alpha, beta, columns
         return x * power
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = gradients
+        window, alpha, beta, k, columns = ctx.options
+        if len(ctx.saved_tensors) == 1:
+            from distalex import lrn_cpu
+
+            (x,) = ctx.saved_tensors
+            gradient = gradient.contiguous(memory_format=torch.channels_last)
+            return lrn_cpu.backward(gradient, x, alpha, k, columns), None, None, None, None, None
         x, scale, power = ctx.saved_tensors
-        window, alpha, beta, columns = ctx.options
         through_scale = (gradient * x).mul_(power).div_(scale)  # d b_i / d s_i, without its factor -beta
         sums = functional.conv2d(through_scale, band(x.shape[1], window, columns, x.device, x.dtype))
         return gradient * power - sums.mul_(x).mul_(2.0 * alpha * beta / window), None, None, None, None, None
+
+
+def _has_kernel(x: Tensor, window: int, beta: float) -> bool:
+    """Whether `lrn_cpu` does this: the paper's window and exponent, on a CPU, and not inside torch.compile."""
+    usual = window == 5 and beta == 0.75 and x.dtype in (torch.float32, torch.bfloat16)
+    return usual and x.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 def _power(scale: Tensor, beta: float) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +13,13 @@ from distalex import config
 from distalex.distributed import Shards
 from distalex.errors import UserError
 
+Norms = Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor]
+"""The norms of tensors, such as gradients, that belong to these parameters."""
+
+
+def _local_norms(parameters: Sequence[Tensor], tensors: Sequence[Tensor]) -> Tensor:
+    return torch.stack(torch._foreach_norm(list(tensors)))
+
 
 class LARS(torch.optim.Optimizer):
     """SGD with momentum whose rate is scaled layer by layer (You, Gitman, Ginsburg 2017, arXiv:1708.03888, Algorithm 1).
@@ -20,12 +28,9 @@ class LARS(torch.optim.Optimizer):
     adapted, as is usual.
     """
 
-    def __init__(
-        self, parameters: Any, lr: float, momentum: float, weight_decay: float, trust: float, names: dict[Tensor, str], shards: Shards
-    ) -> None:
-        """`shards` knows, by `names`, which parameters are divided among processes: a norm is that of the whole."""
+    def __init__(self, parameters: Any, lr: float, momentum: float, weight_decay: float, trust: float, norms: Norms = _local_norms) -> None:
         super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "trust": trust})
-        self.names, self.shards = names, shards
+        self.norms = norms
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
@@ -54,8 +59,9 @@ class LARS(torch.optim.Optimizer):
         }
         if not groups:
             return {}
-        weights = self.shards.norms({self.names[parameter]: parameter for parameter in groups})
-        gradients = self.shards.norms({self.names[parameter]: parameter.grad for parameter in groups if parameter.grad is not None})
+        decaying = list(groups)
+        weights = self.norms(decaying, decaying)
+        gradients = self.norms(decaying, [parameter.grad for parameter in decaying if parameter.grad is not None])
         rates = {}
         for (parameter, group), weight, gradient in zip(groups.items(), weights, gradients, strict=True):
             rate = group["trust"] * weight / (gradient + group["weight_decay"] * weight)
@@ -102,8 +108,13 @@ def build_optimizer(net: nn.Module, options: config.Optim, shards: Shards) -> to
         case "adamw":
             return torch.optim.AdamW(parameters, lr=options.lr, betas=options.betas, eps=options.eps, fused=True)  # type: ignore[arg-type]
         case "lars":
-            names: dict[Tensor, str] = {parameter: name for name, parameter in net.named_parameters()}
-            return LARS(parameters, options.lr, options.momentum, options.weight_decay, options.trust, names, shards)
+            names = {parameter: name for name, parameter in net.named_parameters()}
+
+            def norms(parameters: Sequence[Tensor], tensors: Sequence[Tensor]) -> Tensor:
+                """Of whole parameters, where this process has some rows of them."""
+                return shards.norms({names[parameter]: tensor for parameter, tensor in zip(parameters, tensors, strict=True)})  # type: ignore[index]
+
+            return LARS(parameters, options.lr, options.momentum, options.weight_decay, options.trust, norms)
 
 
 def _rate_and_decay(name: str, net: nn.Module, options: config.Optim) -> tuple[float, float]:

@@ -4,7 +4,8 @@ import torch
 from torch.nn import functional
 
 from distalex import config
-from distalex.augment import Statistics, Views, resize, resize_matrices, windows
+from distalex.augment import Statistics, Views, normalised_windows_of, resize, resize_matrices
+from distalex.augment_cpu import normalised_windows
 
 STATISTICS = Statistics((100.0, 110.0, 120.0), ((2500.0, 2000.0, 1500.0), (2000.0, 3000.0, 1800.0), (1500.0, 1800.0, 3600.0)))
 CPU = torch.device("cpu")
@@ -18,22 +19,36 @@ def pictures(count, side):
     return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (count, side, side, 3), dtype=np.uint8))
 
 
+def some_windows(device="cpu"):
+    """Arguments of `normalised_windows`: 64 windows of 32 pixels of 40, reaching up to 4 pixels over each edge."""
+    draw = np.random.default_rng(1)
+    top, left, mirrored = draw.integers(-4, 13, 64), draw.integers(-4, 13, 64), draw.random(64) < 0.5
+    shift = torch.from_numpy(draw.random((64, 3), dtype=np.float32) * 100)
+    return pictures(64, 40).to(device), top, left, mirrored, 32, shift.to(device), torch.tensor([0.5, 1.0, 2.0], device=device)
+
+
 def test_windows_are_the_slices_they_say():
-    images = pictures(4, 12)
-    top, left, mirrored = np.array([0, 1, 4, 2]), np.array([3, 0, 4, 1]), np.array([False, True, False, True])
-    out = windows(images, top, left, mirrored, 8)
-    for number in range(4):
-        expected = images[number, top[number] : top[number] + 8, left[number] : left[number] + 8]
-        assert torch.equal(out[number], expected.flip(1) if mirrored[number] else expected)
+    images, top, left, mirrored, side, shift, scale = some_windows()
+    padded = functional.pad(images, (0, 0, 4, 4, 4, 4))
+    out = normalised_windows(images, top, left, mirrored, side, shift, scale, torch.float32)
+    for number in range(64):
+        cut = padded[number, top[number] + 4 : top[number] + 4 + side, left[number] + 4 : left[number] + 4 + side].float()
+        expected = ((cut.flip(1) if mirrored[number] else cut) - shift[number]) * scale
+        assert torch.allclose(out[number], expected, rtol=1e-6, atol=1e-5)  # a fused multiply-add
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_windows_by_indexing_are_the_compiled_ones(dtype):
+    compiled = normalised_windows(*some_windows(), dtype)
+    indexed = normalised_windows_of(*some_windows(), dtype)
+    assert torch.allclose(compiled.float(), indexed.float(), rtol=1e-6 if dtype == torch.float32 else 2**-8, atol=1e-5)
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 def test_windows_are_the_same_on_a_gpu():
-    images = pictures(64, 40)
-    draw = np.random.default_rng(1)
-    arguments = (draw.integers(0, 9, 64), draw.integers(0, 9, 64), draw.random(64) < 0.5, 32)
-    assert torch.equal(windows(images, *arguments), windows(images.cuda(), *arguments).cpu())
+    on_gpu = normalised_windows_of(*some_windows("cuda"), torch.float32).cpu()
+    assert torch.allclose(on_gpu, normalised_windows(*some_windows(), torch.float32), rtol=1e-6, atol=1e-5)
 
 
 @pytest.mark.parametrize(("side", "wanted"), [(32, 96), (8, 64), (224, 227), (256, 64), (100, 99)])

@@ -15,7 +15,7 @@ from PIL import Image
 from distalex import cli, config
 from distalex.errors import UserError
 
-COMMANDS = ["train", "evaluate", "predict", "prepare", "bench"]
+COMMANDS = ["train", "evaluate", "compare", "predict", "prepare", "plan", "bench"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -171,6 +171,12 @@ def test_other_commands_answer_mistakes_in_one_line(capsys, tmp_path, monkeypatc
         "evaluate nowhere": "nowhere: no such run or checkpoint",
         "evaluate a b": "b: a stray word",
         "evaluate nowhere --ten=1": "--ten (command line): no such option",
+        "compare": "RUN is missing",
+        "compare a": "OTHER is missing",
+        "compare a b c": "c: a stray word after b",
+        "compare nowhere a.png": "nowhere: no such run",
+        "compare a.png a.png": "a.png: cannot be read as a file of weights",
+        "compare a b --tolerance=-1": "tolerance=-1",
         "predict nowhere a.png": "nowhere: no such run",
         "predict x --save=picture.xyz": "picture.xyz",
         "prepare": "SOURCE is missing: one of cifar10",

@@ -9,14 +9,16 @@ PACKAGE = Path(distalex.__file__).parent
 ORDER = [
     {"errors"},
     {"config", "topology", "console"},
-    {"random", "lrn"},
+    {"random", "compiled"},
+    {"lrn_cpu", "augment_cpu"},
+    {"lrn"},
     {"model", "augment"},
     {"distributed", "metrics"},
     {"columns", "data", "optim"},
     {"owt"},
-    {"parallelize", "checkpoint"},
+    {"parallelize", "checkpoint", "plan"},
     {"evaluate", "run"},
-    {"train", "predict", "prepare", "bench"},
+    {"train", "predict", "prepare", "bench", "compare"},
     {"cli"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}

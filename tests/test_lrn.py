@@ -51,3 +51,30 @@ def test_keeps_dtype_and_memory_format_and_repeats_to_the_bit():
     assert first.is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(first, second)
     assert torch.allclose(first.float(), local_response_norm(x.float()), rtol=2**-6)  # two roundings to 8 bits
+
+
+@pytest.mark.parametrize("columns", [1, 2, 4])
+@pytest.mark.parametrize("size", [1.0, 300.0, 1e6])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.bfloat16, 2**-8)])
+def test_the_compiled_kernel_is_the_formula_forward_and_backward(columns, size, dtype, tolerance):
+    """Against float64, from activations of a new network to absurd ones; bf16 is rounded once each way."""
+    x = (torch.randn(3, 48, 9, 7) * size).to(dtype).requires_grad_()
+    exact = x.detach().double().requires_grad_()
+    out, expected = (local_response_norm(tensor, alpha=1e-4, columns=columns) for tensor in (x, exact))
+    gradient = torch.randn_like(out)
+    out.backward(gradient)
+    expected.backward(gradient.double())
+    assert torch.allclose(out.double(), expected, rtol=tolerance, atol=0)
+    largest = exact.grad.abs().max().item()
+    assert torch.allclose(x.grad.double(), exact.grad, rtol=tolerance, atol=tolerance * largest)
+
+
+def test_threads_change_no_bit():
+    x, before = torch.randn(5, 48, 9, 9), torch.get_num_threads()
+    results = []
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        results.append(local_response_norm(x))
+    torch.set_num_threads(before)
+    assert torch.equal(results[0], results[1])
+    assert torch.equal(results[0], results[2])

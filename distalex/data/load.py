@@ -19,7 +19,7 @@ from distalex.augment import Statistics, Views
 from distalex.data import beton, order
 from distalex.data.readers import FFCVReader, Reader, SyntheticReader, TorchvisionReader
 from distalex.data.sources import Source, data_folder, measure, open_sources
-from distalex.distributed import Mesh
+from distalex.distributed import Arriving, Mesh
 from distalex.errors import UserError
 from distalex.topology import cores, share
 
@@ -94,29 +94,47 @@ class Split:
         own = [step.samples[columns[mesh.column].rows] for step, columns in zip(steps, rows, strict=True)]
         pictures = self.reader.read(own)
         try:
-            for step, columns, samples in zip(steps, rows, own, strict=True):
-                images, labels = (tensor.to(mesh.device, non_blocking=True) for tensor in next(pictures))
-                labels = gathered(labels, columns, mesh)
+            coming = Gathering(next(pictures), rows[0], mesh) if steps else None
+            for number, (step, columns, samples) in enumerate(zip(steps, rows, own, strict=True)):
+                assert coming is not None
+                images, labels = coming.wait()
                 if mesh.spreads_pictures:
-                    yield Batch(view(images, samples), labels, *step, columns[mesh.column].counts)
+                    batch = Batch(view(images, samples), labels, *step, columns[mesh.column].counts)
                 else:
-                    yield Batch(view(gathered(images, columns, mesh), step.samples), labels, *step)
+                    batch = Batch(view(images, step.samples), labels, *step)
+                if number + 1 < len(steps) and mesh.columns > 1:  # crosses while this batch is computed
+                    coming = Gathering(next(pictures), rows[number + 1], mesh)
+                yield batch
+                if number + 1 < len(steps) and mesh.columns == 1:
+                    coming = Gathering(next(pictures), rows[number + 1], mesh)
         finally:
             pictures.close()  # type: ignore[attr-defined]
 
 
-def gathered(values: Tensor, columns: list[order.Rows], mesh: Mesh) -> Tensor:
-    """The column group's values, in the order of the batch, of which this process has `columns[mesh.column]`."""
-    if mesh.columns == 1:
-        return values
-    shapes = [(len(column.rows), *values.shape[1:]) for column in columns]
-    pieces = mesh.start_exchange([values] * mesh.columns, shapes, "images").wait()
-    pieces[mesh.column] = values
-    joined = torch.cat(pieces)
-    if not mesh.spreads_pictures:
-        return joined
-    places = np.argsort(np.concatenate([column.rows for column in columns]))
-    return joined[torch.from_numpy(places).to(values.device)]
+class Gathering:
+    """A batch of pictures and labels on its way from all processes of a column group, of which each has read `rows`."""
+
+    def __init__(self, read: tuple[Tensor, Tensor], rows: list[order.Rows], mesh: Mesh) -> None:
+        self.rows, self.mesh = rows, mesh
+        self.images, self.labels = (tensor.to(mesh.device, non_blocking=True) for tensor in read)
+        if mesh.columns > 1:
+            self.arriving = [self._start(tensor) for tensor in ([] if mesh.spreads_pictures else [self.images]) + [self.labels]]
+
+    def _start(self, values: Tensor) -> Arriving:
+        shapes = [(len(column.rows), *values.shape[1:]) for column in self.rows]
+        return self.mesh.start_exchange([values] * self.mesh.columns, shapes, "images")
+
+    def wait(self) -> tuple[Tensor, Tensor]:
+        """Images, of this process only with One Weird Trick and else of all, and the labels of all, in the batch's order."""
+        if self.mesh.columns == 1:
+            return self.images, self.labels
+        *images, labels = (arriving.wait() for arriving in self.arriving)
+        labels[self.mesh.column] = self.labels
+        if self.mesh.spreads_pictures:
+            places = np.argsort(np.concatenate([column.rows for column in self.rows]))
+            return self.images, torch.cat(labels)[torch.from_numpy(places).to(self.labels.device)]
+        images[0][self.mesh.column] = self.images
+        return torch.cat(images[0]), torch.cat(labels)
 
 
 @dataclass

@@ -27,6 +27,7 @@ from distalex.plan.machine import Machine, Pass
 from distalex.topology import Layout
 
 UPDATE_BYTES = {"sgd": 20, "adam": 28, "adamw": 28, "lars": 40}  # read and written by an optimizer step for each parameter
+MODES = ("data", "model", "hybrid", "owt")  # of several processes
 FIRST_BUCKET, BUCKET = 1 << 20, 25 << 20  # DistributedDataParallel's
 
 
@@ -78,9 +79,7 @@ def predict(options: config.Config, classes: int, machine: Machine, parallel: st
     exchange = _exchange(options, layers, held, passes, traffic, machine, parallel, mesh)
     gradients = _gradients(options, layers, held, passes, machine, parallel, mesh)
     learning = sum(
-        len(rows) * layer.row_parameters
-        for layer, rows in zip(layers, held.rows, strict=True)
-        if layer.name not in options.model.freeze
+        len(rows) * layer.row_parameters for layer, rows in zip(layers, held.rows, strict=True) if layer.name not in options.model.freeze
     )
     optimizer = UPDATE_BYTES[options.optim.name] * learning / machine.memory_bandwidth
     busy = compute + exchange + gradients + optimizer
@@ -192,9 +191,9 @@ def rank(
     What does not fit into memory comes last. `modes` restricts them.
     """
     layers = layers_of(options.model, classes, options.data.image_size, options.train.precision)
-    names = [mode for mode in modes or ("none", "data", "model", "hybrid", "owt") if divides(options, layers, mode, world_size)]
-    if "model" in names and "hybrid" in names:
-        names.remove("hybrid")  # one replica of columns is the same
+    # One process needs no `data`, and a single replica of columns is `model`.
+    candidates = modes or (("none",) if world_size == 1 else ("data", "model", "owt") if world_size == 2 else MODES)
+    names = [mode for mode in candidates if divides(options, layers, mode, world_size)]
     predictions = [
         predict(options, classes, machine, mode, world_size, batch) for mode in names for batch in batches if batch >= world_size
     ]

@@ -128,8 +128,8 @@ def memory(options: config.Config, layers: tuple[Layer, ...], parallel: str, mes
     held = holding(layers, parallel, mesh, rank, batch)
     bf16 = options.train.precision == "bf16"
     width = 2 if bf16 else 4
-    learning = kept = 0
-    for layer, rows, cut in zip(layers, held.rows, held.divided, strict=True):
+    learning, kept = 0, 0.0
+    for layer, rows in zip(layers, held.rows, strict=True):
         part = len(rows) / layer.rows
         pictures = held.pictures if layer.convolves else held.joint_pictures
         inputs = layer.inputs * (part if layer.reads == "own" else 1)  # the other columns' too where it reads both

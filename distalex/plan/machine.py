@@ -203,7 +203,7 @@ PRESETS = {
         within=ClusterLink(latency=5e-5, bandwidth=1e9),
         between=ClusterLink(latency=1e-4, bandwidth=1.25e9),
         devices_per_node=2,
-        efficiency=0.6,
+        efficiency=0.8,
         overlap=0.0,
         host_step=0.0,
         host_exchange=0.0,
@@ -217,8 +217,12 @@ def described(name: str, precision: str, devices_per_node: int | None = None) ->
         cluster = PRESETS[name]
     elif Path(name).is_file():
         values, places = config.read_yaml(Path(name))
-        for key in (key for key in places if not isinstance(values.get(key), dict)):
-            config.check_key(key, places[key], Cluster)
+        for key, place in places.items():
+            if key not in ("within", "between") or not isinstance(values[key], dict):
+                config.check_key(key, place, Cluster)
+        for key, option in config.options(Cluster):
+            if option.is_required() and key not in places:
+                raise UserError(f"{name}: {key} is missing ({option.description}); docs/scaling.md has an example")
         cluster = config.validate(Cluster, values, places)
     else:
         known = ["this", *PRESETS]

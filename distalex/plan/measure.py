@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from distalex import config
+from distalex import __version__, config
 from distalex.errors import UserError
 from distalex.plan.cost import classes_of, rank
 from distalex.plan.layers import layers_of
@@ -86,7 +86,7 @@ def _key(options: config.Config, classes: int, processes: int, device: str) -> d
     """All that a measurement depends on."""
     network = options.model.model_dump(mode="json", exclude={"weights", "freeze", "init"})
     return {
-        "form": 1,
+        "distalex": __version__,
         "processor": processor(),
         "cores": cores(),
         "torch": torch.__version__,
@@ -135,7 +135,7 @@ def _memory(processes: int, device: str) -> float:
 def sizes_to_measure(options: config.Config, classes: int) -> list[int]:
     """Two batches of one process, the larger a fraction of a second's work on a core."""
     layers = layers_of(options.model, classes, options.data.image_size, options.train.precision)
-    large = min(256, max(16, int(20e9 / sum(layer.macs for layer in layers))))
+    large = min(256, max(16, int(46e9 / sum(layer.macs for layer in layers))))
     return [large // 4, large]
 
 

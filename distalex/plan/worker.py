@@ -78,39 +78,45 @@ def time_layers(worker: Worker, options: config.Config, classes: int, all_parts:
             inputs = stage(inputs)
     timings = {}
     for name, (stage, shape) in whole.items():
+        convolves = name.startswith("conv")
+        # A fully connected layer spends its time on weights until many pictures share them.
+        batches = sizes if convolves else [4 * size for size in sizes]
         for parts in all_parts:
-            if name.startswith("conv") and options.model.columns % parts:
+            if convolves and options.model.columns % parts:
                 continue  # only the columns divide convolutions
             part, channels = _part(stage, options.model.columns, parts, worker.device)
-            rows = []
-            for pictures in sizes:
-                x = torch.randn(pictures, channels, *shape[1:], device=worker.device, dtype=dtype)
-                x = x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
-                rows.append(_time_stage(worker, part, x.requires_grad_(name != "conv1"), dtype))
-            timings[f"{name}/{parts}"] = _through(sizes, rows)
+            rows = [_time_stage(worker, part, _inputs(pictures, channels, shape, worker, name, dtype), dtype) for pictures in batches]
+            timings[f"{name}/{parts}"] = _through(batches, rows)
     return timings
 
 
-def _part(stage: nn.Sequential, columns: int, parts: int, device: torch.device) -> tuple[nn.Sequential, int]:
-    """The first of `parts` devices' part of a stage, with small random weights, and how many channels it reads."""
+class InPieces(nn.Module):
+    """A layer that reads each device's inputs by themselves, as one does that exchanges them meanwhile."""
+
+    def __init__(self, pieces: list[nn.Module]) -> None:
+        super().__init__()
+        self.pieces = nn.ModuleList(pieces)
+
+    def forward(self, inputs: tuple[Tensor, ...]) -> Tensor:
+        first, *others = [piece(x) for piece, x in zip(self.pieces, inputs, strict=True)]
+        for other in others:
+            first += other
+        return first
+
+
+def _part(stage: nn.Sequential, columns: int, parts: int, device: torch.device) -> tuple[nn.Sequential, list[int]]:
+    """The last of `parts` devices' part of a stage, with small random weights, and how many channels each piece of its input has."""
     first = stage[0]
+    assert isinstance(first, nn.Conv2d | nn.Linear)
+    inputs = first.in_channels if isinstance(first, nn.Conv2d) else first.in_features
+    own = isinstance(first, nn.Conv2d) and first.groups > 1
     with torch.device("meta"):
-        if isinstance(first, nn.Conv2d):
-            own = first.groups > 1
-            channels = first.in_channels // parts if own else first.in_channels
-            layer: nn.Module = nn.Conv2d(
-                channels,
-                first.out_channels // parts,
-                first.kernel_size,  # type: ignore[arg-type]
-                first.stride,  # type: ignore[arg-type]
-                first.padding,  # type: ignore[arg-type]
-                groups=first.groups // parts if own else 1,
-            )
+        if own or inputs == 3:  # its column's, or the picture's
+            channels = [inputs // parts if own else inputs]
         else:
-            assert isinstance(first, nn.Linear)
-            channels, rows = first.in_features, share(first.out_features, parts - 1, parts)
-            layer = nn.Linear(channels, rows.stop - rows.start)
-    part = nn.Sequential(layer, *copy.deepcopy(list(stage[1:]))).to_empty(device=device)
+            channels = [len(range(inputs)[share(inputs, number, parts)]) for number in range(parts)]
+        pieces = [_piece(first, count, parts, bias=number == 0) for number, count in enumerate(channels)]
+    part = nn.Sequential(InPieces(pieces), *copy.deepcopy(list(stage[1:]))).to_empty(device=device)
     for module in part.modules():
         if isinstance(module, LocalResponseNorm):
             module.columns = max(1, columns // parts)
@@ -118,20 +124,35 @@ def _part(stage: nn.Sequential, columns: int, parts: int, device: torch.device) 
             module.draw.zero_()
     for parameter in part.parameters():
         nn.init.normal_(parameter, std=0.01)
-    return part.to(memory_format=torch.channels_last), channels
+    return part.to(memory_format=torch.channels_last), channels  # type: ignore[call-overload]
 
 
-def _time_stage(worker: Worker, stage: nn.Sequential, x: Tensor, dtype: torch.dtype) -> list[float]:
+def _piece(whole: nn.Conv2d | nn.Linear, inputs: int, parts: int, bias: bool) -> nn.Module:
+    if isinstance(whole, nn.Conv2d):
+        groups = whole.groups // parts if whole.groups > 1 else 1
+        places = whole.kernel_size, whole.stride, whole.padding
+        return nn.Conv2d(inputs, whole.out_channels // parts, *places, groups=groups, bias=bias)  # type: ignore[arg-type]
+    return nn.Linear(inputs, len(range(whole.out_features)[share(whole.out_features, parts - 1, parts)]), bias=bias)
+
+
+def _inputs(pictures: int, channels: list[int], shape: torch.Size, worker: Worker, name: str, dtype: torch.dtype) -> tuple[Tensor, ...]:
+    pieces = [torch.randn(pictures, count, *shape[1:], device=worker.device, dtype=dtype) for count in channels]
+    if len(shape) == 3:
+        pieces = [piece.contiguous(memory_format=torch.channels_last) for piece in pieces]
+    return tuple(piece.requires_grad_(name != "conv1") for piece in pieces)
+
+
+def _time_stage(worker: Worker, stage: nn.Sequential, inputs: tuple[Tensor, ...], dtype: torch.dtype) -> list[float]:
     """Seconds of the forward and of the backward pass."""
-    wanted = [tensor for tensor in (x, *stage.parameters()) if tensor.requires_grad]
+    wanted = [tensor for tensor in (*inputs, *stage.parameters()) if tensor.requires_grad]
     outputs: list[Tensor] = []
-    with torch.autocast(x.device.type, dtype, enabled=dtype != torch.float32):
-        gradient = torch.ones_like(stage(x))
 
     def forward() -> None:
-        with torch.autocast(x.device.type, dtype, enabled=dtype != torch.float32):
-            outputs[:] = [stage(x)]
+        with torch.autocast(worker.device.type, dtype, enabled=dtype != torch.float32):
+            outputs[:] = [stage(inputs)]
 
+    forward()
+    gradient = torch.ones_like(outputs.pop())
     return worker.time(forward, lambda: torch.autograd.grad(outputs.pop(), wanted, gradient))
 
 
@@ -209,7 +230,9 @@ def measure(task: dict[str, Any]) -> dict[str, Any] | None:
     dist.destroy_process_group()
     if worker.rank:
         return None
-    timings = {name: Timing(*map(statistics.mean, zip(*(one["timings"][name] for one in everyone), strict=True))) for name in found["timings"]}
+    timings = {
+        name: Timing(*map(statistics.mean, zip(*(one["timings"][name] for one in everyone), strict=True))) for name in found["timings"]
+    }
     return {**found, "timings": timings, "memory_bandwidth": statistics.mean(one["memory_bandwidth"] for one in everyone)}
 
 

@@ -1,0 +1,79 @@
+"""What the kernels that Numba compiles for a CPU share: rows of fp32 or bf16, and threads.
+
+NumPy knows no bf16, so such a tensor comes as the 16 bits of each number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from numba.core import types
+from numba.extending import overload
+from torch import Tensor
+
+from distalex.topology import share
+
+
+def as_array(x: Tensor) -> np.ndarray:
+    """The same memory; bf16 as uint16."""
+    return (x.view(torch.uint16) if x.dtype == torch.bfloat16 else x).numpy()
+
+
+def load_row(row: Any, values: Any, bits: Any) -> None:
+    """A pixel's channels as fp32; bf16 comes as its 16 bits."""
+
+
+def store_row(row: Any, values: Any, bits: Any) -> None:
+    """fp32 values into a pixel's channels, rounded to nearest even where those are bf16."""
+
+
+@overload(load_row, inline="always")
+def _load_of(row: Any, values: Any, bits: Any) -> Callable[..., None]:
+    if row.dtype == types.uint16:
+
+        def load(row: Any, values: Any, bits: Any) -> None:
+            for channel in range(len(row)):
+                bits[channel] = np.int32(row[channel]) << 16
+    else:
+
+        def load(row: Any, values: Any, bits: Any) -> None:
+            for channel in range(len(row)):
+                values[channel] = row[channel]
+
+    return load
+
+
+@overload(store_row, inline="always")
+def _store_of(row: Any, values: Any, bits: Any) -> Callable[..., None]:
+    if row.dtype == types.uint16:
+
+        def store(row: Any, values: Any, bits: Any) -> None:
+            for channel in range(len(row)):
+                word = bits[channel]
+                row[channel] = np.uint16((word + 0x7FFF + ((word >> 16) & 1)) >> 16)
+    else:
+
+        def store(row: Any, values: Any, bits: Any) -> None:
+            for channel in range(len(row)):
+                row[channel] = values[channel]
+
+    return store
+
+
+_pool: list[ThreadPoolExecutor] = []
+
+
+def share_out(kernel: Callable[..., None], arrays: list[np.ndarray], *options: Any) -> None:
+    """Run `kernel(*arrays, *options)` on as many threads as torch has, each with a share of every array's first dimension."""
+    threads, rows = torch.get_num_threads(), len(arrays[0])
+    if not _pool or _pool[0]._max_workers < threads - 1:
+        _pool[:] = [ThreadPoolExecutor(max(1, threads - 1), "distalex")]
+    parts = [share(rows, thread, threads) for thread in range(threads)]
+    waiting = [_pool[0].submit(kernel, *(array[part] for array in arrays), *options) for part in parts[1:]]
+    kernel(*(array[parts[0]] for array in arrays), *options)
+    for part in waiting:
+        part.result()
