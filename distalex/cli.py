@@ -37,7 +37,7 @@ def entry(command: str | None = None) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Exit status: 0 done, 1 our fault or training that cannot go on, 2 the user's mistake, 128 + a signal that stopped it."""
+    """Exit status: 0 done, 1 our fault, failed training or runs that part, 2 the user's mistake, 128 + a signal."""
     if not arguments or arguments[0] in ("--help", "-h", "help"):
         print(overview())
         return 0 if arguments else 2
@@ -191,6 +191,10 @@ def _prepare(request: Request) -> int:
 
 def _bench(request: Request) -> int:
     options = _take(request, config.BenchOptions, "what")
+    if options.what == "parallel":
+        from distalex.bench.parallel import bench_parallel
+
+        return 1 if bench_parallel(options)["failed"] else 0
     from distalex.bench.plain import bench_plain
 
     bench_plain(options)
@@ -244,8 +248,8 @@ COMMANDS = {
         lambda: config.describe(config.PlanOptions),
     ),
     "bench": Command(
-        "python -m distalex.bench plain [--root=DIR] [--OPTION=VALUE …]",
-        "Benchmarks, both sides in turn in one run, with a JSON result.",
+        "python -m distalex.bench plain|parallel [--OPTION=VALUE …]",
+        "Benchmarks, all sides in turn in one run, with a JSON result.",
         _bench,
         lambda: config.describe(config.BenchOptions),
     ),

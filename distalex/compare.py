@@ -286,10 +286,10 @@ def summary(points: Sequence[Point], pairs: Sequence[Pair], step: int | None) ->
         parts.append(counted(len(losses), called) + (f" (largest loss difference {size(max(losses))})" if losses else ""))
     if step is None:
         return ", ".join([*parts, "no weights"])
-    parameters = counted(sum(pair.group == "model" for pair in pairs), "parameter")
-    worst = max(pairs, key=lambda pair: pair.difference, default=None)
+    model = [pair for pair in pairs if pair.group == "model"]
+    worst = max(model, key=lambda pair: pair.difference, default=None)
     largest = f" (largest {size(worst.difference)}, {worst.name})" if worst else ""
-    return ", ".join([*parts, f"{parameters} at step {step}{largest}"])
+    return ", ".join([*parts, f"{counted(len(model), 'parameter')} at step {step}{largest}"])
 
 
 def excerpt(parted: Sequence[bool]) -> Sequence[int]:

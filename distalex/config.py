@@ -48,6 +48,7 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_split_list)]
 Floats = Annotated[tuple[Float, ...], BeforeValidator(_split_list)]
 Counts = Annotated[tuple[Annotated[Int, Field(ge=1)], ...], BeforeValidator(_split_list)]
 Parallel = Literal["none", "data", "model", "hybrid", "owt", "auto"]
+Modes = Annotated[tuple[Literal["none", "data", "model", "hybrid", "owt"], ...], BeforeValidator(_split_list)]
 Rates = Annotated[dict[str, Float], BeforeValidator(_split_pairs)]
 
 
@@ -572,7 +573,7 @@ class CompareOptions(Section):
     """Folder of the runs, where RUN or OTHER is a name."""
     tolerance: Float = Field(1e-5, ge=0)
     """Largest difference that is still the same: absolute in losses, in shares right and in weights, relative in learning
-    rates. fp32 sums in another order move a loss by about 1e-6; 0 asks for equality to the bit."""
+    rates. fp32 sums in another order move a loss by a few 1e-6; 0 asks for equality to the bit."""
     weights_tolerance: Float | None = Field(None, ge=0)
     """The same for weights, their moving average and the optimizer's state. Default: `tolerance`."""
 
@@ -679,15 +680,41 @@ class PlanOptions(Section):
 class BenchOptions(Section):
     """Options of `bench`."""
 
-    what: Literal["plain"]
-    """`plain`: the tutorial's job here against the same job in ordinary PyTorch, whole steps with loading."""
+    what: Literal["plain", "parallel"]
+    """`plain`: the tutorial's job here against the same job in ordinary PyTorch, whole steps with loading.
+    `parallel`: the paper's network under each --parallel in turn, on synthetic pictures."""
     root: str | None = None
-    """Folder of CIFAR-10."""
-    out: str = "bench"
+    """`plain`: folder of CIFAR-10."""
+    out: str = Field("bench", min_length=1)
     """Folder of the JSON results."""
     repeats: Int = Field(3, ge=1, le=100)
     """Interleaved repeats of each side."""
     steps: Int = Field(4, ge=1)
-    """Timed steps of each repeat, after one that is not."""
+    """Timed steps of each repeat, after one (`plain`) or two (`parallel`) that are not."""
     peer: str | None = None
-    """A script to measure instead of our own plain PyTorch: takes --root and --steps, prints JSON with images_per_second."""
+    """`plain`: a script to measure instead of our own plain PyTorch: takes --root and --steps, prints JSON with images_per_second."""
+    batches: Counts = Field((32, 64, 128, 256, 512), min_length=1)
+    """`parallel`: pictures of a step over all processes, each tried."""
+    modes: Modes = ()
+    """`parallel`: which of none, data, model, hybrid and owt. Default: all that this machine can run side by side; `hybrid`, which
+    takes four processes, where there are four cores or GPUs."""
+    processes: Int = Field(2, ge=2, le=64)
+    """`parallel`: processes of data, model and owt; `none` has one, `hybrid` at least four."""
+    precision: Literal["fp32", "bf16"] = "bf16"
+    """`parallel`: arithmetic."""
+    image_size: Int = Field(224, ge=64, le=256)
+    """`parallel`: side of the pictures in pixels."""
+    lrn: bool = True
+    """`parallel`: local response normalisation."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`parallel`: `auto` takes a GPU where there is one."""
+
+    @model_validator(mode="after")
+    def _options_go_with_what(self) -> BenchOptions:
+        both = {"what", "out", "repeats", "steps"}
+        own = {"root", "peer"} if self.what == "plain" else set(type(self).model_fields) - {"root", "peer"}
+        stray = sorted(self.model_fields_set - both - own)
+        if stray:
+            other = "parallel" if self.what == "plain" else "plain"
+            raise ValueError(f"{stray[0]} goes with `bench {other}`, not with `bench {self.what}`; leave it out")
+        return self

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import torch
@@ -241,11 +242,11 @@ class Shards:
 
 
 @contextmanager
-def start_processes(config: Config, choose: Callable[[Config], str] | None = None) -> Iterator[Mesh]:
+def start_processes(config: Config, choose: Callable[[Config, Topology, torch.device], str] | None = None) -> Iterator[Mesh]:
     """Join this process to the mesh that `config.parallel` asks for; leaves it at the end, whatever happened.
 
-    `choose` names the mode where the configuration says `auto`; only rank 0 is asked, and `data` is taken where it is
-    None. Without torchrun's variables there is one process and no process group. Raises UserError where the processes,
+    `choose` names the mode for these processes where the configuration says `auto`; only rank 0 is asked, and `data` is
+    taken where it is None. Without torchrun's variables there is one process and no process group. Raises UserError where the processes,
     the mesh and the devices do not fit.
     """
     topology = Topology.from_environment()
@@ -274,14 +275,31 @@ def start_processes(config: Config, choose: Callable[[Config], str] | None = Non
     try:
         if parallel == "auto":
             assert choose is not None
-            chosen = [choose(config) if topology.rank == 0 else ""]
-            dist.broadcast_object_list(chosen, src=0)
-            parallel = chosen[0]
-        dp, mp = layout(parallel, topology.world_size, columns)
-        devices = init_device_mesh(device.type, (dp, mp), mesh_dim_names=("dp", "mp"))
-        yield Mesh(topology, device, parallel, devices.get_local_rank("dp"), dp, devices.get_local_rank("mp"), mp, devices)
+            parallel = _agree(partial(choose, config, topology, device), topology)
+        yield mesh_of(topology, device, parallel, columns)
     finally:
         dist.destroy_process_group()
+
+
+def mesh_of(topology: Topology, device: torch.device, parallel: str, columns: int) -> Mesh:
+    """The mesh of processes that have joined already, for a network of `columns` columns. Raises UserError."""
+    dp, mp = layout(parallel, topology.world_size, columns)
+    devices = init_device_mesh(device.type, (dp, mp), mesh_dim_names=("dp", "mp"))
+    return Mesh(topology, device, parallel, devices.get_local_rank("dp"), dp, devices.get_local_rank("mp"), mp, devices)
+
+
+def _agree(choose: Callable[[], str], topology: Topology) -> str:
+    """Rank 0's choice, or its UserError, on every rank."""
+    word = ["", ""]
+    if topology.rank == 0:
+        try:
+            word[0] = choose()
+        except UserError as error:
+            word[1] = str(error)
+    dist.broadcast_object_list(word, src=0)
+    if word[1]:
+        raise UserError(word[1])
+    return word[0]
 
 
 def choose_device(name: str, topology: Topology) -> torch.device:

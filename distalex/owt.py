@@ -59,7 +59,7 @@ class Rounds:
 
     def __init__(self, mesh: Mesh, pictures: int) -> None:
         self.mesh = mesh
-        everyone = [shares_of_rounds(pictures, column, mesh.columns, mesh.columns) for column in range(mesh.columns)]
+        everyone = [shares_of_rounds(pictures, column, mesh.columns) for column in range(mesh.columns)]
         self.counts = [[part.stop - part.start for part in parts] for parts in zip(*everyone, strict=True)]
         """Of each round, pictures of each process."""
         self.arriving: list[Arriving] = []

@@ -111,9 +111,14 @@ def share(count: int, part: int, parts: int) -> slice:
     return slice(count * part // parts, count * (part + 1) // parts)
 
 
-def shares_of_rounds(count: int, part: int, parts: int, rounds: int) -> list[slice]:
-    """The `part`-th share of each of `rounds` consecutive shares of `count` things."""
-    slices = []
+def rounds_of(count: int, parts: int) -> int:
+    """In how many rounds `parts` processes put `count` pictures together: as many as processes, where each has one in all."""
+    return max(1, min(parts, count // parts))
+
+
+def shares_of_rounds(count: int, part: int, parts: int) -> list[slice]:
+    """The `part`-th share of each of `rounds_of` consecutive shares of `count` things."""
+    slices, rounds = [], rounds_of(count, parts)
     for number in range(rounds):
         whole = share(count, number, rounds)
         own = share(whole.stop - whole.start, part, parts)

@@ -22,7 +22,9 @@ from distalex.evaluate import Evaluation, evaluate
 from distalex.model import AlexNet, build_model
 from distalex.optim import MovingAverage, Schedule, build_optimizer, clip_gradients
 from distalex.parallelize import Parallel, parallelize
+from distalex.plan import measure as plan
 from distalex.run import Run, StepResult, open_run
+from distalex.topology import Topology
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ def train(config: Config) -> Summary:
     Raises UserError before anything is created where the configuration, processes, data and weights do not fit, and
     TrainingError where the loss stops being finite.
     """
-    with start_processes(config, choose_topology) as mesh, open_run(config, mesh, Console(mesh.is_first)) as run:
+    with start_processes(config, choose_parallel) as mesh, open_run(config, mesh, Console(mesh.is_first)) as run:
         pictures = open_pictures(config, mesh, run.say, run.console.progress)
         state, forward = build_state(config, mesh, pictures, run)
         run.begin(state)
@@ -144,9 +146,9 @@ def build_state(config: Config, mesh: Mesh, pictures: Pictures, run: Run) -> tup
     return TrainState(net, optimizer, schedule, forward.shards, average, described=described), forward
 
 
-def choose_topology(config: Config) -> str:
-    """What `--parallel=auto` means here; asked of rank 0 only."""
-    return "data"
+def choose_parallel(config: Config, topology: Topology, device: torch.device) -> str:
+    """What `--parallel=auto` means on these processes; measures the machine the first time."""
+    return plan.choose(config, topology.world_size, topology.local_world_size, device)
 
 
 def _introduction(config: Config, mesh: Mesh, pictures: Pictures, net: AlexNet, run: Run) -> str:

@@ -21,7 +21,7 @@ def trained(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DISTALEX_DATA", str(tmp_path_factory.getbasetemp() / "data"))
         for name, seed in (("first", "0"), ("again", "0"), ("seeded", "1")):
-            assert cli.main(["train", *options(name=name, seed=seed, runs_dir=str(folder), train__ema="0.9", parallel="none")]) == 0
+            assert cli.main(["train", *options(name=name, seed=seed, runs_dir=str(folder), train__ema="0.9", device="cpu")]) == 0
     return folder
 
 

@@ -40,13 +40,29 @@ def test_every_sample_falls_to_one_replica_once_an_epoch(count, batch_size, repl
     assert sorted(np.concatenate([step.samples for step in whole])) == list(range(count))
 
 
+@pytest.mark.parametrize("parts", [None, 1, 3])
+@pytest.mark.parametrize(("count", "columns"), [(16, 2), (17, 3), (1, 2), (0, 2), (128, 16), (30, 16)])
+def test_a_column_group_reads_every_row_of_a_batch_once(count, columns, parts):
+    """Contiguous shares, or with One Weird Trick a share of every round of every part; none bunched on one process."""
+    rows = order.rows_of_columns(count, columns, parts)
+    assert sorted(np.concatenate([own.rows for own in rows])) == list(range(count))
+    for own in rows:
+        assert sum(own.counts) == len(own.rows) <= order.largest_share(max(count, 1), 1, columns, parts or 1)
+    if parts in (None, 1):
+        assert max(len(own.rows) for own in rows) <= -(-count // columns) + columns
+    if parts:
+        assert [sum(own.counts[number] for own in rows) for number in range(parts)] == [
+            count * (number + 1) // parts - count * number // parts for number in range(parts)
+        ]
+
+
 def test_epochs_and_seeds_have_their_own_order_and_tests_none():
-    def order(seed, epoch):
+    def samples(seed, epoch):
         return np.concatenate([step.samples for step in order.training_steps(50, 8, seed, epoch, 0, 1)]).tolist()
 
-    assert order(0, 0) == order(0, 0)
-    assert order(0, 0) != order(0, 1)
-    assert order(0, 0) != order(1, 0)
+    assert samples(0, 0) == samples(0, 0)
+    assert samples(0, 0) != samples(0, 1)
+    assert samples(0, 0) != samples(1, 0)
     assert np.concatenate([step.samples for step in order.test_steps(50, 8, 0, 1)]).tolist() == list(range(50))
 
 

@@ -1,8 +1,18 @@
 """The promise: a run is a function of its configuration and seed, never of the number of processes."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
-from conftest import metrics, newest, options
+from conftest import REPOSITORY, metrics, newest, options, small
+
+from distalex.columns import COLUMNS, split_into_columns
+from distalex.distributed import Mesh
+from distalex.errors import UserError
+from distalex.model import PAPER, build_model
+from distalex.topology import Layout, Topology, layout
 
 EVERYTHING = {
     "train__clip_norm": "1",
@@ -39,22 +49,58 @@ def assert_same_run(one, other):
             assert torch.allclose(value, second["optimizer"][name][key], rtol=1e-3, atol=WEIGHT_TOLERANCE), f"{name} {key}"
 
 
+TOPOLOGIES = {  # by --parallel and processes: the mesh (dp, mp)
+    "none-1": (1, 1),
+    "data-2": (2, 1),
+    "data-3": (3, 1),
+    "model-2": (1, 2),
+    "hybrid-4": (2, 2),
+    "model-4": (1, 4),
+    "owt-2": (1, 2),
+    "owt-3": (1, 3),
+}
+
+
+def run_on(launch, topology, name, **changes):
+    parallel, processes = topology.split("-")
+    done = launch("train", *options(name=name, parallel=parallel, **changes), processes=int(processes))
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("optimizer", ["sgd", "lars"])
-def test_two_and_three_processes_train_what_one_does(launch, tmp_path, optimizer):
-    """Dropout, crops, mirrors, colour noise, accumulation, clipping, moving average, an uneven last batch of 8."""
-    for processes in (1, 2, 3):
-        extra = {"train__accumulate": "2"} if processes == 2 else {}
-        done = launch("train", *options(name=f"on{processes}", optim__name=optimizer, **EVERYTHING, **extra), processes=processes)
-        assert done.returncode == 0, done.stderr
-    assert metrics(tmp_path / "runs" / "on1")[2]["step"] == 3
-    for processes in (2, 3):
-        assert_same_run(tmp_path / "runs" / "on1", tmp_path / "runs" / f"on{processes}")
+@pytest.mark.parametrize(
+    ("optimizer", "columns", "classes", "accumulate", "topologies"),
+    [
+        ("sgd", "2", "7", "1", ["none-1", "data-3", "model-2", "hybrid-4", "owt-3"]),
+        ("lars", "4", "11", "3", ["none-1", "data-2", "model-2", "model-4", "owt-2"]),
+    ],
+)
+def test_every_topology_trains_the_same_run(launch, tmp_path, optimizer, columns, classes, accumulate, topologies):
+    """Dropout, crops, mirrors, colour noise, clipping of the whole network, moving average, an uneven last batch of 8."""
+    same = {"optim__name": optimizer, "model__columns": columns, "data__synthetic_classes": classes}
+    for topology in topologies:
+        # The whole network goes through a batch at once, the others in parts.
+        run_on(launch, topology, topology, **EVERYTHING, **same, train__accumulate="1" if topology == "none-1" else accumulate)
+    runs = tmp_path / "runs"
+    assert metrics(runs / "none-1")[2]["step"] == 3
+    for topology in topologies[1:]:
+        assert_same_run(runs / "none-1", runs / topology)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [2, 4])
+def test_every_parameters_gradient_is_the_whole_networks(processes):
+    """In processes of their own (tests/gradients.py): gradients, bytes held, and collectives counted and weighed."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "tests/gradients.py"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("as the whole network") >= 4
 
 
 def test_a_replica_without_pictures_still_takes_part(launch, tmp_path):
     """Batches of two on three processes, and a last batch and test set that do not divide either."""
-    small = {"train__batch_size": "2", "data__synthetic_images": "9", "train__epochs": "1"}
+    small = {"train__batch_size": "2", "data__synthetic_images": "9", "train__epochs": "1", "optim__lr": "0.001"}
     for processes in (1, 3):
         done = launch("train", *options(name=f"on{processes}", **small), processes=processes)
         assert done.returncode == 0, done.stderr
@@ -62,28 +108,32 @@ def test_a_replica_without_pictures_still_takes_part(launch, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_resumes_on_another_number_of_processes(launch, tmp_path):
-    """Two processes stop in the middle of an epoch; one goes on; the curve is the uninterrupted one's."""
-    assert launch("train", *options(name="whole", **EVERYTHING)).returncode == 0
-    assert launch("train", *options(name="parts", train__max_steps="2", **EVERYTHING), processes=2).returncode == 0
-    done = launch("train", *options(name="parts", checkpoint__resume="auto", **EVERYTHING))
-    assert done.returncode == 0, done.stderr
-    assert "going on from step 2" in done.stdout
+def test_a_run_moves_from_topology_to_topology(launch, tmp_path):
+    """Stopped after every step, in the middle of epochs too, and resumed elsewhere: the curve is the uninterrupted one's."""
+    run_on(launch, "none-1", "whole", **EVERYTHING)
+    for step, topology in enumerate(["model-2", "hybrid-4", "owt-3", "data-2", "none-1", "model-2"], 1):
+        said = run_on(launch, topology, "parts", train__max_steps=str(step), checkpoint__resume="auto", **EVERYTHING)
+        assert step == 1 or f"going on from step {step - 1}" in said
     runs = tmp_path / "runs"
     rows, expected = metrics(runs / "parts"), metrics(runs / "whole")
     assert [row["step"] for row in rows] == [row["step"] for row in expected] == [1, 2, 3, 4, 5, 6]
     for row, same in zip(rows, expected, strict=True):
         assert row["loss"] == pytest.approx(same["loss"], abs=LOSS_TOLERANCE)
-    for name, value in newest(runs / "whole")["model"].items():
-        assert torch.allclose(value, newest(runs / "parts")["model"][name], rtol=0, atol=WEIGHT_TOLERANCE), name
+    first, second = newest(runs / "whole"), newest(runs / "parts")
+    for part in ("model", "average"):
+        for name, value in first[part].items():
+            assert torch.allclose(value, second[part][name], rtol=0, atol=WEIGHT_TOLERANCE), name
+    for name, values in first["optimizer"].items():
+        assert values["momentum_buffer"].shape == second["optimizer"][name]["momentum_buffer"].shape
 
 
 @pytest.mark.slow
-def test_evaluation_counts_every_picture_once_on_any_number_of_processes(launch, tmp_path):
+def test_evaluation_counts_every_picture_once_on_any_topology(launch, tmp_path):
     assert launch("train", *options(name="it", train__epochs="1", data__synthetic_images="44")).returncode == 0
     lines = []
-    for processes in (1, 2, 3):
-        done = launch("evaluate", "runs/it", "--batch_size=4", processes=processes)
+    for topology in ("none-1", "data-3", "model-2", "owt-3"):
+        parallel, processes = topology.split("-")
+        done = launch("evaluate", "runs/it", "--batch_size=4", f"--parallel={parallel}", processes=int(processes))
         assert done.returncode == 0, done.stderr
         lines.append(next(line for line in done.stdout.splitlines() if line.startswith("top-1")))
     assert "(11 pictures)" in lines[0]
@@ -104,3 +154,54 @@ def test_gradient_bytes_are_those_of_a_ring(launch, tmp_path):
     (row,) = metrics(tmp_path / "runs" / "it")
     assert row["comm_bytes"] == parameters * 4
     assert 0 <= row["comm_exposed_fraction"] <= 1
+
+
+@pytest.mark.parametrize(
+    ("parallel", "processes", "columns", "mesh"),
+    [
+        ("none", 1, 2, (1, 1)),
+        ("data", 3, 2, (3, 1)),
+        ("model", 2, 2, (1, 2)),
+        ("model", 2, 4, (1, 2)),
+        ("model", 4, 4, (1, 4)),
+        ("hybrid", 2, 2, (1, 2)),
+        ("hybrid", 6, 2, (3, 2)),
+        ("hybrid", 6, 3, (2, 3)),
+        ("owt", 3, 1, (1, 3)),
+    ],
+)
+def test_the_flag_makes_the_mesh(parallel, processes, columns, mesh):
+    assert layout(parallel, processes, columns) == Layout(*mesh)
+
+
+@pytest.mark.parametrize(
+    ("parallel", "processes", "columns", "said"),
+    [
+        ("none", 2, 2, "needs 1 process and torchrun started 2; try: torchrun --nproc_per_node=2 -m distalex.train --parallel=data"),
+        ("model", 1, 2, "needs 2 processes, a divisor of model.columns=2, and there is 1; try: torchrun --nproc_per_node=2 -m"),
+        ("model", 3, 2, "needs 2 processes, a divisor of model.columns=2, and there are 3"),
+        ("model", 4, 2, "torchrun --nproc_per_node=4 -m distalex.train --parallel=hybrid"),
+        ("model", 3, 4, "needs 2 or 4 processes"),
+        ("model", 2, 1, "model.columns=1; try: torchrun --nproc_per_node=2 -m distalex.train --parallel=data"),
+        ("hybrid", 3, 2, "needs a multiple of 2 processes"),
+        ("hybrid", 1, 2, "torchrun --nproc_per_node=2 -m distalex.train --parallel=hybrid"),
+        ("owt", 1, 2, "needs 2 processes or more"),
+    ],
+)
+def test_a_mesh_that_does_not_fit_is_one_line_with_the_command_that_would_work(parallel, processes, columns, said):
+    with pytest.raises(UserError) as error:
+        layout(parallel, processes, columns)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_fewer_classes_than_columns_are_refused():
+    configuration = small(model__columns="4")
+    net = build_model(configuration.model, 3, 64, 0)
+    with pytest.raises(UserError, match="divides the outputs of fc8 among 4 processes, and the data has 3 classes; try --parallel=data"):
+        split_into_columns(net, Mesh(Topology(), torch.device("cpu"), "model", columns=4))
+
+
+def test_the_column_table_is_figure_2_as_the_network_reads():
+    assert {name: conv.reads for name, conv in PAPER.items()} == {name: COLUMNS[name] for name in PAPER}
+    assert [name for name, reads in COLUMNS.items() if reads == "both"] == ["conv3", "fc6", "fc7", "fc8"]

@@ -41,7 +41,7 @@ def describe_machine() -> dict[str, Any]:
             if line.startswith(("model name", "cpu family", "model\t"))
         ]
         model = " ".join(dict.fromkeys(lines)) or model
-    versions = {name: version(name) for name in ("torch", "torchvision", "ffcv", "numpy")}
+    versions = {name: version(name) for name in ("torch", "torchvision", "ffcv", "numpy", "numba")}
     return {"processor": model, "cores": cores(), "python": platform.python_version(), "versions": versions}
 
 

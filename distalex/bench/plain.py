@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -13,6 +12,7 @@ from typing import Any
 
 from distalex import config
 from distalex.bench.machine import describe_machine, matmul_peak
+from distalex.bench.results import open_folder, run_program, spread, write_result
 from distalex.data.sources import find_cifar10
 from distalex.errors import UserError
 from distalex.metrics import read_metrics
@@ -25,6 +25,7 @@ def bench_plain(options: config.BenchOptions) -> dict[str, Any]:
     root = str(find_cifar10(options.root))
     if options.peer and not Path(options.peer).is_file():
         raise UserError(f"peer={options.peer}: no such file")
+    folder = open_folder(options.out)
     ours, peers, peaks = [], [], []
     for repeat in range(options.repeats):
         peaks.append(matmul_peak())
@@ -35,7 +36,7 @@ def bench_plain(options: config.BenchOptions) -> dict[str, Any]:
             flush=True,
         )
     peak = statistics.median(rates["bf16"] for rates in peaks)
-    ratio = _spread([mine / peer for mine, peer in zip(ours, peers, strict=True)])
+    ratio = spread([mine / peer for mine, peer in zip(ours, peers, strict=True)])
     share = statistics.median(ours) * GFLOP_PER_IMAGE / peak
     result = {
         "what": "plain",
@@ -44,8 +45,8 @@ def bench_plain(options: config.BenchOptions) -> dict[str, Any]:
         "date": time.strftime("%Y-%m-%d"),
         "machine": describe_machine(),
         "matmul_peak_gflops": {kind: statistics.median(rates[kind] for rates in peaks) for kind in ("fp32", "bf16")},
-        "plain_images_per_second": _spread(peers),
-        "distalex_images_per_second": _spread(ours),
+        "plain_images_per_second": spread(peers),
+        "distalex_images_per_second": spread(ours),
         "ratio": ratio,
         "share_of_bf16_peak": share,
     }
@@ -53,34 +54,20 @@ def bench_plain(options: config.BenchOptions) -> dict[str, Any]:
         f"distalex ÷ plain {ratio['median']:.2f} (from {ratio['min']:.2f} to {ratio['max']:.2f}); "
         f"distalex is {100 * share:.0f} % of the measured bf16 matmul peak of {peak:,.0f} GFLOP/s"
     )
-    path = Path(options.out) / f"plain-{time.strftime('%Y%m%d-%H%M%S')}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=1))
-    print(f"written: {path}")
+    write_result(result, folder)
     return result
-
-
-def _spread(values: list[float]) -> dict[str, float]:
-    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
-
-
-def _run(command: list[str]) -> str:
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise UserError(f"{' '.join(command[:4])} … ended with status {done.returncode}: {done.stderr.strip().splitlines()[-1:]}")
-    return done.stdout
 
 
 def _peer(options: config.BenchOptions, root: str) -> float:
     program = [options.peer] if options.peer else ["-m", "distalex.bench.peer"]
-    output = _run([sys.executable, *program, "--root", root, "--steps", str(options.steps)])
+    output = run_program([sys.executable, *program, "--root", root, "--steps", str(options.steps)])
     return json.loads(output.strip().splitlines()[-1])["images_per_second"]
 
 
 def _ours(steps: int, root: str) -> float:
     """Images/s over `steps` steps of the shipped configuration, after one step that is not counted, as for the peer."""
     with tempfile.TemporaryDirectory() as folder:
-        _run(
+        run_program(
             [
                 *(sys.executable, "-m", "distalex.train", "--config=seed_cifar10"),
                 *(f"--data.root={root}", "--parallel=none"),

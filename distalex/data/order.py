@@ -66,7 +66,7 @@ def rows_of_columns(count: int, columns: int, parts: int | None) -> list[Rows]:
         rows = []
         for number in range(parts):
             part = share(count, number, parts)
-            shares = shares_of_rounds(part.stop - part.start, column, columns, columns)
+            shares = shares_of_rounds(part.stop - part.start, column, columns)
             rows.append(part.start + np.concatenate([np.arange(own.start, own.stop) for own in shares]))
         everyone.append(Rows(np.concatenate(rows), tuple(map(len, rows))))
     return everyone

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from distalex import config
+from distalex import config, topology
 from distalex.plan.layers import Layer
 from distalex.topology import Layout, share, shares_of_rounds
 
@@ -72,13 +72,12 @@ def busiest(layers: tuple[Layer, ...], parallel: str, mesh: Layout, batch: int) 
 
 
 def rounds_of(parallel: str, mesh: Layout, pictures: int) -> int:
-    """Parts in which One Weird Trick's fully connected layers take the batch, a picture of every process in each at least."""
-    return min(mesh.mp, max(1, pictures // mesh.mp)) if parallel == "owt" else 1
+    """Rounds in which One Weird Trick's fully connected layers take a step's pictures; 1 elsewhere."""
+    return topology.rounds_of(pictures, mesh.mp) if parallel == "owt" else 1
 
 
 def _own_of_rounds(pictures: int, column: int, devices: int) -> list[int]:
-    rounds = rounds_of("owt", Layout(1, devices), pictures)
-    return [part.stop - part.start for part in shares_of_rounds(pictures, column, devices, rounds)]
+    return [part.stop - part.start for part in shares_of_rounds(pictures, column, devices)]
 
 
 def parameters(layers: tuple[Layer, ...], held: Holding) -> int:

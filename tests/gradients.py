@@ -1,0 +1,138 @@
+"""Run by torchrun: the divided networks against the whole one, parameter by parameter. Prints a line a case."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import nullcontext
+
+import torch
+from torch.nn import functional
+from torch.profiler import profile
+
+from distalex import config
+from distalex.distributed import Mesh, mesh_of, start_processes
+from distalex.model import AlexNet, build_model
+from distalex.optim import build_optimizer
+from distalex.parallelize import Parallel, parallelize
+from distalex.topology import Topology, share, shares_of_rounds
+
+CASES = {  # parallel, network, columns, classes, image size, precision
+    2: [
+        ("model", "paper", 2, 3, 64, "fp64"),
+        ("model", "paper", 2, 1001, 64, "fp64"),
+        ("model", "paper", 4, 7, 64, "fp64"),
+        ("model", "paper", 2, 1000, 224, "fp64"),
+        ("model", "paper", 2, 1000, 224, "fp32"),
+        ("model", "paper", 2, 10, 224, "bf16"),
+        ("owt", "paper", 2, 7, 64, "fp64"),
+        ("owt", "seed", 1, 3, 64, "fp64"),
+    ],
+    4: [
+        ("hybrid", "paper", 2, 3, 64, "fp64"),
+        ("model", "paper", 4, 7, 64, "fp64"),
+        ("owt", "paper", 1, 7, 64, "fp64"),
+        ("owt", "seed", 1, 10, 64, "fp64"),
+    ],
+}
+PICTURES = 10
+DTYPE = {"fp64": torch.float64, "fp32": torch.float32, "bf16": torch.bfloat16}
+# Of the gradient's norm. The equality is proven in double precision; in less, a sum in another order switches a ReLU or a
+# maximum here and there, and each counts among ten pictures. Half the gradient would be missing if columns were not summed.
+TOLERANCE = {"fp64": 1e-12, "fp32": 1e-2, "bf16": 0.35}
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    with start_processes(config.Config(parallel="data")) as joined:
+        for case in CASES[joined.topology.world_size]:
+            compare(joined.topology, *case)
+
+
+def compare(topology: Topology, parallel: str, name: str, columns: int, classes: int, size: int, precision: str) -> None:
+    wide = size == 224
+    model = {"name": name, "columns": columns, "fc6": 4096 if wide else 24, "fc7": 4096 if wide else 20}
+    options = config.Config(
+        parallel=parallel,
+        model=config.Model(**model),
+        train=config.Train(precision="bf16" if precision == "bf16" else "fp32"),
+        optim=config.Optim(lr=0.1),
+    )
+    mesh = mesh_of(topology, torch.device("cpu"), parallel, columns)
+    exact = torch.float64 if precision == "fp64" else torch.float32
+    whole = build_model(options.model, classes, size, 0).to(exact)
+    images = torch.randn(PICTURES, 3, size, size, generator=torch.Generator().manual_seed(1)).contiguous(memory_format=torch.channels_last)
+    labels = torch.arange(PICTURES) % classes
+    expected = backward(whole, whole, images, labels, 0, precision)
+    forward = parallelize(build_model(options.model, classes, size, 0).to(exact), options.train, mesh)
+    part = share(PICTURES, mesh.replica, mesh.replicas)
+    with profile() if wide else nullcontext() as profiled:
+        mesh.traffic.start_step()
+        logits = backward(forward, forward.net, own_images(images[part], mesh), labels[part], part.start, precision)
+    tolerance = TOLERANCE[precision]
+    assert torch.allclose(logits, expected[part], rtol=0, atol=tolerance * expected.abs().max().item()), "logits"
+    check_gradients(whole, forward, tolerance)
+    if wide:
+        check_bytes_held(whole, forward, options)
+        check_traffic(mesh, classes, precision, profiled)
+    if mesh.is_first:
+        print(f"{parallel} on {mesh.topology.world_size}, {name}, {columns} columns, {classes} classes, {precision}: as the whole network")
+
+
+def own_images(images: torch.Tensor, mesh: Mesh) -> torch.Tensor:
+    if not mesh.spreads_pictures:
+        return images
+    return torch.cat([images[part] for part in shares_of_rounds(len(images), mesh.column, mesh.columns)])
+
+
+def backward(
+    forward: Parallel | AlexNet, net: AlexNet, images: torch.Tensor, labels: torch.Tensor, first_row: int, precision: str
+) -> torch.Tensor:
+    """Logits; leaves the gradients of the mean loss over all pictures."""
+    net.key_masks(0, 0, first_row)
+    arguments = () if isinstance(forward, AlexNet) else (len(labels),)
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+        logits = forward(images.to(DTYPE[precision]), *arguments)
+    (functional.cross_entropy(logits if precision == "fp64" else logits.float(), labels, reduction="sum") / PICTURES).backward()
+    return logits.detach()
+
+
+def check_gradients(whole: AlexNet, forward: Parallel, tolerance: float) -> None:
+    names = [name for name, _ in forward.net.named_parameters()]
+    assert names == [name for name, _ in whole.named_parameters()]
+    for name, parameter in forward.net.named_parameters():
+        expected = forward.shards.part(name, whole.get_parameter(name).grad)
+        assert parameter.grad.shape == expected.shape, name
+        difference, norm = (parameter.grad - expected).norm().item(), expected.norm().item()
+        assert norm > 0, f"{name} has no gradient to compare"
+        assert difference <= tolerance * norm, f"{name}: {difference / norm} of its norm"
+
+
+def check_bytes_held(whole: AlexNet, forward: Parallel, options: config.Config) -> None:
+    """Half of the parameters, gradients and optimizer state, to the byte where the classes are even."""
+    optimizer = build_optimizer(forward.net, options.optim, forward.shards)
+    optimizer.step()
+    everything = sum(parameter.nbytes for parameter in whole.parameters())
+    held = {
+        "parameters": sum(parameter.nbytes for parameter in forward.net.parameters()),
+        "gradients": sum(parameter.grad.nbytes for parameter in forward.net.parameters()),
+        "optimizer": sum(state["momentum_buffer"].nbytes for state in optimizer.state.values()),
+    }
+    assert set(held.values()) == {everything // 2}, held
+
+
+def check_traffic(mesh: Mesh, classes: int, precision: str, profiled: profile) -> None:
+    """242,688 B an image and step in fp32 at the four layers, each once forward and once backward, and nothing else."""
+    width = DTYPE[precision].itemsize
+    own = {"conv3": 128 * 13 * 13, "fc6": 128 * 6 * 6, "fc7": 2048, "fc8": 2048}  # numbers a column has for each image
+    assert dict(mesh.traffic.sent) == {
+        **{name: 2 * numbers * width * PICTURES for name, numbers in own.items()},
+        "logits": classes // 2 * width * PICTURES,
+    }
+    assert mesh.traffic.bytes == 242_688 * PICTURES * width // 4
+    assert dict(mesh.traffic.collectives) == {"conv3": 2, "fc6": 2, "fc7": 2, "fc8": 2, "logits": 1}
+    called = {event.key: event.count for event in profiled.key_averages() if event.key.startswith("c10d::")}
+    assert called == {"c10d::alltoall_base_": 9}, called
+
+
+if __name__ == "__main__":
+    sys.exit(main())
