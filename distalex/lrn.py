@@ -28,14 +28,14 @@ def band(channels: int, window: int, columns: int, device: torch.device, dtype: 
 
 class _LocalResponseNorm(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, window: int, alpha: float, beta: float, k: float, columns: int) -> Tensor:
-        ctx.options = window, alpha, beta, k, columns
+    def forward(ctx: Any, x: Tensor, window: int, alpha: float, beta: float, k: float, columns: int, rectifies: bool) -> Tensor:
+        ctx.options = window, alpha, beta, k, columns, rectifies
         if _has_kernel(x, window, beta):
             from distalex import lrn_cpu
 
             x = x.contiguous(memory_format=torch.channels_last)
             ctx.save_for_backward(x)
-            return lrn_cpu.forward(x, alpha, k, columns)
+            return lrn_cpu.forward(x, alpha, k, columns, rectifies)
         sums = functional.conv2d(x * x, band(x.shape[1], window, columns, x.device, x.dtype))
         scale = sums.mul_(alpha / window).add_(k)
         power = _power(scale, beta)
@@ -45,17 +45,17 @@ class _LocalResponseNorm(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = gradients
-        window, alpha, beta, k, columns = ctx.options
+        window, alpha, beta, k, columns, rectifies = ctx.options
         if len(ctx.saved_tensors) == 1:
             from distalex import lrn_cpu
 
             (x,) = ctx.saved_tensors
             gradient = gradient.contiguous(memory_format=torch.channels_last)
-            return lrn_cpu.backward(gradient, x, alpha, k, columns), None, None, None, None, None
+            return lrn_cpu.backward(gradient, x, alpha, k, columns, rectifies), *[None] * 6
         x, scale, power = ctx.saved_tensors
         through_scale = (gradient * x).mul_(power).div_(scale)  # d b_i / d s_i, without its factor -beta
         sums = functional.conv2d(through_scale, band(x.shape[1], window, columns, x.device, x.dtype))
-        return gradient * power - sums.mul_(x).mul_(2.0 * alpha * beta / window), None, None, None, None, None
+        return gradient * power - sums.mul_(x).mul_(2.0 * alpha * beta / window), *[None] * 6
 
 
 def _has_kernel(x: Tensor, window: int, beta: float) -> bool:
@@ -72,23 +72,34 @@ def _power(scale: Tensor, beta: float) -> Tensor:
     return root.sqrt().mul_(root)
 
 
-def local_response_norm(x: Tensor, window: int = 5, alpha: float = 1e-4, beta: float = 0.75, k: float = 2.0, columns: int = 1) -> Tensor:
+def local_response_norm(
+    x: Tensor,
+    window: int = 5,
+    alpha: float = 1e-4,
+    beta: float = 0.75,
+    k: float = 2.0,
+    columns: int = 1,
+    rectifies: bool = False,
+) -> Tensor:
     """Normalise `x` (batch, channels, height, width) over `window` neighbouring channels of the same column.
 
-    Equal to torch.nn.LocalResponseNorm applied to every column by itself. Memory format and dtype are kept.
+    Equal to torch.nn.LocalResponseNorm applied to every column by itself, with `rectifies` to ReLUs of it. Memory format
+    and dtype are kept.
     """
-    return _LocalResponseNorm.apply(x, window, alpha, beta, k, columns)
+    if rectifies and not _has_kernel(x, window, beta):
+        x, rectifies = functional.relu(x), False
+    return _LocalResponseNorm.apply(x, window, alpha, beta, k, columns, rectifies)
 
 
 class LocalResponseNorm(nn.Module):
-    """`local_response_norm` with the paper's window of 5, beta of 0.75 and k of 2."""
+    """A ReLU and then `local_response_norm` with the paper's window of 5, beta of 0.75 and k of 2 (Section 3.3)."""
 
     def __init__(self, alpha: float, columns: int) -> None:
         super().__init__()
         self.alpha, self.columns = alpha, columns
 
     def forward(self, x: Tensor) -> Tensor:
-        return local_response_norm(x, alpha=self.alpha, columns=self.columns)
+        return local_response_norm(x, alpha=self.alpha, columns=self.columns, rectifies=True)
 
     def extra_repr(self) -> str:
-        return f"window=5, alpha={self.alpha}, beta=0.75, k=2, columns={self.columns}"
+        return f"window=5, alpha={self.alpha}, beta=0.75, k=2, columns={self.columns}, after a ReLU"

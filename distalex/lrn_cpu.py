@@ -31,8 +31,11 @@ def _newton(scale: Any, power: Any) -> Any:
     return power * (np.float32(1.25) - np.float32(0.25) * root * root * root * power)
 
 
-@njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
-def _forward(x: Any, out: Any, ratio: Any, k: Any, columns: int) -> None:
+_FAST = {"contract", "reassoc", "arcp", "nsz"}  # all but what would let NaN and infinity vanish
+
+
+@njit(nogil=True, fastmath=_FAST, error_model="numpy", cache=True)
+def _forward(x: Any, out: Any, ratio: Any, k: Any, columns: int, floor: Any) -> None:
     rows, channels = x.shape
     width = channels // columns
     value, scale, power = np.zeros(width, np.float32), np.zeros(width, np.float32), np.zeros(width, np.float32)
@@ -42,6 +45,7 @@ def _forward(x: Any, out: Any, ratio: Any, k: Any, columns: int) -> None:
         for start in range(0, channels, width):
             load_row(x[row, start : start + width], value, value_bits)
             for c in range(width):
+                value[c] = floor if value[c] <= floor else value[c]  # which keeps a NaN
                 square[c + REACH] = value[c] * value[c]
             for c in range(width):
                 scale[c] = k + ratio * _window(square, c)
@@ -52,8 +56,8 @@ def _forward(x: Any, out: Any, ratio: Any, k: Any, columns: int) -> None:
             store_row(out[row, start : start + width], power, power_bits)
 
 
-@njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
-def _backward(gradient: Any, x: Any, out: Any, ratio: Any, k: Any, factor: Any, columns: int) -> None:
+@njit(nogil=True, fastmath=_FAST, error_model="numpy", cache=True)
+def _backward(gradient: Any, x: Any, out: Any, ratio: Any, k: Any, factor: Any, columns: int, floor: Any) -> None:
     rows, channels = x.shape
     width = channels // columns
     value, scale, power, given = (
@@ -70,6 +74,7 @@ def _backward(gradient: Any, x: Any, out: Any, ratio: Any, k: Any, factor: Any, 
             load_row(x[row, start : start + width], value, value_bits)
             load_row(gradient[row, start : start + width], given, given_bits)
             for c in range(width):
+                value[c] = floor if value[c] <= floor else value[c]  # which keeps a NaN
                 square[c + REACH] = value[c] * value[c]
             for c in range(width):
                 scale[c] = k + ratio * _window(square, c)
@@ -82,7 +87,8 @@ def _backward(gradient: Any, x: Any, out: Any, ratio: Any, k: Any, factor: Any, 
                 root = s * p  # s ** 0.25, and p / s is p^5 s^2 = root^2 p^3
                 through[c + REACH] = given[c] * value[c] * p * (root * root) * (p * p)
             for c in range(width):
-                given[c] = given[c] * power[c] - factor * value[c] * _window(through, c)
+                passed = given[c] * power[c] - factor * value[c] * _window(through, c)
+                given[c] = np.float32(0.0) if value[c] <= floor else passed
             store_row(out[row, start : start + width], given, given_bits)
 
 
@@ -91,16 +97,24 @@ def _pixels(x: Tensor) -> np.ndarray:
     return as_array(x.permute(0, 2, 3, 1).reshape(-1, x.shape[1]))
 
 
-def forward(x: Tensor, alpha: float, k: float, columns: int) -> Tensor:
-    """Normalise channels-last `x`, fp32 or bf16, over windows of 5 channels of one column, with beta 0.75."""
+def forward(x: Tensor, alpha: float, k: float, columns: int, rectifies: bool) -> Tensor:
+    """Normalise channels-last `x`, fp32 or bf16, over windows of 5 channels of one column, with beta 0.75.
+
+    With `rectifies` a ReLU goes before, in the same pass.
+    """
     out = torch.empty_like(x)
-    share_out(_forward, [_pixels(x), _pixels(out)], np.float32(alpha / 5), np.float32(k), columns)
+    share_out(_forward, [_pixels(x), _pixels(out)], np.float32(alpha / 5), np.float32(k), columns, _floor(rectifies))
     return out
 
 
-def backward(gradient: Tensor, x: Tensor, alpha: float, k: float, columns: int) -> Tensor:
+def backward(gradient: Tensor, x: Tensor, alpha: float, k: float, columns: int, rectifies: bool) -> Tensor:
     """The gradient of `forward`'s `x`, all channels-last."""
     out = torch.empty_like(x)
     arrays = [_pixels(gradient), _pixels(x), _pixels(out)]
-    share_out(_backward, arrays, np.float32(alpha / 5), np.float32(k), np.float32(2 * alpha * 0.75 / 5), columns)
+    factor = np.float32(2 * alpha * 0.75 / 5)
+    share_out(_backward, arrays, np.float32(alpha / 5), np.float32(k), factor, columns, _floor(rectifies))
     return out
+
+
+def _floor(rectifies: bool) -> np.float32:
+    return np.float32(0.0) if rectifies else np.float32(-3.4e38)

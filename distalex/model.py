@@ -125,12 +125,13 @@ class AlexNet(nn.Module):
         for number, (name, conv) in enumerate(table.items(), 1):
             groups = options.columns if conv.reads == "own" else 1
             layer = nn.Conv2d(channels, conv.channels, conv.kernel, conv.stride, conv.padding, groups=groups)
-            after: list[nn.Module] = [nn.ReLU(inplace=True)]
-            if conv.lrn and options.lrn:
-                after.append(LocalResponseNorm(options.lrn_alpha, options.columns))
+            normalises = conv.lrn and options.lrn
+            after: list[nn.Module] = [
+                LocalResponseNorm(options.lrn_alpha, options.columns) if normalises else nn.ReLU(inplace=True)  # either rectifies
+            ]
             if conv.pool:  # windows of 3 every 2 pixels overlap (Section 3.4)
                 # ReLU and the maximum commute, so where nothing stands between them the ReLU takes the fewer pixels.
-                after.insert(0 if len(after) == 1 else 2, nn.MaxPool2d(3, 2))
+                after.insert(1 if normalises else 0, nn.MaxPool2d(3, 2))
             self.add_module(name, layer)
             self.add_module(f"after{number}", nn.Sequential(*after))
             channels, side = conv.channels, _side_after(side, conv)

@@ -7,8 +7,8 @@ usage() {
     cat <<'EOF'
 usage: launch/quickstart.sh [training options]
 
-Installs distalex into .venv where that is not done, then trains a small AlexNet on real images with two processes,
-evaluates it, and draws some predictions. It needs no account and asks nothing. CIFAR-10 is used where DISTALEX_DATA or
+Installs distalex into .venv where that is not done, then trains a small AlexNet on real images with two processes, a
+column each, evaluates it, and draws some predictions. It needs no account and asks nothing. CIFAR-10 is used where DISTALEX_DATA or
 data/ holds it or it can be downloaded; else scikit-learn's scanned digits, which need no network.
 
   launch/quickstart.sh                            about five minutes on two cores
@@ -42,15 +42,15 @@ choose_data() {
 train() {
     local cores
     cores=$(env -u OMP_NUM_THREADS nproc) # the cores this process may use; nproc would echo OMP_NUM_THREADS
-    say "training on $data: $PROCESSES processes, every batch shared out between them"
+    say "training on $data: $PROCESSES processes, each with one of the network's two columns"
     OMP_NUM_THREADS=$((cores > PROCESSES ? cores / PROCESSES : 1)) \
         .venv/bin/torchrun --standalone --nproc_per_node="$PROCESSES" -m distalex.train \
-        --config="quickstart_$data" --parallel=data --name="$name" "$@"
+        --config="quickstart_$data" --parallel=model --name="$name" "$@"
 }
 
 evaluate() {
     say "evaluating on every test image"
-    .venv/bin/python -m distalex.evaluate "$run"
+    .venv/bin/python -m distalex.evaluate "$run" # on one process: a checkpoint knows no topology
 }
 
 predict() {
@@ -68,7 +68,8 @@ say_what_next() {
 
 Try next, after  source .venv/bin/activate :
   python -m distalex.predict $run IMAGE.jpg
-  torchrun --standalone --nproc_per_node=2 -m distalex.train --config=quickstart_$data --data.augment=none   # another run
+  torchrun --standalone --nproc_per_node=2 -m distalex.train --config=quickstart_$data --parallel=data   # the same curve on replicas
+  python -m distalex.compare $run runs/OTHER                                                             # is it?
   python -m distalex.train --help
 EOF
 }

@@ -17,7 +17,7 @@ EOF
 }
 
 readonly OLDEST=3.10      # Python
-readonly NEEDED_GB=10     # measured: .venv 6.5 GB, and pip's downloads while they are unpacked
+readonly NEEDED_GB=10     # .venv measured 6.5 GB; the rest is an estimate of pip's downloads while they are unpacked
 readonly LOGS=.venv/logs
 readonly UNFINISHED=.venv/.unfinished   # there from the first change of .venv to the last
 readonly FINISHED=.venv/.finished       # what .venv was made from

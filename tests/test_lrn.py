@@ -53,20 +53,28 @@ def test_keeps_dtype_and_memory_format_and_repeats_to_the_bit():
     assert torch.allclose(first.float(), local_response_norm(x.float()), rtol=2**-6)  # two roundings to 8 bits
 
 
+@pytest.mark.parametrize("rectifies", [False, True])
 @pytest.mark.parametrize("columns", [1, 2, 4])
 @pytest.mark.parametrize("size", [1.0, 300.0, 1e6])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.bfloat16, 2**-8)])
-def test_the_compiled_kernel_is_the_formula_forward_and_backward(columns, size, dtype, tolerance):
+def test_the_compiled_kernel_is_the_formula_forward_and_backward(columns, size, dtype, tolerance, rectifies):
     """Against float64, from activations of a new network to absurd ones; bf16 is rounded once each way."""
     x = (torch.randn(3, 48, 9, 7) * size).to(dtype).requires_grad_()
     exact = x.detach().double().requires_grad_()
-    out, expected = (local_response_norm(tensor, alpha=1e-4, columns=columns) for tensor in (x, exact))
+    out, expected = (local_response_norm(tensor, alpha=1e-4, columns=columns, rectifies=rectifies) for tensor in (x, exact))
     gradient = torch.randn_like(out)
     out.backward(gradient)
     expected.backward(gradient.double())
     assert torch.allclose(out.double(), expected, rtol=tolerance, atol=0)
     largest = exact.grad.abs().max().item()
     assert torch.allclose(x.grad.double(), exact.grad, rtol=tolerance, atol=tolerance * largest)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_what_is_not_finite_stays_so(bad):
+    x = torch.ones(1, 8, 1, 1)
+    x[0, 4] = bad
+    assert not torch.isfinite(local_response_norm(x, rectifies=True)[0, 4]).all()
 
 
 def test_threads_change_no_bit():

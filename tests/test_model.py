@@ -76,7 +76,8 @@ def test_a_column_is_the_slice_of_every_parameter():
 
     def after(number, inputs):
         for module in net.get_submodule(f"after{number}"):
-            inputs = functional.local_response_norm(inputs, 5, 1e-4, 0.75, 2.0) if "LocalResponse" in str(module) else module(inputs)
+            rectified = "LocalResponse" in str(module)
+            inputs = functional.local_response_norm(inputs.relu(), 5, 1e-4, 0.75, 2.0) if rectified else module(inputs)
         return inputs
 
     own = [after(2, layer("conv2", after(1, layer("conv1", x, column)), column)) for column in range(2)]

@@ -285,7 +285,7 @@ def _explain(result: dict[str, Any]) -> str:
     exposed = {mode: 100 * largest["modes"][mode]["comm_exposed_fraction"] for mode in ("data", "model")}
     lines.append(
         f"why: bytes tell only what is sent. At batch {largest['batch']} data parallel waits for {exposed['data']:.1f} % of a step with "
-        f"nothing left to compute, columns for {exposed['model']:.1f} %. The rest of what a step costs whatever its batch is work on "
-        "weights and gradients, of which a replica has all and a column its part; what a picture adds is arithmetic and exchanges"
+        f"nothing left to compute, columns for {exposed['model']:.1f} %. Not told apart: work on weights and gradients, whatever the "
+        "batch, of which a replica has all and a column its part, and what carrying bytes takes from cores that compute"
     )
     return "\n".join(lines)
