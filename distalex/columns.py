@@ -109,29 +109,11 @@ def _keep_rows(kept: nn.Module, layer: nn.Module, name: str, shards: Shards) -> 
         kept.register_parameter(kind, nn.Parameter(part, requires_grad=whole.requires_grad))
 
 
-class _Rounded:
-    """A parameter in the activations' precision, cast once for every change of it."""
-
-    def __init__(self) -> None:
-        self.version, self.copy = -1, torch.empty(0)
-
-    def of(self, parameter: Tensor, dtype: torch.dtype) -> Tensor:
-        if parameter.dtype == dtype:
-            return parameter.detach()
-        if self.version != parameter._version or self.copy.dtype != dtype or self.copy.device != parameter.device:
-            self.version, self.copy = parameter._version, parameter.detach().to(dtype)
-        return self.copy
-
-
 class ConvOfBoth(nn.Conv2d):
     """A convolution whose input channels are those of all columns, of which this process has its own."""
 
     mesh: Mesh
     purpose: str
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self.rounded = _Rounded()
 
     @torch.compiler.disable
     def forward(self, x: Tensor) -> Tensor:
@@ -148,7 +130,7 @@ class _ConvOfBoth(torch.autograd.Function):
         x = x.contiguous(memory_format=torch.channels_last)
         pixels = x.permute(0, 2, 3, 1)  # as it lies in memory
         arriving = mesh.start_exchange([pixels] * columns, [pixels.shape] * columns, layer.purpose)
-        rounded = layer.rounded.of(weight, x.dtype)
+        rounded = weight.to(x.dtype)
         parts = _by_column(rounded, [share(layer.in_channels, column, columns) for column in range(columns)])
         out = functional.conv2d(x, parts[mesh.column], bias.to(x.dtype), layer.stride, layer.padding)
         inputs = [piece if column == mesh.column else piece.permute(0, 3, 1, 2) for column, piece in enumerate(arriving.wait())]
@@ -197,10 +179,6 @@ class LinearOfBoth(nn.Linear):
     outputs: list[slice]
     """Which outputs each process computes."""
 
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(inputs, outputs)
-        self.rounded = _Rounded()
-
     @torch.compiler.disable
     def forward(self, x: Tensor) -> Tensor:
         """The own columns' (n, inputs) -> this process's outputs, or with `joins` those of all."""
@@ -217,7 +195,7 @@ class _LinearOfBoth(torch.autograd.Function):
         x = x.contiguous()
         shapes = [(len(x), part.stop - part.start) for part in layer.inputs]
         arriving = mesh.start_exchange([x] * mesh.columns, shapes, layer.purpose)
-        rounded = layer.rounded.of(weight, x.dtype)
+        rounded = weight.to(x.dtype)
         out = functional.linear(x, rounded[:, layer.inputs[mesh.column]], bias.to(x.dtype))
         inputs = arriving.wait()
         inputs[mesh.column] = x

@@ -102,6 +102,8 @@ class Arriving:
     traffic: Traffic
 
     def wait(self) -> list[Tensor]:
+        """Once; what it sent counts to the step in which it is waited for."""
+        self.traffic.send(self.purpose, self.sending.nbytes)
         with self.traffic.waiting(self.purpose, self.sending.device):
             self.work.wait()
         return self.pieces
@@ -189,7 +191,6 @@ class Mesh:
         counts = [0 if column == self.column else math.prod(shape) for column, shape in enumerate(shapes)]
         sizes = [0 if column == self.column else piece.numel() for column, piece in enumerate(outgoing)]
         received = sending.new_empty(sum(counts))
-        self.traffic.send(purpose, sending.nbytes)
         work = dist.all_to_all_single(received, sending, counts, sizes, group=self.devices.get_group("mp"), async_op=True)
         pieces = [
             piece if column == self.column else piece.view(*shape)

@@ -129,6 +129,7 @@ class Run:
         """The epoch's batches until it, `train.max_steps` or a signal ends them, timing how long each is waited for."""
         try:
             while not self.ended(state) and not self.stop_requested():
+                self.mesh.traffic.start_step()
                 asked = time.perf_counter()
                 batch = next(batches, None)
                 self.window_wait += time.perf_counter() - asked

@@ -72,7 +72,6 @@ def train_step(state: TrainState, forward: Parallel, batch: Batch, config: Confi
     options, traffic, device = config.train, forward.mesh.traffic, batch.labels.device
     lr = state.schedule.apply(state.optimizer, state.step)
     state.optimizer.zero_grad(set_to_none=True)
-    traffic.start_step()
     loss_sum, correct = torch.zeros((), device=device), torch.zeros((), device=device)
     for number, (images, labels, first_row) in enumerate(batch.parts(options.accumulate), 1):
         last = number == options.accumulate

@@ -140,6 +140,16 @@ def test_evaluation_counts_every_picture_once_on_any_topology(launch, tmp_path):
     assert len(set(lines)) == 1
 
 
+def test_pictures_and_logits_are_counted_apart(launch, tmp_path):
+    """8 of a batch of 16 pictures of 64x64x3 bytes, with 8 bytes of label each, and 2 of 4 classes for all 16 in fp32."""
+    run_on(launch, "model-2", "it", train__epochs="1", train__max_steps="2")
+    for row in metrics(tmp_path / "runs" / "it"):
+        counted = row["comm_bytes_by"]
+        assert counted["images"] == 8 * (64 * 64 * 3 + 8)
+        assert counted["logits"] == 16 * 2 * 4
+        assert row["comm_bytes"] == sum(counted[name] for name in ("conv3", "fc6", "fc7", "fc8"))
+
+
 def test_only_rank_0_talks_and_writes(launch, tmp_path):
     done = launch("train", *options(name="it", train__epochs="1", train__max_steps="1"), processes=2)
     assert done.returncode == 0, done.stderr
