@@ -19,26 +19,32 @@ def _normalise(images: Any, top: Any, left: Any, mirrored: Any, shift: Any, out:
     shifts, scales = np.empty(3 * side, np.float32), np.empty(3 * side, np.float32)
     row = np.empty(3 * side, np.float32)
     bits = row.view(np.int32)
-    source = np.zeros(3 * side, np.uint8)
     for number in range(count):
         for x in range(side):
             for colour in range(3):
                 shifts[3 * x + colour] = shift[number, colour]
                 scales[3 * x + colour] = scale[colour]
         first, last = max(0, -left[number]), min(side, width - left[number])  # outside of the picture it is black
+        flipped, start = mirrored[number], 3 * left[number]
         for y in range(side):
             line = top[number] + y
-            source[:] = 0
-            if 0 <= line < height:
-                if mirrored[number]:
-                    for x in range(first, last):
-                        for colour in range(3):
-                            source[3 * (side - 1 - x) + colour] = images[number, line, 3 * (left[number] + x) + colour]
-                else:
-                    for x in range(3 * first, 3 * last):
-                        source[x] = images[number, line, 3 * left[number] + x]
-            for x in range(3 * side):
-                row[x] = (np.float32(source[x]) - shifts[x]) * scales[x]
+            if line < 0 or line >= height:
+                for x in range(3 * side):
+                    row[x] = -shifts[x] * scales[x]
+            elif flipped:
+                for x in range(side):
+                    for colour in range(3):
+                        inside = first <= side - 1 - x < last
+                        value = images[number, line, start + 3 * (side - 1 - x) + colour] if inside else np.uint8(0)
+                        row[3 * x + colour] = (np.float32(value) - shifts[3 * x + colour]) * scales[3 * x + colour]
+            else:
+                for x in range(3 * first):
+                    row[x] = -shifts[x] * scales[x]
+                pixels = images[number, line, start + 3 * first : start + 3 * last]
+                for x in range(len(pixels)):
+                    row[3 * first + x] = (np.float32(pixels[x]) - shifts[3 * first + x]) * scales[3 * first + x]
+                for x in range(3 * last, 3 * side):
+                    row[x] = -shifts[x] * scales[x]
             store_row(out[number, y], row, bits)
 
 

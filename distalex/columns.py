@@ -30,6 +30,8 @@ COLUMNS = {  # the paper's Figure 2: what each layer of a column reads
     "fc8": "both",
 }
 
+ROWS = 256  # of a weight's gradient that are computed at a time
+
 
 def split_into_columns(net: AlexNet, mesh: Mesh) -> Shards:
     """Keep this process's columns of every layer of `net`, in place; layers that read both exchange first.
@@ -212,7 +214,7 @@ class _LinearOfBoth(torch.autograd.Function):
         gradient, own = gradients[0].contiguous(), layer.inputs[mesh.column]
         leaving = [inputs[column] if column == mesh.column else gradient @ rounded[:, part] for column, part in enumerate(layer.inputs)]
         arriving = mesh.start_exchange(leaving, [inputs[mesh.column].shape] * mesh.columns, layer.purpose)
-        total = (gradient.T @ torch.cat(inputs, 1)).to(weight.dtype)
+        total = _weight_gradient(gradient, torch.cat(inputs, 1), weight.dtype)
         own_gradient = gradient @ rounded[:, own]
         pieces = arriving.wait()
         for column in _others(mesh):
@@ -235,6 +237,17 @@ class _Joined(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         return gradients[0][:, ctx.own].contiguous(), None
+
+
+def _weight_gradient(gradient: Tensor, x: Tensor, dtype: torch.dtype) -> Tensor:
+    """gradient.T @ x in `dtype`; on a CPU in blocks that are cast while the cache holds them, as the whole is bound by memory."""
+    if dtype == x.dtype or x.device.type != "cpu":
+        return (gradient.T @ x).to(dtype)
+    turned = gradient.T.contiguous()
+    total = torch.empty((len(turned), x.shape[1]), dtype=dtype)
+    for block, rows in zip(total.split(ROWS), turned.split(ROWS), strict=True):
+        block.copy_(rows @ x)
+    return total
 
 
 def _others(mesh: Mesh) -> list[int]:
