@@ -125,7 +125,8 @@ def normalised_windows_of(
 ) -> Tensor:
     """What `augment_cpu.normalised_windows` does, on any device by indexing."""
     height, width = images.shape[1:3]
-    margin = max(0, *-top, *-left, *(top + side - height), *(left + side - width)) if len(images) else 0
+    over = [-top, -left, top + side - height, left + side - width]
+    margin = max(0, *(int(pixels.max()) for pixels in over)) if len(images) else 0
     if margin:
         images = functional.pad(images, (0, 0, margin, margin, margin, margin))
     offsets = np.stack([top + margin, left + margin, mirrored.astype(np.int64)])

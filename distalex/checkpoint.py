@@ -6,6 +6,7 @@ without distalex. It is a zip archive whose CRC-32 of every record is checked be
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import re
@@ -103,7 +104,7 @@ class TrainState:
         for name, parameter in self.net.named_parameters():
             if parameter in self.optimizer.state:
                 state[name] = {
-                    key: self.shards.whole(name, value) if value.shape == parameter.shape else value
+                    key: self.shards.whole(name, value) if value.shape == parameter.shape else value.cpu()
                     for key, value in self.optimizer.state[parameter].items()
                     if value is not None
                 }
@@ -116,7 +117,10 @@ def save(state: dict[str, Any], path: Path) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with open(temporary, "wb") as file:
-            torch.save(state, file)
+            try:
+                torch.save(state, file)
+            except RuntimeError as error:  # what torch makes of a disk that takes no more
+                raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}, or the file may not grow") from error
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -179,6 +183,11 @@ def read_tensors(path: Path) -> Any:
 def newest_first(folder: Path) -> list[Path]:
     """The step checkpoints of a run, newest first."""
     return sorted((path for path in folder.glob("step-*.pt") if re.fullmatch(r"step-\d{8,}", path.stem)), reverse=True)
+
+
+def step_of(path: Path) -> int:
+    """The step of a checkpoint that `newest_first` lists."""
+    return int(path.stem.removeprefix("step-"))
 
 
 def load_newest(folder: Path, say: Callable[[str], None]) -> dict[str, Any] | None:

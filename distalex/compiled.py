@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numba import njit
 from numba.core import types
 from numba.extending import overload
 from torch import Tensor
@@ -21,6 +22,13 @@ from distalex.topology import share
 def as_array(x: Tensor) -> np.ndarray:
     """The same memory; bf16 as uint16."""
     return (x.view(torch.uint16) if x.dtype == torch.bfloat16 else x).numpy()
+
+
+@njit(inline="always")
+def rounded(word: Any) -> Any:
+    """The bf16 nearest to an fp32, both as bits; of two as near, the even one."""
+    kept = np.uint16((word + np.int32(0x7FFF) + ((word >> 16) & 1)) >> 16)
+    return np.uint16(0x7FC0) if (word & 0x7FFFFFFF) > 0x7F800000 else kept  # NaN
 
 
 def load_row(row: Any, values: Any, bits: Any) -> None:
@@ -53,8 +61,7 @@ def _store_of(row: Any, values: Any, bits: Any) -> Callable[..., None]:
 
         def store(row: Any, values: Any, bits: Any) -> None:
             for channel in range(len(row)):
-                word = bits[channel]
-                row[channel] = np.uint16((word + 0x7FFF + ((word >> 16) & 1)) >> 16)
+                row[channel] = rounded(bits[channel])
     else:
 
         def store(row: Any, values: Any, bits: Any) -> None:

@@ -41,13 +41,13 @@ class Traffic:
         self.sent: dict[str, int] = defaultdict(int)
         self.collectives: dict[str, int] = defaultdict(int)
         self.seconds: dict[str, float] = defaultdict(float)
-        self.gradients_started = 0.0
+        self.last_gradients_started = 0.0
         self._events: list[tuple[str, torch.cuda.Event, torch.cuda.Event]] = []
 
     def start_step(self) -> None:
         self.sent.clear()
         self.collectives.clear()
-        self.gradients_started = 0.0
+        self.last_gradients_started = 0.0
 
     def send(self, purpose: str, nbytes: int) -> None:
         self.sent[purpose] += nbytes
@@ -73,9 +73,10 @@ class Traffic:
             self.seconds[purpose] += time.perf_counter() - started
 
     def backward_done(self, device: torch.device) -> None:
-        """The backward pass waits for the gradients when nothing else is left, so the time since they started is exposed."""
-        if self.gradients_started and device.type == "cpu":
-            self.seconds["gradients"] += time.perf_counter() - self.gradients_started
+        """Nothing is left to compute when the last gradients start, so the time since then is exposed; unknown on a GPU."""
+        if self.last_gradients_started:
+            waited = time.perf_counter() - self.last_gradients_started
+            self.seconds["gradients"] += waited if device.type == "cpu" else math.nan
 
     def take_seconds(self) -> dict[str, float]:
         """Exposed seconds by purpose since the last call. Waits for a GPU to get there."""
@@ -216,7 +217,7 @@ class Shards:
         """The rows of all columns, on the CPU of rank 0; None elsewhere. Every process of the first replica has to call it."""
         mesh = self.mesh
         if name not in self.rows or mesh.columns == 1:
-            return part if mesh.is_first else None
+            return part.cpu() if mesh.is_first else None
         assert mesh.devices is not None
         group, part = mesh.devices.get_group("mp"), part.contiguous()
         if not mesh.is_first:
@@ -237,7 +238,7 @@ class Shards:
         norms = torch.stack(torch._foreach_norm(list(tensors.values())))
         if self.mesh.columns == 1:
             return norms
-        divided = torch.tensor([name in self.rows for name in tensors], device=norms.device)
+        divided = torch.tensor([name in self.rows for name in tensors]).to(norms.device, non_blocking=True)
         squares = self.mesh.sum_over_columns(torch.where(divided, norms.square(), 0.0))
         return torch.where(divided, squares.sqrt(), norms)
 

@@ -58,7 +58,7 @@ def evaluate(forward: Parallel, split: Split, mesh: Mesh, options: config.Train)
         logits = logits_of(partial(forward.evaluate, pictures=len(batch.labels)), batch.images, options)
         hits = logits.topk(min(5, classes)).indices == batch.labels[:, None]
         loss = functional.cross_entropy(logits, batch.labels, reduction="sum")
-        sums += torch.stack([loss, hits[:, 0].sum(), hits.sum(), torch.tensor(len(hits), device=mesh.device)])
+        sums += torch.stack([loss, hits[:, 0].sum(), hits.sum(), torch.full_like(loss, len(hits))])
         confusion += torch.bincount(batch.labels * classes + logits.argmax(1), minlength=classes * classes)
     loss, top1, top5, count = mesh.sum(sums).tolist()
     confusion = mesh.sum(confusion).view(classes, classes).cpu()

@@ -55,7 +55,8 @@ def parallelize(net: AlexNet, options: config.Train, mesh: Mesh, trains: bool = 
         shards = split_into_columns(net, mesh)
     net.to(device=mesh.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     wrapped: nn.Module = torch.compile(plain) if options.compile and trains else plain  # type: ignore[assignment]
-    if mesh.gradient_group is not None and trains:
+    replicated = [parameter for name, parameter in net.named_parameters() if not (mesh.spreads_pictures and name in shards.rows)]
+    if mesh.gradient_group is not None and trains and any(parameter.requires_grad for parameter in replicated):
         wrapped = _replicate(wrapped, mesh, shards)
     return Parallel(net, plain, wrapped, mesh, shards)
 
@@ -81,6 +82,6 @@ def _sum_gradients(mesh: Mesh, bucket: dist.GradBucket) -> torch.futures.Future[
     assert group is not None
     gradients = bucket.buffer()
     mesh.traffic.send("gradients", gradients.nbytes * 2 * (group.size() - 1) // group.size())
-    mesh.traffic.gradients_started = time.perf_counter()
+    mesh.traffic.last_gradients_started = time.perf_counter()
     work = dist.all_reduce(gradients, group=group, async_op=True)
     return work.get_future().then(lambda future: future.value()[0])

@@ -111,6 +111,11 @@ class Run:
                     f"checkpoint.resume={self.config.checkpoint.resume}: it belongs to another network or optimizer ({reason})"
                 ) from None
             self.resumed = None
+            if self.mesh.any(state.step != self.mesh.from_first(state.step)):
+                raise UserError(
+                    f"{self.folder}: rank {self.mesh.rank} found step {state.step} and other ranks another one; the folder of runs "
+                    "has to be the same for all nodes: give a shared one with --runs_dir=DIR"
+                )
             self.say(f"going on from step {state.step:,} (epoch {state.epoch + 1})")
         if self.mesh.is_first:
             try:
@@ -119,6 +124,9 @@ class Run:
             except OSError as error:
                 raise UserError(f"{self.folder}: cannot be written ({error.strerror}); give another place with --runs_dir=DIR") from None
             self.metrics.rewind(state.step, state.epoch)
+            for later in checkpoint.newest_first(self.folder / "checkpoints"):
+                if checkpoint.step_of(later) > state.step:  # damaged, or of a branch that this run leaves
+                    later.rename(later.with_suffix(".stale"))
             self.wandb = WeightsAndBiases(self.config, self.folder, self.console)
         self._restart_window()
 

@@ -97,12 +97,15 @@ def train_step(state: TrainState, forward: Parallel, batch: Batch, config: Confi
 
 def end_epoch(state: TrainState, forward: Parallel, pictures: Pictures, config: Config, run: Run) -> Evaluation | None:
     """Evaluate and save when it is time. Returns the evaluation that ends the run."""
-    if state.step_in_epoch >= pictures.train.steps_per_epoch:
+    whole_epoch = state.step_in_epoch >= pictures.train.steps_per_epoch
+    if whole_epoch:
         state.epoch, state.step_in_epoch = state.epoch + 1, 0
     ends, best, evaluation = run.ended(state), False, None
-    if ends or state.epoch % config.train.evaluate_every == 0:
+    due = whole_epoch and state.epoch % config.train.evaluate_every == 0
+    if ends or due:
         evaluation = evaluate_average(state, forward, pictures, config)
-        state.schedule.evaluated(evaluation.loss)
+        if due:  # an evaluation that only ends a part of the run must not change how it goes on
+            state.schedule.evaluated(evaluation.loss)
         best, state.best_top1 = evaluation.top1 > state.best_top1, max(evaluation.top1, state.best_top1)
         run.record(evaluation.numbers(), state)
     every = config.checkpoint.every_epochs

@@ -1,3 +1,4 @@
+import resource
 import zipfile
 
 import pytest
@@ -6,9 +7,11 @@ from conftest import small
 
 from distalex import checkpoint
 from distalex.checkpoint import TrainState
+from distalex.distributed import Mesh, Shards
 from distalex.errors import UserError
 from distalex.model import build_model
 from distalex.optim import MovingAverage, Schedule, build_optimizer
+from distalex.topology import Topology
 
 DESCRIBED = {
     "config": small().model_dump(mode="json"),
@@ -20,12 +23,13 @@ DESCRIBED = {
 
 
 def state(seed=0, optimizer="sgd", average=True):
-    settings = small(optim__name=optimizer)
+    settings, shards = small(optim__name=optimizer), Shards(Mesh(Topology(), torch.device("cpu")))
     net = build_model(settings.model, 4, 64, seed)
     return TrainState(
         net,
-        build_optimizer(net, settings.optim, torch.device("cpu")),
+        build_optimizer(net, settings.optim, shards),
         Schedule(settings.optim, 10, 5),
+        shards,
         MovingAverage(net, 0.9) if average else None,
         described=DESCRIBED,
     )
@@ -144,3 +148,16 @@ def test_frozen_layers_keep_their_weights_and_all_frozen_is_refused():
         checkpoint.freeze(net, ("conv9",))
     with pytest.raises(UserError, match="every layer is frozen"):
         checkpoint.freeze(net, tuple(LAYERS))
+
+
+def test_a_disk_that_takes_no_more_is_an_oserror_and_leaves_what_was_there(tmp_path):
+    checkpoint.save({"kept": 1}, tmp_path / "step-00000001.pt")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.raises(OSError):
+            checkpoint.save({"large": torch.zeros(1_000_000)}, tmp_path / "step-00000001.pt")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert checkpoint.read_tensors(tmp_path / "step-00000001.pt") == {"kept": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001.pt"]

@@ -139,7 +139,7 @@ def test_a_prepared_file_gives_its_source_back(photographs, tmp_path, encoding):
     assert beton.read_info(path, source.fingerprint) == info
     assert (len(info), info.classes, info.counts, info.side) == (36, ("ant", "bee", "cat"), (12, 12, 12), 64)
     order = np.array([30, 2, 2, 17, 35, 0, 9])
-    ((images, labels),) = list(FFCVReader(path, 7, 1, CPU).read([order]))
+    ((images, labels),) = list(FFCVReader(path, 7, 1).read([order]))
     expected = np.stack([source.picture(sample) for sample in order])
     assert labels.tolist() == source.labels[order].tolist()
     if encoding == "raw":

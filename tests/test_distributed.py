@@ -140,6 +140,19 @@ def test_evaluation_counts_every_picture_once_on_any_topology(launch, tmp_path):
     assert len(set(lines)) == 1
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("topology", ["model-2", "owt-2"])
+def test_frozen_layers_and_compiled_networks_divide_too(launch, tmp_path, topology):
+    """With One Weird Trick nothing is left whose gradients are shared where all convolutions are frozen."""
+    frozen = {"model__freeze": "conv1,conv2,conv3,conv4,conv5", "train__epochs": "1"}
+    for name, where, compiled in (("one", "none-1", "false"), ("divided", topology, "false"), ("compiled", topology, "true")):
+        run_on(launch, where, name, **frozen, train__compile=compiled)
+    runs = tmp_path / "runs"
+    expected = [row["loss"] for row in metrics(runs / "one")]
+    assert [row["loss"] for row in metrics(runs / "divided")] == pytest.approx(expected, abs=LOSS_TOLERANCE)
+    assert [row["loss"] for row in metrics(runs / "compiled")] == pytest.approx(expected, abs=1e-4)  # fused kernels round elsewhere
+
+
 def test_pictures_and_logits_are_counted_apart(launch, tmp_path):
     """8 of a batch of 16 pictures of 64x64x3 bytes, with 8 bytes of label each, and 2 of 4 classes for all 16 in fp32."""
     run_on(launch, "model-2", "it", train__epochs="1", train__max_steps="2")

@@ -6,11 +6,13 @@ from conftest import small
 from torch import nn
 
 from distalex import config
+from distalex.distributed import Mesh, Shards
 from distalex.errors import UserError
 from distalex.model import build_model
 from distalex.optim import LARS, MovingAverage, Schedule, build_optimizer
+from distalex.topology import Topology
 
-CPU = torch.device("cpu")
+WHOLE = Shards(Mesh(Topology(), torch.device("cpu")))
 
 
 def schedule(total=100, epoch=10, **options):
@@ -45,7 +47,7 @@ def test_plateau_divides_by_ten_three_times_and_no_more():
 def test_released_biases_learn_twice_as_fast_and_do_not_decay():
     net = build_model(small().model, 4, 64, 0)
     options = config.Optim(bias_lr=2.0, bias_decay=False, layer_lr={"fc8": 10.0})
-    optimizer = build_optimizer(net, options, CPU)
+    optimizer = build_optimizer(net, options, WHOLE)
     Schedule(options, 10, 10).apply(optimizer, 0)
     groups = {id(parameter): group for group in optimizer.param_groups for parameter in group["params"]}
     of = {name: groups[id(parameter)] for name, parameter in net.named_parameters()}
@@ -57,7 +59,7 @@ def test_released_biases_learn_twice_as_fast_and_do_not_decay():
 
 def test_a_layer_that_is_none_is_named_with_those_there_are():
     with pytest.raises(UserError, match=r"fc9: no such layer; there are conv1, .*fc8"):
-        build_optimizer(build_model(small().model, 4, 64, 0), config.Optim(layer_lr={"fc9": 2.0}), CPU)
+        build_optimizer(build_model(small().model, 4, 64, 0), config.Optim(layer_lr={"fc9": 2.0}), WHOLE)
 
 
 def test_lars_is_its_formula():
@@ -75,7 +77,7 @@ def test_lars_is_its_formula():
 
 def test_sgd_adam_and_adamw_are_torchs():
     for name, kind in (("sgd", torch.optim.SGD), ("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW), ("lars", LARS)):
-        assert type(build_optimizer(nn.Sequential(nn.Linear(2, 2)), config.Optim(name=name), CPU)) is kind
+        assert type(build_optimizer(nn.Sequential(nn.Linear(2, 2)), config.Optim(name=name), WHOLE)) is kind
 
 
 def test_moving_average_follows_its_formula_and_swaps_back():

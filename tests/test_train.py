@@ -100,6 +100,24 @@ def test_a_finished_run_that_is_resumed_changes_nothing(tmp_path):
     assert (tmp_path / "runs" / "it" / "metrics.jsonl").read_text() == before
 
 
+def test_going_on_from_a_damaged_or_an_older_checkpoint_leaves_the_later_ones_aside(tmp_path):
+    assert train(name="it", train__epochs="3", checkpoint__keep="1") == 0
+    folder = tmp_path / "runs" / "it" / "checkpoints"
+    damaged = folder / "step-00000099.pt"
+    damaged.write_bytes(b"no checkpoint")
+    assert train(name="it", train__epochs="3", checkpoint__keep="1", checkpoint__resume="auto") == 0
+    assert sorted(path.name for path in folder.glob("step-*")) == ["step-00000009.pt", "step-00000099.stale"]
+
+
+def test_an_evaluation_in_mid_epoch_does_not_count_for_the_plateau(tmp_path):
+    slow = {"optim__schedule": "plateau", "optim__patience": "1", "train__epochs": "3"}
+    assert train(name="whole", **slow) == 0
+    for steps in ("1", "2", "5", "9"):
+        assert train(name="parts", train__max_steps=steps, checkpoint__resume="auto", **slow) == 0
+    rates, expected = ([row["lr"] for row in metrics(tmp_path / "runs" / name)] for name in ("parts", "whole"))
+    assert rates == expected
+
+
 def test_resuming_with_other_options_is_refused_naming_them(capsys):
     assert train(name="it") == 0
     assert train(name="it", checkpoint__resume="auto", optim__lr="0.5") == 2

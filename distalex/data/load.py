@@ -102,11 +102,13 @@ class Split:
                     batch = Batch(view(images, samples), labels, *step, columns[mesh.column].counts)
                 else:
                     batch = Batch(view(images, step.samples), labels, *step)
-                if number + 1 < len(steps) and mesh.columns > 1:  # crosses while this batch is computed
+                if mesh.columns == 1:
+                    yield batch
+                if number + 1 < len(steps):
+                    coming.leave_reader()
                     coming = Gathering(next(pictures), rows[number + 1], mesh)
-                yield batch
-                if number + 1 < len(steps) and mesh.columns == 1:
-                    coming = Gathering(next(pictures), rows[number + 1], mesh)
+                if mesh.columns > 1:  # the next one crosses while this one is computed
+                    yield batch
         finally:
             pictures.close()  # type: ignore[attr-defined]
 
@@ -117,8 +119,16 @@ class Gathering:
     def __init__(self, read: tuple[Tensor, Tensor], rows: list[order.Rows], mesh: Mesh) -> None:
         self.rows, self.mesh = rows, mesh
         self.images, self.labels = (tensor.to(mesh.device, non_blocking=True) for tensor in read)
+        self.copied = torch.cuda.Event() if mesh.device.type == "cuda" else None
+        if self.copied is not None:
+            self.copied.record()
         if mesh.columns > 1:
             self.arriving = [self._start(tensor) for tensor in ([] if mesh.spreads_pictures else [self.images]) + [self.labels]]
+
+    def leave_reader(self) -> None:
+        """Wait until the reader may overwrite what it read: a GPU copies from pinned memory when it comes to it."""
+        if self.copied is not None:
+            self.copied.synchronize()
 
     def _start(self, values: Tensor) -> Arriving:
         shapes = [(len(column.rows), *values.shape[1:]) for column in self.rows]
@@ -132,7 +142,7 @@ class Gathering:
         labels[self.mesh.column] = self.labels
         if self.mesh.spreads_pictures:
             places = np.argsort(np.concatenate([column.rows for column in self.rows]))
-            return self.images, torch.cat(labels)[torch.from_numpy(places).to(self.labels.device)]
+            return self.images, torch.cat(labels)[torch.from_numpy(places).to(self.labels.device, non_blocking=True)]
         images[0][self.mesh.column] = self.images
         return torch.cat(images[0]), torch.cat(labels)
 
@@ -189,7 +199,7 @@ def open_pictures(
             infos[0].side,
             infos[0].statistics,
         )
-        readers = [FFCVReader(path, largest[split], workers, mesh.device) for path, split in zip(paths, largest, strict=True)]
+        readers = [FFCVReader(path, largest[split], workers) for path, split in zip(paths, largest, strict=True)]
     dtype = torch.bfloat16 if train.precision == "bf16" else torch.float32
     views = Views(options, side, statistics, configuration.seed, mesh.device, dtype)
     splits = [

@@ -29,9 +29,8 @@ class Reader(Protocol):
 class FFCVReader:
     """Reads a `.beton` with FFCV: threads that decode ahead, compiled once a process."""
 
-    def __init__(self, path: Path, largest_batch: int, workers: int, device: torch.device) -> None:
+    def __init__(self, path: Path, largest_batch: int, workers: int) -> None:
         self.loader = _ffcv_loader(path, largest_batch, workers)
-        self.largest_batch, self.device = largest_batch, device
 
     def read(self, batches: Sequence[np.ndarray]) -> Iterator[tuple[Tensor, Tensor]]:
         """Raises UserError where FFCV's thread fails, instead of waiting for it forever."""
