@@ -117,7 +117,6 @@ class ConvOfBoth(nn.Conv2d):
     mesh: Mesh
     purpose: str
 
-    @torch.compiler.disable
     def forward(self, x: Tensor) -> Tensor:
         """The own columns' (n, channels / columns, h, w) -> this process's output channels."""
         assert self.bias is not None
@@ -181,7 +180,6 @@ class LinearOfBoth(nn.Linear):
     outputs: list[slice]
     """Which outputs each process computes."""
 
-    @torch.compiler.disable
     def forward(self, x: Tensor) -> Tensor:
         """The own columns' (n, inputs) -> this process's outputs, or with `joins` those of all."""
         assert self.bias is not None

@@ -8,6 +8,7 @@ before is computed. All rounds belong to one step, whose gradient is that of the
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -32,6 +33,8 @@ class OneWeirdTrick(nn.Module):
         require_rows(net, mesh, DIVIDED)
         rows = {name: len(value) for name, value in net.named_parameters() if name.rpartition(".")[0] in DIVIDED}
         self.net, self.mesh, self.shards = net, mesh, Shards(mesh, rows)
+        self.convolve: Callable[[Tensor], Tensor] = net.convolve
+        self.classify: Callable[[Tensor], Tensor] = net.classify
         net.fc6 = keep_linear(net.fc6, "fc6", self.shards)
         net.fc7 = linear_of_both(net.fc7, "fc7", self.shards, joins=False)
         net.fc8 = linear_of_both(net.fc8, "fc8", self.shards, joins=True)
@@ -40,18 +43,24 @@ class OneWeirdTrick(nn.Module):
     def forward(self, x: Tensor, pictures: int) -> Tensor:
         """Logits (pictures, classes) of all `pictures`, of which `x` (n, 3, side, side) are this process's."""
         rounds = Rounds(self.mesh, pictures)
-        own = _Depart.apply(self.net.convolve(x), rounds)
+        own = _Depart.apply(self.convolve(x), rounds)
         logits = []
         for number, piece in enumerate(own):
             arrived = _Arrive.apply(piece, rounds, number)
-            logits.append(self.net.classify(arrived))
+            logits.append(self.classify(arrived))
             self._shift_masks(len(arrived))
         return torch.cat(logits)
 
+    def compile(self, *arguments: Any, **options: Any) -> None:
+        """Compile what lies between the exchanges."""
+        for layer in (self.net.fc7, self.net.fc8):
+            layer.forward = torch.compiler.disable(layer.forward)  # type: ignore[method-assign]
+        self.convolve, self.classify = (torch.compile(part, *arguments, **options) for part in (self.net.convolve, self.net.classify))
+
     def _shift_masks(self, rows: int) -> None:
         for module in self.net.modules():
-            if isinstance(module, KeyedDropout):
-                module.draw[2] += rows
+            if isinstance(module, KeyedDropout):  # a new tensor: the backward pass of this round may need the old one
+                module.draw = module.draw + torch.tensor([0, 0, rows], dtype=torch.int32).to(module.draw.device, non_blocking=True)
 
 
 class Rounds:
@@ -74,7 +83,6 @@ class _Depart(torch.autograd.Function):
     """Sends this process's activations to all, a round at a time; backward, waits for what comes back of them."""
 
     @staticmethod
-    @torch.compiler.disable
     def forward(ctx: Any, x: Tensor, rounds: Rounds) -> tuple[Tensor, ...]:
         ctx.rounds = rounds
         pieces = [piece.clone() for piece in x.split(rounds.own_counts)]
@@ -98,7 +106,6 @@ class _Arrive(torch.autograd.Function):
     """A round's activations of all processes; backward, each process's gradient goes back to it and is added up there."""
 
     @staticmethod
-    @torch.compiler.disable
     def forward(ctx: Any, own: Tensor, rounds: Rounds, number: int) -> Tensor:
         ctx.rounds, ctx.number = rounds, number
         pieces = rounds.arriving[number].wait()

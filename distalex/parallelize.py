@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from distalex import config
-from distalex.columns import split_into_columns
+from distalex.columns import ConvOfBoth, LinearOfBoth, split_into_columns
 from distalex.distributed import Mesh, Shards
 from distalex.model import AlexNet
 from distalex.owt import OneWeirdTrick
@@ -54,11 +54,22 @@ def parallelize(net: AlexNet, options: config.Train, mesh: Mesh, trains: bool = 
     elif mesh.columns > 1:
         shards = split_into_columns(net, mesh)
     net.to(device=mesh.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    wrapped: nn.Module = torch.compile(plain) if options.compile and trains else plain  # type: ignore[assignment]
+    wrapped: nn.Module = _compile(plain) if options.compile and trains else plain
     replicated = [parameter for name, parameter in net.named_parameters() if not (mesh.spreads_pictures and name in shards.rows)]
     if mesh.gradient_group is not None and trains and any(parameter.requires_grad for parameter in replicated):
         wrapped = _replicate(wrapped, mesh, shards)
     return Parallel(net, plain, wrapped, mesh, shards)
+
+
+def _compile(net: nn.Module) -> nn.Module:
+    """`net` compiled, but for the layers that exchange."""
+    if isinstance(net, OneWeirdTrick):
+        net.compile()
+        return net
+    for layer in net.modules():
+        if isinstance(layer, ConvOfBoth | LinearOfBoth):
+            layer.forward = torch.compiler.disable(layer.forward)  # type: ignore[method-assign]
+    return torch.compile(net)  # type: ignore[return-value]
 
 
 def _replicate(net: nn.Module, mesh: Mesh, shards: Shards) -> DistributedDataParallel:
