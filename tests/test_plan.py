@@ -346,14 +346,11 @@ def test_the_docs_curve_is_what_the_model_says():
 
 @pytest.mark.slow
 def test_the_predicted_ranking_of_this_machine_is_the_measured_one(tmp_path, monkeypatch):
-    """Small pictures and batches with all the parameters, so that the modes lie far apart; of each such pair the order is right."""
+    """Small pictures and batches with all the parameters, so that columns and replicas lie far apart on any machine."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    batch, modes = 16, ("data", "model", "owt")
+    batch, modes = 16, ("data", "model")
     asked = config.BenchOptions(what="parallel", image_size=64, precision="fp32", steps=4, device="cpu")
     rates = {mode: measure(asked, mode, 2, batch)["images_per_second"] for mode in modes}
     training = config.Config(data=config.Data(name="synthetic", image_size=64, synthetic_classes=1000))
-    predictions = rank(training, 1000, this_machine(training, 1000, 2, "cpu"), 2, (batch,))
-    predicted = {prediction.parallel: prediction.images_per_second for prediction in predictions}
-    far_apart = [(fast, slow) for fast in modes for slow in modes if rates[fast] > 1.4 * rates[slow]]
-    assert ("model", "data") in far_apart, rates
-    assert all(predicted[fast] > predicted[slow] for fast, slow in far_apart), (rates, predicted)
+    predictions = rank(training, 1000, this_machine(training, 1000, 2, "cpu"), 2, (batch,), modes)
+    assert [prediction.parallel for prediction in predictions] == sorted(modes, key=rates.__getitem__, reverse=True), rates
