@@ -120,8 +120,7 @@ class ConvOfBoth(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """The own columns' (n, channels / columns, h, w) -> this process's output channels."""
         assert self.bias is not None
-        x = x.to(torch.get_autocast_dtype(x.device.type)) if torch.is_autocast_enabled(x.device.type) else x
-        return _ConvOfBoth.apply(x, self.weight, self.bias, self)
+        return _ConvOfBoth.apply(_as_autocast(x), self.weight, self.bias, self)
 
 
 class _ConvOfBoth(torch.autograd.Function):
@@ -183,8 +182,7 @@ class LinearOfBoth(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         """The own columns' (n, inputs) -> this process's outputs, or with `joins` those of all."""
         assert self.bias is not None
-        x = x.to(torch.get_autocast_dtype(x.device.type)) if torch.is_autocast_enabled(x.device.type) else x
-        out = _LinearOfBoth.apply(x, self.weight, self.bias, self)
+        out = _LinearOfBoth.apply(_as_autocast(x), self.weight, self.bias, self)
         return _Joined.apply(out, self) if self.joins else out
 
 
@@ -201,23 +199,23 @@ class _LinearOfBoth(torch.autograd.Function):
         inputs[mesh.column] = x
         for column in _others(mesh):
             out.addmm_(inputs[column], rounded[:, layer.inputs[column]].T)
-        ctx.save_for_backward(weight, rounded, *inputs)
-        ctx.layer = layer
+        ctx.save_for_backward(rounded, *inputs)
+        ctx.layer, ctx.dtype = layer, weight.dtype
         return out
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         layer, mesh = ctx.layer, ctx.layer.mesh
-        weight, rounded, *inputs = ctx.saved_tensors
+        rounded, *inputs = ctx.saved_tensors
         gradient, own = gradients[0].contiguous(), layer.inputs[mesh.column]
         leaving = [inputs[column] if column == mesh.column else gradient @ rounded[:, part] for column, part in enumerate(layer.inputs)]
         arriving = mesh.start_exchange(leaving, [inputs[mesh.column].shape] * mesh.columns, layer.purpose)
-        total = _weight_gradient(gradient, torch.cat(inputs, 1), weight.dtype)
+        total = _weight_gradient(gradient, torch.cat(inputs, 1), ctx.dtype)
         own_gradient = gradient @ rounded[:, own]
         pieces = arriving.wait()
         for column in _others(mesh):
             own_gradient += pieces[column]
-        return own_gradient, total, gradient.sum(0, dtype=weight.dtype), None
+        return own_gradient, total, gradient.sum(0, dtype=ctx.dtype), None
 
 
 class _Joined(torch.autograd.Function):
@@ -246,6 +244,12 @@ def _weight_gradient(gradient: Tensor, x: Tensor, dtype: torch.dtype) -> Tensor:
     for block, rows in zip(total.split(ROWS), turned.split(ROWS), strict=True):
         block.copy_(rows @ x)
     return total
+
+
+def _as_autocast(x: Tensor) -> Tensor:
+    """`x` as torch's own layers would take it: inside an autograd function autocast changes nothing."""
+    kind = x.device.type
+    return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
 
 
 def _others(mesh: Mesh) -> list[int]:

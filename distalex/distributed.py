@@ -248,8 +248,8 @@ def start_processes(config: Config, choose: Callable[[Config, Topology, torch.de
     """Join this process to the mesh that `config.parallel` asks for; leaves it at the end, whatever happened.
 
     `choose` names the mode for these processes where the configuration says `auto`; only rank 0 is asked, and `data` is
-    taken where it is None. Without torchrun's variables there is one process and no process group. Raises UserError where the processes,
-    the mesh and the devices do not fit.
+    taken where it is None. Without torchrun's variables there is one process and no process group. Raises UserError where
+    the processes, the mesh and the devices do not fit.
     """
     topology = Topology.from_environment()
     parallel: str = config.parallel

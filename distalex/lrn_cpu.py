@@ -31,6 +31,18 @@ def _newton(scale: Any, power: Any) -> Any:
     return power * (np.float32(1.25) - np.float32(0.25) * root * root * root * power)
 
 
+@njit(inline="always")
+def _scale_and_guess(value: Any, square: Any, scale: Any, scale_bits: Any, power_bits: Any, ratio: Any, k: Any, floor: Any) -> None:
+    """From a pixel's values, those below `floor` raised to it: their scale s, and the first guess of s ** -0.75."""
+    for c in range(len(value)):
+        value[c] = floor if value[c] <= floor else value[c]  # which keeps a NaN
+        square[c + REACH] = value[c] * value[c]
+    for c in range(len(value)):
+        scale[c] = k + ratio * _window(square, c)
+    for c in range(len(value)):
+        power_bits[c] = _GUESS - (scale_bits[c] >> 2) * np.int32(3)
+
+
 _FAST = {"contract", "reassoc", "arcp", "nsz"}  # all but what would let NaN and infinity vanish
 
 
@@ -44,13 +56,7 @@ def _forward(x: Any, out: Any, ratio: Any, k: Any, columns: int, floor: Any) -> 
     for row in range(rows):
         for start in range(0, channels, width):
             load_row(x[row, start : start + width], value, value_bits)
-            for c in range(width):
-                value[c] = floor if value[c] <= floor else value[c]  # which keeps a NaN
-                square[c + REACH] = value[c] * value[c]
-            for c in range(width):
-                scale[c] = k + ratio * _window(square, c)
-            for c in range(width):
-                power_bits[c] = _GUESS - (scale_bits[c] >> 2) * np.int32(3)
+            _scale_and_guess(value, square, scale, scale_bits, power_bits, ratio, k, floor)
             for c in range(width):
                 power[c] = value[c] * _newton(scale[c], _newton(scale[c], _newton(scale[c], power[c])))
             store_row(out[row, start : start + width], power, power_bits)
@@ -60,26 +66,16 @@ def _forward(x: Any, out: Any, ratio: Any, k: Any, columns: int, floor: Any) -> 
 def _backward(gradient: Any, x: Any, out: Any, ratio: Any, k: Any, factor: Any, columns: int, floor: Any) -> None:
     rows, channels = x.shape
     width = channels // columns
-    value, scale, power, given = (
-        np.zeros(width, np.float32),
-        np.zeros(width, np.float32),
-        np.zeros(width, np.float32),
-        np.zeros(width, np.float32),
-    )
+    value, scale, power = np.zeros(width, np.float32), np.zeros(width, np.float32), np.zeros(width, np.float32)
     value_bits, scale_bits, power_bits = value.view(np.int32), scale.view(np.int32), power.view(np.int32)
+    given = np.zeros(width, np.float32)
     given_bits = given.view(np.int32)
     square, through = np.zeros(width + 2 * REACH, np.float32), np.zeros(width + 2 * REACH, np.float32)
     for row in range(rows):
         for start in range(0, channels, width):
             load_row(x[row, start : start + width], value, value_bits)
             load_row(gradient[row, start : start + width], given, given_bits)
-            for c in range(width):
-                value[c] = floor if value[c] <= floor else value[c]  # which keeps a NaN
-                square[c + REACH] = value[c] * value[c]
-            for c in range(width):
-                scale[c] = k + ratio * _window(square, c)
-            for c in range(width):
-                power_bits[c] = _GUESS - (scale_bits[c] >> 2) * np.int32(3)
+            _scale_and_guess(value, square, scale, scale_bits, power_bits, ratio, k, floor)
             for c in range(width):
                 s = scale[c]
                 p = _newton(s, _newton(s, _newton(s, power[c])))

@@ -55,9 +55,10 @@ def parallelize(net: AlexNet, options: config.Train, mesh: Mesh, trains: bool = 
         shards = split_into_columns(net, mesh)
     net.to(device=mesh.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     wrapped: nn.Module = _compile(plain) if options.compile and trains else plain
-    replicated = [parameter for name, parameter in net.named_parameters() if not (mesh.spreads_pictures and name in shards.rows)]
-    if mesh.gradient_group is not None and trains and any(parameter.requires_grad for parameter in replicated):
-        wrapped = _replicate(wrapped, mesh, shards)
+    own = tuple(shards.rows) if mesh.spreads_pictures else ()  # no other process of the gradients' group has these rows
+    shares = any(parameter.requires_grad for name, parameter in net.named_parameters() if name not in own)
+    if mesh.gradient_group is not None and trains and shares:
+        wrapped = _replicate(wrapped, mesh, own)
     return Parallel(net, plain, wrapped, mesh, shards)
 
 
@@ -72,10 +73,10 @@ def _compile(net: nn.Module) -> nn.Module:
     return torch.compile(net)  # type: ignore[return-value]
 
 
-def _replicate(net: nn.Module, mesh: Mesh, shards: Shards) -> DistributedDataParallel:
-    # The masks' keys differ from process to process, so DDP must not make them equal; nor, with One Weird Trick, the rows.
+def _replicate(net: nn.Module, mesh: Mesh, own: tuple[str, ...]) -> DistributedDataParallel:
+    # The masks' keys differ from process to process, so DDP must not make them equal; nor the parameters named in `own`.
     masks = [name for name, _ in net.named_buffers() if name.endswith(".draw")]
-    rows = [name for name, _ in net.named_parameters() if mesh.spreads_pictures and name.endswith(tuple(shards.rows))]
+    rows = [name for name, _ in net.named_parameters() if name.endswith(own)]
     DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(net, masks + rows)
     replicated = DistributedDataParallel(
         net,

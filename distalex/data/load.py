@@ -79,8 +79,7 @@ class Split:
     def train(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
         """The epoch's batches from step `first_step` on, augmented."""
         steps = order.training_steps(self.count, self.batch_size, self.seed, epoch, self.mesh.replica, self.mesh.replicas)
-        view = lambda images, samples: self.views.train(images, samples, epoch)  # noqa: E731
-        return self._read(list(steps)[first_step:], view, self.accumulate)
+        return self._read(list(steps)[first_step:], partial(self.views.train, epoch=epoch), self.accumulate)
 
     def test(self) -> Iterator[Batch]:
         """Every picture once, the centre of each."""
