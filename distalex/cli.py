@@ -182,6 +182,13 @@ def _predict(request: Request) -> int:
 
 
 def _prepare(request: Request) -> int:
+    if request.words[:1] == ("check",):
+        checked = _take(request._replace(words=request.words[1:]), config.CheckOptions, "file")
+        from distalex.prepare import check
+
+        check(checked)
+        return 0
+    request = request._replace(words=request.words or ("auto",)) if "source" not in request.options else request
     options = _take(request, config.PrepareOptions, "source")
     from distalex.prepare import prepare_source
 
@@ -236,7 +243,8 @@ COMMANDS = {
         lambda: config.describe(config.PredictOptions),
     ),
     "prepare": Command(
-        "python -m distalex.prepare cifar10|digits|folder|synthetic [--root=DIR] [--out=FILE.beton] [--OPTION=VALUE …]",
+        "python -m distalex.prepare [SOURCE] [--root=DIR] [--out=FILE.beton] [--OPTION=VALUE …]\n"
+        "       python -m distalex.prepare check FILE.beton",
         "Write pictures into .beton files, verified and all or nothing. `train` does this by itself for a named data set.",
         _prepare,
         lambda: config.describe(config.PrepareOptions),

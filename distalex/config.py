@@ -112,19 +112,30 @@ class Model(Section):
 class Data(Section):
     """The pictures and how they are read."""
 
-    name: Literal["cifar10", "digits", "imagenet", "folder", "synthetic", "beton"] = "cifar10"
-    """The data set. `folder` is any CLASS/*.jpg tree; `beton` names prepared files with `data.train` and `data.test`."""
+    name: Literal["cifar10", "cifar100", "digits", "imagenet", "folder", "webdataset", "torchvision", "synthetic", "beton"] = "cifar10"
+    """The data set. `folder` and `imagenet`: whatever lies at `data.root`, recognised by content (docs/data.md). `webdataset`: tar
+    shards of KEY.jpg and KEY.cls. `torchvision`: its `data.dataset`. `beton`: prepared files, `data.train` and `data.test`."""
     root: str | None = None
-    """Folder that holds the data. Default: the environment's DISTALEX_DATA, then `data/`, then a download."""
+    """Folder, tar archive or table that holds the data. Default: the environment's DISTALEX_DATA, then `data/`, then a download."""
+    dataset: str | None = None
+    """torchvision's name of the set, with `data.name=torchvision`, e.g. Flowers102."""
+    labels: str | None = None
+    """File with the classes of ImageNet's validation pictures, where it does not lie beside them."""
     train: str | None = None
-    """A prepared training file, with `data.name=beton`."""
+    """A prepared training file, with `data.name=beton`. Of a set spread over files, FILE.beton stands for FILE-00000-of-….beton."""
     test: str | None = None
     """A prepared test file, with `data.name=beton`. Default: what `prepare` wrote beside `data.train`."""
     image_size: Int = Field(224, ge=64, le=256)
     """Side of the square that the network sees, in pixels (Section 2: 224)."""
     stored_size: Int | None = Field(None, ge=1, le=1024)
     """Side of the square kept in the prepared file, in pixels (Section 2: short side 256, then the central square).
-    Default: 32 for cifar10, 8 for digits, 256 for folders, `image_size` for synthetic."""
+    Default: 32 for CIFAR, 8 for digits, 256 for folders, `image_size` for synthetic."""
+    encoding: Literal["raw", "jpg", "mixed"] = "raw"
+    """How pictures are kept in the prepared file. `raw` reads fastest; `jpg` takes about a tenth of the space; `mixed` is half of each."""
+    quality: Int = Field(90, ge=1, le=100)
+    """Quality of JPEG."""
+    skip_bad: bool = False
+    """Leave unreadable pictures out of the prepared file and list them, instead of stopping at the first."""
     augment: Literal["none", "crop", "flip_crop", "paper"] = "flip_crop"
     """`crop`: random window; `flip_crop`: and mirror; `paper` adds the PCA colour noise (Section 4.1). Keyed by seed, epoch and sample."""
     crop: Float | None = Field(None, gt=0, le=1)
@@ -139,10 +150,13 @@ class Data(Section):
     """`ffcv` reads `.beton` files; `torchvision` reads the pictures themselves and needs no FFCV; `synthetic` measures the rest."""
     workers: Int = Field(0, ge=0, le=256)
     """Loader threads or processes of each process. 0: the processor's cores shared between the processes."""
-    cache: Literal["none"] = "none"
-    """Where decoded pictures are kept between epochs."""
-    holdout: Float = Field(0.1, gt=0, lt=1)
-    """Share of a folder without a test set that is held out for testing, stratified and keyed."""
+    cache: Literal["none", "memory", "device"] = "none"
+    """Where decoded pictures are kept between epochs: `memory` of the host, or of the `device`, which then also crops and mirrors them."""
+    order: Literal["random", "quasi_random", "sequential"] = "random"
+    """Order of an epoch, keyed by seed and epoch. `quasi_random` shuffles blocks of 256 pictures, and pictures within 32 blocks, for
+    disks slower than memory; `sequential` keeps the file's own order, which is shuffled once when preparing."""
+    holdout: Float = Field(0.1, ge=0, lt=1)
+    """Share of a set without test pictures that is held out for testing, stratified and keyed. 0: the training pictures test."""
     synthetic_images: Int = Field(2048, ge=2)
     """Training pictures of `data.name=synthetic`; a quarter as many test it."""
     synthetic_classes: Int = Field(10, ge=2)
@@ -160,18 +174,32 @@ class Data(Section):
             )
         if self.name != "beton" and (self.train or self.test):
             raise ValueError(f"data.train and data.test go with data.name=beton, not data.name={self.name}")
-        if self.name in ("folder", "imagenet") and not self.root:
-            raise ValueError(f"data.name={self.name} needs data.root=DIR, a folder of CLASS/*.jpg or of train/ and test/ with such")
+        if self.name in ("folder", "imagenet", "webdataset") and not self.root:
+            raise ValueError(
+                f"data.name={self.name} needs data.root=DIR, a folder of CLASS/*.jpg or of train/ and test/ with such, a tar archive "
+                "or a table"
+            )
+        if self.name == "torchvision" and self.dataset is None:
+            raise ValueError("data.name=torchvision needs data.dataset=NAME, torchvision's name of the set, e.g. --data.dataset=Flowers102")
+        if self.name != "torchvision" and self.dataset is not None:
+            raise ValueError(f"data.dataset goes with data.name=torchvision, not data.name={self.name}; e.g. --data.dataset=Flowers102")
+        if self.labels is not None and self.name not in ("folder", "imagenet"):
+            raise ValueError(f"data.labels={self.labels}: goes with data.name=imagenet, not data.name={self.name}")
+        if self.skip_bad and self.loader == "torchvision":
+            raise ValueError(
+                "data.skip_bad leaves pictures out of a prepared file, and data.loader=torchvision has none; use data.loader=ffcv"
+            )
         return self
 
     @property
     def of_folders(self) -> bool:
-        return self.name in ("folder", "imagenet", "beton")
+        """Whether its pictures are photographs of any size."""
+        return self.name in ("folder", "imagenet", "webdataset", "torchvision", "beton")
 
     @property
     def side(self) -> int:
         """Side of a stored picture in pixels."""
-        default = {"cifar10": 32, "digits": 8, "synthetic": self.image_size}.get(self.name, 256)
+        default = {"cifar10": 32, "cifar100": 32, "digits": 8, "synthetic": self.image_size}.get(self.name, 256)
         return self.stored_size or default
 
 
@@ -602,24 +630,44 @@ class PredictOptions(Section):
 class PrepareOptions(Section):
     """Options of `prepare`."""
 
-    source: Literal["cifar10", "digits", "folder", "synthetic"]
-    """What to prepare."""
+    source: Literal["auto", "cifar10", "cifar100", "digits", "imagenet", "folder", "webdataset", "torchvision", "synthetic"] = "auto"
+    """What to prepare. `auto`, `folder` and `imagenet` recognise by content what lies at `root`."""
     root: str | None = None
-    """Folder that holds the pictures: CLASS/*.jpg, or train/ and test/ with such; for cifar10 also torchvision's pickles."""
+    """What holds the pictures: a folder of CLASS/*.jpg, or of train/ and test/ with such; a tar archive or a folder of such; WebDataset's
+    shards (part-{000..009}.tar); CIFAR's pickles; a table of path,label (.csv, .tsv, .parquet)."""
+    dataset: str | None = None
+    """`torchvision`: its name of the set, e.g. Flowers102."""
+    labels: str | None = None
+    """File with the classes of ImageNet's validation pictures, where it does not lie beside them."""
     out: str | None = None
     """File to write, FILE.beton. Where there is a test set, it goes to FILE.test.beton. Default: where `train` looks for it."""
     split: Literal["both", "train", "test"] = "both"
     """Which split to write into FILE.beton."""
     size: Int | None = Field(None, ge=1, le=1024)
-    """Side in pixels of the stored square. Default: 32 for cifar10, 8 for digits, 256 for folders, 224 for synthetic."""
-    encoding: Literal["raw", "jpg"] = "raw"
-    """`raw` reads fastest; `jpg` (quality 90) takes about a tenth of the space."""
+    """Side in pixels of the stored square: the short side is scaled to it, the centre kept (Section 2: 256). Default: 32 for CIFAR,
+    8 for digits, 256 for folders, 224 for synthetic."""
+    encoding: Literal["raw", "jpg", "mixed"] = "raw"
+    """`raw` reads fastest; `jpg` takes about a tenth of the space; `mixed` is half of each."""
+    quality: Int = Field(90, ge=1, le=100)
+    """Quality of JPEG."""
     holdout: Float = Field(0.0, ge=0, lt=1)
-    """Share of a folder without a test set that goes to FILE.test.beton; 0 writes all pictures into FILE.beton."""
+    """Share of a set without test pictures that goes to FILE.test.beton; 0 writes all pictures into FILE.beton."""
+    per_file: Int | None = Field(None, ge=1)
+    """Spread a split over files of at most so many pictures, FILE-00000-of-00013.beton and so on; preparing that was stopped
+    goes on with those that are missing."""
+    skip_bad: bool = False
+    """Leave unreadable pictures out, count and list them, instead of stopping at the first."""
     workers: Int = Field(0, ge=0, le=256)
     """Writing processes. 0: one a core."""
     overwrite: bool = False
     """Replace a file that exists."""
+
+
+class CheckOptions(Section):
+    """Options of `prepare check`."""
+
+    file: str = Field(min_length=1)
+    """The prepared file, FILE.beton, every byte of which is compared with its checksum."""
 
 
 class DryRunOptions(Section):

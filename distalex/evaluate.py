@@ -103,7 +103,7 @@ def load_trained(place: str, runs_dir: str) -> Trained:
 
 def open_data_of(trained: Trained, data_root: str | None, batch_size: int, mesh: Mesh, console: Console) -> Pictures:
     """The pictures that a network was trained with, from `data_root` if they have moved. Raises UserError for other classes."""
-    data = trained.config.data.model_copy(update={"root": data_root or trained.config.data.root})
+    data = trained.config.data.model_copy(update={"root": data_root or trained.config.data.root, "cache": "none"})
     train = trained.config.train.model_copy(update={"batch_size": batch_size, "eval_batch_size": None})
     with console.showing():
         configuration = trained.config.model_copy(update={"data": data, "train": train})

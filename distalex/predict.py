@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from distalex import config, random
 from distalex.augment import Statistics, Views
 from distalex.console import Console
-from distalex.data.sources import square
+from distalex.data.files import read_file
+from distalex.data.pictures import open_picture, square
 from distalex.distributed import Mesh, start_processes
 from distalex.errors import UserError
 from distalex.evaluate import Trained, load_trained, logits_of, open_data_of
@@ -73,12 +73,11 @@ def predict_run(options: config.PredictOptions) -> list[Prediction]:
 def read_picture(name: str, side: int) -> np.ndarray:
     """A picture file as stored pictures are: (side, side, 3) uint8. Raises UserError."""
     try:
-        with Image.open(name) as image:
-            return square(image, side)
+        return square(open_picture(read_file(Path(name))), side)
     except FileNotFoundError:
         raise UserError(f"{name}: no such file") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"{name}: not a readable picture ({' '.join(str(error).split())})") from None
+    except OSError as error:
+        raise UserError(f"{name}: not a readable picture ({error.strerror or error})") from None
 
 
 def pick_test_pictures(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 from distalex.errors import UserError
@@ -104,6 +105,21 @@ def _is_or_are(count: int) -> str:
 def cores() -> int:
     """Processor cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def free_memory() -> int:
+    """Bytes of host memory that this process may still take: what the system has, or its control group's rest if that is less."""
+    free = [
+        int(line.split()[1]) * 1024
+        for line in (Path("/proc/meminfo").read_text().splitlines() if os.path.exists("/proc/meminfo") else [])
+        if line.startswith("MemAvailable")
+    ]
+    try:
+        group = Path("/sys/fs/cgroup")
+        free.append(int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
+    except (OSError, ValueError):  # no control group, or "max"
+        pass
+    return min(free, default=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
 
 
 def share(count: int, part: int, parts: int) -> slice:

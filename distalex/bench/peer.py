@@ -15,7 +15,9 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 
 from distalex import config
-from distalex.data.sources import Source, cifar10, find_cifar10
+from distalex.data.find import open_sources
+from distalex.data.named import CIFAR10, find_cifar
+from distalex.data.sources import Source
 
 BATCH = 500
 
@@ -41,7 +43,7 @@ def main() -> None:
     arguments.add_argument("--root")
     arguments.add_argument("--steps", type=int, default=4)
     options = arguments.parse_args()
-    source = cifar10(find_cifar10(options.root), config.Data().side)[0].shuffled()
+    source = open_sources(config.Data(name="cifar10", root=str(find_cifar(CIFAR10, options.root))))[0]
     loader = DataLoader(Pictures(source, BATCH * (options.steps + 1)), batch_size=BATCH, shuffle=True)
 
     def conv(inputs: int, outputs: int, kernel: int, stride: int, padding: int, pool: bool = False) -> list[nn.Module]:

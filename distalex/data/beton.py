@@ -1,63 +1,75 @@
 """Prepared files: FFCV's `.beton`, written atomically and read back, with a JSON sidecar that describes it.
 
-The sidecar `FILE.beton.json` carries classes, counts, colour statistics, origin and a checksum, so that a truncated,
-foreign or changed file is refused before training.
+The sidecar `FILE.beton.json` carries classes, counts, colour statistics, origin, options, versions and checksums, so that a
+truncated, foreign or changed file is refused before training. A large set may be spread over several files of one order.
 """
 
 from __future__ import annotations
 
+import glob
 import json
 import os
-import queue
+import re
 import shutil
 import time
 import zlib
-from collections.abc import Callable
-from ctypes import c_uint64
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
 from io import BytesIO
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from distalex import __version__
+from distalex import __version__, random
 from distalex.augment import Statistics
-from distalex.data.sources import Source, measure
+from distalex.data.sources import MEASURED, BadPicture, Source, measure
+from distalex.data.writing import Encoding, Progress, write_pictures
 from distalex.errors import UserError
 from distalex.topology import cores
 
-FORMAT = 1
+FORMAT = 2
 CHECKED_WHOLE = 2**30  # bytes; of a larger file only evenly spaced pieces are checked at every start
 PIECE = 2**20
 READ_BACK = 64  # pictures compared with their source after writing
+TRIED = 24  # pictures that an estimate is taken from
+RAW = Encoding()
 
-Progress = Callable[[int, int], None]
-"""Called with how many pictures are done, and of how many."""
 
-
-@dataclass(frozen=True)
-class Info:
+class Info(BaseModel):
     """What the sidecar says of a prepared file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: int
     name: str
     split: str
     classes: tuple[str, ...]
     counts: tuple[int, ...]
-    """Pictures of each class."""
+    """Pictures of each class in this file."""
     side: int
     mean: tuple[float, float, float]
     covariance: tuple[tuple[float, float, float], ...]
     encoding: str
+    quality: int
+    """Of JPEG."""
     fingerprint: str
+    """Of the whole source, skipped pictures and other files included."""
     origin: str
+    skipped: tuple[str, ...]
+    """What was said of each picture that was left out."""
+    shard: int
+    shards: int
+    """Files that the source is spread over, of which this is number `shard`."""
     bytes: int
     checksum: str
-    written_by: str
+    """Of the whole file, or of pieces of one over 1 GiB."""
+    whole_checksum: str
+    versions: dict[str, str]
 
     def __len__(self) -> int:
         return sum(self.counts)
@@ -67,57 +79,173 @@ class Info:
         return Statistics(self.mean, self.covariance)
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A prepared split: one file, or several with one order."""
+
+    paths: tuple[Path, ...]
+    info: Info
+    """Counts, statistics and skipped pictures of all."""
+
+
 def sidecar(path: Path) -> Path:
     return path.with_name(path.name + ".json")
 
 
-def write(source: Source, path: Path, progress: Progress, encoding: str = "raw", workers: int = 0) -> Info:
+def shard_path(path: Path, shard: int, shards: int) -> Path:
+    """`FILE.beton` itself where there is one, else `FILE-00003-of-00013.beton`."""
+    return path if shards == 1 else path.with_name(f"{path.name.removesuffix('.beton')}-{shard:05d}-of-{shards:05d}.beton")
+
+
+def write_all(
+    source: Source,
+    path: Path,
+    progress: Progress,
+    encoding: Encoding = RAW,
+    workers: int = 0,
+    skip_bad: bool = False,
+    per_file: int | None = None,
+) -> Prepared:
+    """Write `source` to `path`, or spread it over files of `per_file` pictures, of which those that are there already are kept.
+
+    Raises UserError as `write` does; then the files that are whole stay, and the next call goes on from there.
+    """
+    shards = -(-len(source) // per_file) if per_file else 1
+    fingerprint, done = source.fingerprint, 0
+    for shard in range(shards):
+        part = np.arange(len(source) * shard // shards, len(source) * (shard + 1) // shards)
+        target = shard_path(path, shard, shards)
+        whole = source if shards == 1 else source.select(part, source.split)
+
+        def so_far(count: int, _: int, done: int = done) -> None:
+            progress(done + count, len(source))
+
+        if shards == 1 or not _is_whole(target, fingerprint, encoding, skip_bad):
+            write(whole, target, so_far, encoding, workers, skip_bad, (shard, shards, fingerprint))
+        done += len(part)
+    return read_prepared(path, fingerprint)
+
+
+def _is_whole(path: Path, fingerprint: str, encoding: Encoding, skip_bad: bool) -> bool:
+    try:
+        info = read_info(path, fingerprint)
+    except UserError:
+        return False
+    return (info.encoding, info.quality) == (encoding.name, encoding.quality) and (skip_bad or not info.skipped)
+
+
+def write(
+    source: Source,
+    path: Path,
+    progress: Progress,
+    encoding: Encoding = RAW,
+    workers: int = 0,
+    skip_bad: bool = False,
+    place: tuple[int, int, str] | None = None,
+) -> Info:
     """Write `source` to `path` and its sidecar, both whole or not at all, and read the file back.
 
     Args:
-        encoding: `raw` pixels, or `jpg` (quality 90, about a tenth of the size, slower to read).
         workers: writing processes; 0 for one a core.
+        skip_bad: leave unreadable pictures out and list them, instead of stopping at the first.
+        place: which of how many files this is, and the fingerprint of the whole source.
 
-    Raises:
-        UserError: a picture is unreadable, FFCV is not installed, or the disk has no room or refuses.
+    Raises UserError, leaving nothing behind, where a picture cannot be read or the disk is full.
     """
-    DatasetWriter = _writer_class()
-    from ffcv.fields import IntField, RGBImageField
-
+    import_ffcv()
     path.parent.mkdir(parents=True, exist_ok=True)
-    _require_room(path, len(source) * source.side**2 * (3 if encoding == "raw" else 1))
+    for stale in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+        stale.unlink(missing_ok=True)  # of a writer that was killed: only one writes at a time
+    expected = estimate(source, encoding, workers)
+    _require_room(path, expected.bytes)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        fields = {"image": RGBImageField(write_mode=encoding, jpeg_quality=90), "label": IntField()}
-        writer = DatasetWriter(str(temporary), fields, num_workers=workers or min(cores(), max(1, len(source) // 500)))
-        writer.write(source, progress)
-        _read_back(temporary, source, encoding)
+        written = write_pictures(source, temporary, progress, encoding, _writers(source, workers), skip_bad)
+        if not len(written.kept):
+            raise UserError(f"{path}: none of the {len(source):,} pictures is readable; the first: {written.skipped[0]}")
+        good = source if not written.skipped else source.select(written.kept, source.split)
+        _read_back(temporary, good, encoding.is_jpeg(written.kept))
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
-        statistics = measure(source)
-        info = Info(
-            FORMAT,
-            source.name,
-            source.split,
-            source.classes,
-            tuple(np.bincount(source.labels, minlength=len(source.classes)).tolist()),
-            source.side,
-            statistics.mean,
-            statistics.covariance,
-            encoding,
-            source.fingerprint,
-            source.origin,
-            temporary.stat().st_size,
-            checksum(temporary),
-            f"distalex {__version__}",
-        )
-        write_atomically(sidecar(path), json.dumps(asdict(info), indent=1).encode())
+        info = _describe(temporary, good, encoding, written.skipped, place or (0, 1, source.fingerprint))
+        write_atomically(sidecar(path), info.model_dump_json(indent=1).encode())
         os.replace(temporary, path)
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}; free some space or give another place") from None
     finally:
         temporary.unlink(missing_ok=True)
     return info
+
+
+def _describe(path: Path, source: Source, encoding: Encoding, skipped: list[str], place: tuple[int, int, str]) -> Info:
+    """The sidecar of a file that holds `source` and is whole."""
+    statistics = measure(source)
+    quick, whole = checksums(path)
+    return Info(
+        format=FORMAT,
+        name=source.name,
+        split=source.split,
+        classes=source.classes,
+        counts=tuple(np.bincount(source.labels, minlength=len(source.classes)).tolist()),
+        side=source.side,
+        mean=statistics.mean,
+        covariance=statistics.covariance,
+        encoding=encoding.name,
+        quality=encoding.quality,
+        fingerprint=place[2],
+        origin=source.origin,
+        skipped=tuple(skipped),
+        shard=place[0],
+        shards=place[1],
+        bytes=path.stat().st_size,
+        checksum=quick,
+        whole_checksum=whole,
+        versions=_versions(),
+    )
+
+
+def _versions() -> dict[str, str]:
+    return {"distalex": __version__, **{name: version(name) for name in ("ffcv", "Pillow", "numpy")}}
+
+
+def _writers(source: Source, workers: int) -> int:
+    return workers or min(cores(), max(1, len(source) // 500))
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What preparing a source will take."""
+
+    bytes: float
+    seconds: float
+
+    def describe(self, source: Source, encoding: Encoding) -> str:
+        seconds = self.seconds
+        lasts = f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+        size = f"{self.bytes / 1e9:,.1f} GB" if self.bytes > 1e9 else f"{self.bytes / 1e6:,.1f} MB"
+        kind = f"{source.side}x{source.side} {encoding.name}"
+        return f"{source.name} {source.split}: {len(source):,} pictures of {kind}, about {size} and {lasts}"
+
+
+def estimate(source: Source, encoding: Encoding, workers: int = 0) -> Estimate:
+    """Size and time of preparing `source`, from some of its pictures."""
+    raw, sizes = source.side**2 * 3.0, []
+    start, read = time.perf_counter(), 0
+    for sample in random.permutation(random.key(0, "estimate"), len(source))[:TRIED].tolist():
+        try:
+            picture = source.picture(sample)
+        except BadPicture:
+            continue  # `write` will tell
+        read += 1
+        if encoding.name != "raw":
+            buffer = BytesIO()
+            Image.fromarray(picture).save(buffer, "JPEG", quality=encoding.quality)
+            sizes.append(buffer.tell())
+    each = (time.perf_counter() - start) / max(1, read) + 1e-4  # and a little for writing
+    jpeg = float(np.mean(sizes)) if sizes else raw / 8
+    share = {"raw": 0.0, "jpg": 1.0, "mixed": 0.5}[encoding.name]
+    seconds = len(source) * each / _writers(source, workers) + (min(len(source), MEASURED) + READ_BACK) * each / cores()
+    return Estimate(len(source) * (share * jpeg + (1 - share) * raw), seconds + 1)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -133,48 +261,130 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def read_info(path: Path, fingerprint: str | None = None) -> Info:
+AGAIN = "; prepare it again: python -m distalex.prepare --help"
+
+
+def read_prepared(path: Path, fingerprint: str | None = None, whole: bool = False) -> Prepared:
+    """The prepared split at `path`: the file, or the files `FILE-00000-of-00013.beton` and so on that stand for it.
+
+    Raises UserError as `read_info` does, or where some of the files are missing or belong to another set.
+    """
+    if path.is_file() and not re.search(r"-\d{5}-of-\d{5}\.beton$", path.name):
+        return Prepared((path,), read_info(path, fingerprint, whole))
+    stem = re.sub(r"(-\d{5}-of-\d{5})?\.beton$", "", path.name)
+    found = sorted(path.parent.glob(f"{glob.escape(stem)}-*-of-*.beton"))
+    if not found:
+        raise UserError(f"{path}: no such file{AGAIN}")
+    shards = int(found[0].name[-len("00000.beton") :][:5])
+    paths = tuple(shard_path(path.with_name(f"{stem}.beton"), shard, shards) for shard in range(shards))
+    missing = [one.name for one in paths if not one.is_file()]
+    if missing:
+        raise UserError(
+            f"{path}: {len(missing)} of its {shards} files are missing, e.g. {missing[0]}; prepare it again, which goes on with those"
+        )
+    infos = [read_info(one, fingerprint, whole) for one in paths]
+    for one, info in zip(paths, infos, strict=True):
+        if (info.fingerprint, info.shards, info.side) != (infos[0].fingerprint, shards, infos[0].side):
+            raise UserError(f"{one}: belongs to another set than {paths[0].name}{AGAIN}")
+    return Prepared(paths, _together(infos))
+
+
+def _together(infos: Sequence[Info]) -> Info:
+    """One description of several files: colours weighted by their pictures."""
+    weights = np.array([len(info) for info in infos], dtype=np.float64) / sum(map(len, infos))
+    means = np.array([info.mean for info in infos])
+    squares = np.array([info.covariance for info in infos]) + means[:, :, None] * means[:, None, :]
+    mean = weights @ means
+    covariance = np.tensordot(weights, squares, 1) - np.outer(mean, mean)
+    together = {
+        "counts": tuple(np.sum([info.counts for info in infos], axis=0).tolist()),
+        "mean": tuple(mean.tolist()),
+        "covariance": tuple(tuple(row) for row in covariance.tolist()),
+        "skipped": tuple(line for info in infos for line in info.skipped),
+        "bytes": sum(info.bytes for info in infos),
+    }
+    return infos[0].model_copy(update=together)
+
+
+def read_info(path: Path, fingerprint: str | None = None, whole: bool = False) -> Info:
     """The description of a prepared file, after checking that the file is what it says.
 
-    Raises UserError in one line where file or sidecar is missing, truncated, foreign, changed or (with `fingerprint`)
-    made from something else.
+    With `whole`, every byte of it, however large, and the table of its pictures. Raises UserError in one line where file or
+    sidecar is missing, truncated, foreign, changed or (with `fingerprint`) made from something else.
     """
-    again = "; prepare it again: python -m distalex.prepare --help"
     if not path.is_file():
-        raise UserError(f"{path}: no such file{again}")
-    try:
-        values: dict[str, Any] = json.loads(sidecar(path).read_text(encoding="utf-8"))
-        values["covariance"] = tuple(tuple(row) for row in values["covariance"])
-        info = Info(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})  # type: ignore[arg-type]
-    except FileNotFoundError:
-        raise UserError(f"{path}: its description {sidecar(path).name} is missing; move the two together or prepare it again") from None
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{sidecar(path)}: not a description of a prepared file ({error}){again}") from None
-    if info.format != FORMAT:
-        raise UserError(f"{path}: format {info.format}, and this distalex reads {FORMAT}{again}")
+        raise UserError(f"{path}: no such file{AGAIN}")
+    info = _read_sidecar(path)
     size = path.stat().st_size
     if size != info.bytes:
-        raise UserError(f"{path}: {size:,} bytes where {info.bytes:,} were written; it is truncated or changed{again}")
-    if checksum(path) != info.checksum:
-        raise UserError(f"{path}: its checksum differs from what was written; it is damaged{again}")
+        raise UserError(f"{path}: {size:,} bytes where {info.bytes:,} were written; it is truncated or changed{AGAIN}")
+    found = checksums(path) if whole else (checksum(path), info.whole_checksum)
+    if found != (info.checksum, info.whole_checksum):
+        raise UserError(f"{path}: its checksum differs from what was written; it is damaged{AGAIN}")
+    if whole:
+        _check_table(path, info)
     if fingerprint is not None and info.fingerprint != fingerprint:
-        raise UserError(f"{path}: made from other pictures than {info.origin} holds now{again}")
+        raise UserError(f"{path}: made from other pictures than {info.origin} holds now{AGAIN}")
     return info
+
+
+def _read_sidecar(path: Path) -> Info:
+    try:
+        values = json.loads(sidecar(path).read_bytes())
+        if values["format"] != FORMAT:
+            raise UserError(f"{path}: format {values['format']}, and this distalex reads {FORMAT}{AGAIN}")
+        info = Info.model_validate(values)
+        if len(info.counts) != len(info.classes):
+            raise ValueError("its counts do not fit its classes")
+    except FileNotFoundError:
+        raise UserError(f"{path}: its description {sidecar(path).name} is missing; move the two together or prepare it again") from None
+    except UserError:
+        raise
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(f"{sidecar(path)}: not a description of a prepared file ({first['loc'][0]}: {first['msg']}){AGAIN}") from None
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise UserError(f"{sidecar(path)}: not a description of a prepared file ({error}){AGAIN}") from None
+    return info
+
+
+def _check_table(path: Path, info: Info) -> None:
+    """FFCV's own table in the file: as many pictures as described, each with its label, and inside the file."""
+    import_ffcv()
+    from ffcv.reader import Reader
+
+    reader = Reader(str(path))
+    labels = reader.metadata["f1"].reshape(-1).view(np.int64)
+    ends = reader.alloc_table["ptr"] + reader.alloc_table["size"]
+    counts = tuple(np.bincount(labels, minlength=len(info.classes)).tolist())
+    if counts != info.counts or int(ends.max(initial=0)) > info.bytes:
+        raise UserError(f"{path}: its table of {len(labels):,} pictures does not fit its description{AGAIN}")
 
 
 def checksum(path: Path) -> str:
     """CRC-32 of the whole file up to 1 GiB, else of 1,024 evenly spaced pieces of 1 MiB."""
     size = path.stat().st_size
     starts = range(0, size, PIECE) if size <= CHECKED_WHOLE else np.linspace(0, size - PIECE, 1024, dtype=np.int64).tolist()
+    return f"crc32:{_crc(path, starts):08x}"
+
+
+def checksums(path: Path) -> tuple[str, str]:
+    """`checksum`, and CRC-32 of the whole file."""
+    size = path.stat().st_size
+    quick = checksum(path)
+    return quick, quick if size <= CHECKED_WHOLE else f"crc32:{_crc(path, range(0, size, PIECE)):08x}"
+
+
+def _crc(path: Path, starts: Sequence[int]) -> int:
     crc = 0
     with open(path, "rb") as file:
         for start in starts:
             file.seek(start)
             crc = zlib.crc32(file.read(PIECE), crc)
-    return f"crc32:{crc:08x}"
+    return crc
 
 
-def _require_room(path: Path, needed: int) -> None:
+def _require_room(path: Path, needed: float) -> None:
     free = shutil.disk_usage(path.parent).free
     if free < needed * 1.05:
         raise UserError(
@@ -182,7 +392,7 @@ def _require_room(path: Path, needed: int) -> None:
         )
 
 
-def _read_back(path: Path, source: Source, encoding: str) -> None:
+def _read_back(path: Path, source: Source, is_jpeg: np.ndarray) -> None:
     """Compare every label, and some pictures, with the source."""
     from ffcv.reader import Reader
 
@@ -196,11 +406,11 @@ def _read_back(path: Path, source: Source, encoding: str) -> None:
         start = int(reader.metadata["f0"]["data_ptr"][sample])
         stored = memory[start : start + sizes[start]]
         written = source.picture(sample)
-        if encoding == "raw":
-            good = np.array_equal(stored.reshape(written.shape), written)
-        else:
+        if is_jpeg[sample]:
             read = np.asarray(Image.open(BytesIO(stored.tobytes())).convert("RGB"), dtype=np.float32)
-            good = float(np.abs(read - written).mean()) < 16  # JPEG at quality 90 is far closer than that
+            good = float(np.abs(read - written).mean()) < 64  # noise at a low quality is the hardest; photographs are at 2
+        else:
+            good = np.array_equal(stored.reshape(written.shape), written)
         if not good:
             raise RuntimeError(f"{path}: sample {sample} ({source.places(sample)}) read back differs from what was written")
 
@@ -208,6 +418,12 @@ def _read_back(path: Path, source: Source, encoding: str) -> None:
 def import_ffcv() -> Any:
     """The ffcv package. Raises UserError with how to install it, since it builds from source."""
     threads = torch.get_num_threads()
+    try:
+        import numba.typed
+    except ImportError as error:
+        raise UserError(f"Numba cannot be imported ({error}); ./launch/test.sh or ./launch/quickstart.sh installs it") from None
+    typed = numba.typed.Dict
+    numba.typed.Dict = dict  # type: ignore[misc] # FFCV's table of two encodings: Numba's would be compiled for two seconds
     try:
         import ffcv
         import ffcv.loader
@@ -220,6 +436,8 @@ def import_ffcv() -> Any:
             f"FFCV cannot be imported ({error}); ./launch/test.sh or ./launch/quickstart.sh installs it (it needs "
             "libturbojpeg0-dev, libopencv-dev, pkg-config and a C++ compiler), or read the pictures without it: --data.loader=torchvision"
         ) from None
+    finally:
+        numba.typed.Dict = typed  # type: ignore[misc]
 
     def set_num_threads(_: type, count: int) -> None:
         Compiler.num_threads = max(1, min(count, NUMBA_NUM_THREADS))
@@ -229,94 +447,6 @@ def import_ffcv() -> Any:
     Compiler.set_num_threads = classmethod(set_num_threads)
     torch.set_num_threads(threads)
     return ffcv
-
-
-def _work(
-    todo: Any,
-    memory: Any,
-    layout: np.dtype,
-    fields: Any,
-    allocator: Any,
-    done: Any,
-    results: Any,
-    source: Source,
-) -> None:
-    """A writing process: put its chunks of samples into the file, then send its allocations or the first mistake."""
-    from ffcv.writer import handle_sample
-
-    metadata = np.frombuffer(memory.buf, dtype=layout)
-    try:
-        with allocator:
-            while (chunk := todo.get()) is not None:
-                for sample in chunk:
-                    handle_sample(
-                        (source.picture(sample), int(source.labels[sample])),
-                        sample,
-                        layout.names,
-                        metadata,
-                        allocator,
-                        fields,
-                    )
-                with done.get_lock():
-                    done.value += len(chunk)
-        results.put(allocator.allocations)
-    except Exception as error:
-        results.put(error)
-
-
-def _writer_class() -> Any:
-    """FFCV's writer, but one that notices when a writing process fails: FFCV's own waits for it forever."""
-    import_ffcv()
-    from ffcv.memory_allocator import MemoryAllocator
-    from ffcv.writer import DatasetWriter
-
-    class Writer(DatasetWriter):
-        def write(self, source: Source, progress: Progress) -> None:
-            self.num_samples = len(source)
-            self.prepare()
-            fork = get_context("fork")  # a source may hold open files and functions, which other ways cannot pass on
-            todo, results, done = fork.Queue(), fork.Queue(), fork.Value(c_uint64, 0)
-            for chunk in np.array_split(np.arange(len(source)), max(self.num_workers, len(source) // 100)):
-                todo.put(chunk.tolist())
-            for _ in range(self.num_workers):
-                todo.put(None)
-            allocator = MemoryAllocator(self.fname, self.data_region_start, self.page_size)
-            arguments = (todo, self.metadata_sm, self.metadata_type, self.fields, allocator, done, results, source)
-            processes = [fork.Process(target=_work, args=arguments, daemon=True) for _ in range(self.num_workers)]
-            try:
-                for process in processes:
-                    process.start()
-                self.finalize(_collect(processes, results, done, len(source), progress))
-            finally:
-                for process in processes:
-                    process.terminate()
-                    process.join()
-                self.metadata_sm.close()
-                self.metadata_sm.unlink()
-
-    return Writer
-
-
-def _collect(processes: list[Any], results: Any, done: Any, total: int, progress: Progress) -> list[Any]:
-    """Every process's allocations. Raises what a process raised, or that one was killed."""
-    allocations: list[Any] = []
-    for _ in processes:
-        while True:
-            progress(done.value, total)
-            try:
-                result = results.get(timeout=0.1)
-                break
-            except queue.Empty:
-                killed = [process for process in processes if process.exitcode not in (None, 0)]
-                if killed:
-                    raise UserError(
-                        f"a writing process was killed (exit status {killed[0].exitcode}; -9 is often too little memory); try --workers=1"
-                    ) from None
-        if isinstance(result, Exception):
-            raise result
-        allocations.extend(result)
-    progress(total, total)
-    return allocations
 
 
 def wait_for_lock(path: Path, say: Callable[[str], None]) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -17,11 +17,13 @@ from torch import Tensor
 from distalex import config
 from distalex.augment import Statistics, Views
 from distalex.data import beton, order
-from distalex.data.readers import FFCVReader, Reader, SyntheticReader, TorchvisionReader
-from distalex.data.sources import Source, data_folder, measure, open_sources
+from distalex.data.find import open_sources
+from distalex.data.places import prepared_folder
+from distalex.data.readers import CachedReader, FFCVReader, Reader, SyntheticReader, TorchvisionReader
+from distalex.data.sources import Source, measure
 from distalex.distributed import Arriving, Mesh
 from distalex.errors import UserError
-from distalex.topology import cores, share
+from distalex.topology import cores, free_memory, share
 
 
 class Part(NamedTuple):
@@ -71,6 +73,7 @@ class Split:
     mesh: Mesh
     seed: int
     accumulate: int = 1
+    kind_of_order: str = "random"
 
     @property
     def steps_per_epoch(self) -> int:
@@ -78,7 +81,8 @@ class Split:
 
     def train(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
         """The epoch's batches from step `first_step` on, augmented."""
-        steps = order.training_steps(self.count, self.batch_size, self.seed, epoch, self.mesh.replica, self.mesh.replicas)
+        mesh = self.mesh
+        steps = order.training_steps(self.count, self.batch_size, self.seed, epoch, mesh.replica, mesh.replicas, self.kind_of_order)
         return self._read(list(steps)[first_step:], partial(self.views.train, epoch=epoch), self.accumulate)
 
     def test(self) -> Iterator[Batch]:
@@ -168,87 +172,141 @@ def open_pictures(
 ) -> Pictures:
     """Training and test pictures as `configuration` names them, prepared by one process of each node if need be.
 
-    Raises UserError where data cannot be found, read or prepared.
+    Raises UserError where data cannot be found, read or prepared, or does not fit into the memory that is to hold it.
     """
     options, train = configuration.data, configuration.train
     workers = options.workers or max(1, cores() // mesh.topology.local_world_size)
     sizes = {"train": train.batch_size, "test": train.eval_batch_size or train.batch_size}
     largest = {split: order.largest_share(size, mesh.replicas, mesh.columns, train.accumulate) for split, size in sizes.items()}
-    readers: list[Reader]
-    if options.loader == "torchvision" or (options.loader == "synthetic" and options.name != "beton"):
-        sources = open_sources(options)
-        counts, classes, side = [len(source) for source in sources], sources[0].classes, sources[0].side
-        if options.loader == "torchvision":
-            statistics = _measured(sources[0], say)
-            readers = [TorchvisionReader(source, workers if cores() > 1 else 0) for source in sources]
-        else:
-            statistics = Statistics((127.5,) * 3, tuple(tuple(row) for row in (np.eye(3) * 73.6**2).tolist()))
-            readers = [SyntheticReader(source.labels, side, largest[source.split]) for source in sources]
-    else:
-        paths = _beton_files(options, say, progress)
-        infos = [beton.read_info(path) for path in paths]
-        if infos[0].classes != infos[1].classes or infos[0].side != infos[1].side:
-            raise UserError(
-                f"{paths[1]}: {len(infos[1].classes)} classes of {infos[1].side}-pixel pictures, but {paths[0]} has "
-                f"{len(infos[0].classes)} of {infos[0].side}; prepare the two from one data set with one size"
-            )
-        counts, classes, side, statistics = (
-            [len(info) for info in infos],
-            infos[0].classes,
-            infos[0].side,
-            infos[0].statistics,
-        )
-        readers = [FFCVReader(path, largest[split], workers) for path, split in zip(paths, largest, strict=True)]
+    opened = _open_readers(options, largest, workers, say, progress)
+    if options.cache != "none" and options.loader != "synthetic":
+        device = mesh.device if options.cache == "device" else torch.device("cpu")
+        _require_memory(options, opened, device, mesh.topology.local_world_size)
+        opened = opened._replace(readers=[_cached(opened, number, largest, device, progress) for number in range(2)])
     dtype = torch.bfloat16 if train.precision == "bf16" else torch.float32
-    views = Views(options, side, statistics, configuration.seed, mesh.device, dtype)
+    views = Views(options, opened.side, opened.statistics, configuration.seed, mesh.device, dtype)
     splits = [
-        Split(reader, count, size, views, mesh, configuration.seed, train.accumulate)
-        for reader, count, size in zip(readers, counts, sizes.values(), strict=True)
+        Split(reader, count, size, views, mesh, configuration.seed, train.accumulate, options.order)
+        for reader, count, size in zip(opened.readers, opened.counts, sizes.values(), strict=True)
     ]
-    return Pictures(splits[0], splits[1], classes, statistics, side)
+    return Pictures(splits[0], splits[1], opened.classes, opened.statistics, opened.side)
 
 
-def _beton_files(options: config.Data, say: Callable[[str], None], progress: Callable[[str, int, int], None]) -> list[Path]:
-    if options.name == "beton":
-        assert options.train is not None
-        train = Path(options.train)
-        test = Path(options.test) if options.test else test_file(train)
-        if not options.test and not test.is_file():
-            raise UserError(f"data.test: none was given and {test} does not exist; name it with --data.test=FILE.beton")
-        return [train, test]
-    return prepare(options, say, progress)
+class Opened(NamedTuple):
+    """What reads the training and the test split, and what is known of them."""
+
+    readers: list[Reader]
+    counts: list[int]
+    classes: tuple[str, ...]
+    side: int
+    statistics: Statistics
+
+
+def _open_readers(
+    options: config.Data,
+    largest: dict[str, int],
+    workers: int,
+    say: Callable[[str], None],
+    progress: Callable[[str, int, int], None],
+) -> Opened:
+    if options.loader == "ffcv" or options.name == "beton":
+        return _open_prepared(_prepared_files(options, say, progress), largest, workers)
+    sources = open_sources(options)
+    counts, classes, side = [len(source) for source in sources], sources[0].classes, sources[0].side
+    if options.loader == "torchvision":
+        readers: list[Reader] = [TorchvisionReader(source, workers if cores() > 1 else 0) for source in sources]
+        return Opened(readers, counts, classes, side, _measured(sources[0], say))
+    statistics = Statistics((127.5,) * 3, tuple(tuple(row) for row in (np.eye(3) * 73.6**2).tolist()))
+    noise: list[Reader] = [SyntheticReader(source.labels, side, size) for source, size in zip(sources, largest.values(), strict=True)]
+    return Opened(noise, counts, classes, side, statistics)
+
+
+def _open_prepared(prepared: list[beton.Prepared], largest: dict[str, int], workers: int) -> Opened:
+    train, test = (one.info for one in prepared)
+    if train.classes != test.classes or train.side != test.side:
+        raise UserError(
+            f"{prepared[1].paths[0]}: {len(test.classes)} classes of {test.side}-pixel pictures, but {prepared[0].paths[0]} has "
+            f"{len(train.classes)} of {train.side}; prepare the two from one data set with one size"
+        )
+    readers: list[Reader] = [FFCVReader(one.paths, size, workers) for one, size in zip(prepared, largest.values(), strict=True)]
+    return Opened(readers, [len(train), len(test)], train.classes, train.side, train.statistics)
+
+
+def _require_memory(options: config.Data, opened: Opened, device: torch.device, processes: int) -> None:
+    """Every process of a host holds all pictures."""
+    needed = sum(opened.counts) * opened.side**2 * 3 * processes
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_memory()
+    if needed > 0.9 * free:
+        raise UserError(
+            f"data.cache={options.cache}: {needed / 1e9:,.1f} GB are needed for {processes} process(es) and {free / 1e9:,.1f} GB are free; "
+            "use --data.cache=none, which leaves it to the system what it keeps in memory"
+        )
+
+
+def _cached(
+    opened: Opened, number: int, largest: dict[str, int], device: torch.device, progress: Callable[[str, int, int], None]
+) -> Reader:
+    split = list(largest)[number]
+    done = partial(progress, f"reading the {split} pictures into memory")
+    return CachedReader.of(opened.readers[number], opened.counts[number], opened.side, largest[split], device, done)
+
+
+def _prepared_files(options: config.Data, say: Callable[[str], None], progress: Callable[[str, int, int], None]) -> list[beton.Prepared]:
+    if options.name != "beton":
+        return prepare(options, say, progress)
+    assert options.train is not None
+    train = Path(options.train)
+    test = Path(options.test) if options.test else test_file(train)
+    try:
+        return [beton.read_prepared(path) for path in (train, test)]
+    except UserError as error:
+        if not options.test and str(error).startswith(f"{test}: no such file"):
+            raise UserError(f"data.test: none was given and {test} does not exist; name it with --data.test=FILE.beton") from None
+        raise
 
 
 def test_file(train: Path) -> Path:
     """Where `prepare --out=FILE.beton` puts the test split: FILE.test.beton."""
-    return train.with_name(f"{train.name.removesuffix('.beton')}.test.beton")
+    return train.with_name(f"{re.sub(r'(-[0-9]{5}-of-[0-9]{5})?[.]beton$', '', train.name)}.test.beton")
 
 
-def prepared_folder() -> Path:
-    """Where prepared files of named data sets go: `prepared/` beside the data, or below `data/` where that is read-only."""
-    folder = data_folder() / "prepared"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return Path("data") / "prepared"
-    return folder if os.access(folder, os.W_OK) else Path("data") / "prepared"
-
-
-def prepare(options: config.Data, say: Callable[[str], None], progress: Callable[[str, int, int], None]) -> list[Path]:
+def prepare(options: config.Data, say: Callable[[str], None], progress: Callable[[str, int, int], None]) -> list[beton.Prepared]:
     """The prepared files of a named data set, written by the first process that asks; the others wait as long as it takes."""
+    encoding = beton.Encoding(options.encoding, options.quality)
+    kept = "" if encoding == beton.RAW else f"-{options.encoding}{options.quality}"
     with beton.wait_for_lock(prepared_folder() / f"{options.name}.lock", say):
-        sources = open_sources(options)
-        paths = []
-        for source in sources:
-            path = prepared_folder() / f"{source.name}-{source.split}-{source.side}-{source.fingerprint}.beton"
-            paths.append(path)
+        prepared = []
+        for source in open_sources(options):
+            fingerprint = source.fingerprint
+            path = prepared_folder() / f"{source.name}-{source.split}-{source.side}{kept}-{fingerprint}.beton"
             try:
-                beton.read_info(path, source.fingerprint)
+                found = beton.read_prepared(path, fingerprint)
+                if found.info.skipped and not options.skip_bad:
+                    raise UserError(
+                        f"{path}: {len(found.info.skipped)} bad picture(s) were left out of it, and data.skip_bad is off; prepare it again"
+                    )
             except UserError as error:
                 if path.exists():
                     say(f"{error} - doing so")
-                beton.write(source, path, partial(progress, f"preparing {source.name} {source.split}"))
-        return paths
+                say(f"preparing {beton.estimate(source, encoding).describe(source, encoding)}")
+                done = partial(progress, f"preparing {source.name} {source.split}")
+                found = beton.write_all(source, path, done, encoding, skip_bad=options.skip_bad)
+                tell_skipped(found, say)
+            prepared.append(found)
+        return prepared
+
+
+TOLD = 10  # skipped pictures that are named one by one
+
+
+def tell_skipped(prepared: beton.Prepared, say: Callable[[str], None]) -> None:
+    """Say which pictures were left out."""
+    skipped = prepared.info.skipped
+    for line in skipped[:TOLD]:
+        say(f"skipped: {line}")
+    if skipped:
+        more = f"; all are listed in {beton.sidecar(prepared.paths[0])}" if len(skipped) > TOLD else ""
+        say(f"{prepared.paths[0]}: {len(skipped):,} of {len(prepared.info) + len(skipped):,} pictures were skipped{more}")
 
 
 def _measured(source: Source, say: Callable[[str], None]) -> Statistics:

@@ -27,9 +27,31 @@ def steps_per_epoch(count: int, batch_size: int) -> int:
     return -(-count // batch_size)
 
 
-def training_steps(count: int, batch_size: int, seed: int, epoch: int, replica: int, replicas: int) -> Iterator[Step]:
+def training_steps(
+    count: int, batch_size: int, seed: int, epoch: int, replica: int, replicas: int, order: str = "random"
+) -> Iterator[Step]:
     """Every sample once, in the order keyed by (seed, epoch), cut into global batches and those into replicas' parts."""
-    return _cut(random.permutation(random.key(seed, "order", epoch), count), batch_size, replica, replicas)
+    return _cut(epoch_order(count, seed, epoch, order), batch_size, replica, replicas)
+
+
+BLOCK, WINDOW = 256, 32
+
+
+def epoch_order(count: int, seed: int, epoch: int, order: str) -> np.ndarray:
+    """All sample numbers (int64): in a keyed permutation, in their own order, or `quasi_random`.
+
+    The last shuffles blocks of 256 neighbours, and then the samples of each 32 blocks: a batch comes from a part of the
+    file that is read in one go, and an epoch from all of it.
+    """
+    key = random.key(seed, "order", epoch)
+    if order == "sequential":
+        return np.arange(count, dtype=np.int64)
+    if order == "random":
+        return random.permutation(key, count)
+    samples = np.arange(count, dtype=np.int64)
+    blocks = random.permutation(random.key(seed, "blocks", epoch), -(-count // BLOCK))
+    window = np.argsort(blocks)[samples // BLOCK] // WINDOW
+    return np.argsort(window.astype(np.uint64) << np.uint64(32) | random.bits(key, samples), kind="stable")
 
 
 def test_steps(count: int, batch_size: int, replica: int, replicas: int) -> Iterator[Step]:

@@ -1,13 +1,13 @@
-"""Three ways to read the samples that a plan names, in its order: FFCV, torchvision's DataLoader, and from nowhere.
+"""Ways to read the samples that an order names: FFCV, torchvision's DataLoader, from memory, and from nowhere.
 
-Each gives the same uint8 pictures (n, side, side, 3) and int64 labels (n,) on the CPU; everything random comes later.
+Each gives the same uint8 pictures (n, side, side, 3) and int64 labels (n,); everything random comes later.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -17,7 +17,6 @@ from torch.utils.data import DataLoader, Dataset
 from distalex import random
 from distalex.data.beton import import_ffcv
 from distalex.data.sources import Source
-from distalex.errors import UserError
 
 
 class Reader(Protocol):
@@ -27,10 +26,14 @@ class Reader(Protocol):
 
 
 class FFCVReader:
-    """Reads a `.beton` with FFCV: threads that decode ahead, compiled once a process."""
+    """Reads prepared files with FFCV: a thread that decodes ahead, with `workers` helpers."""
 
-    def __init__(self, path: Path, largest_batch: int, workers: int) -> None:
-        self.loader = _ffcv_loader(path, largest_batch, workers)
+    def __init__(self, paths: Sequence[Path], largest_batch: int, workers: int) -> None:
+        """`paths`: the file, or the several that a split is spread over, in order."""
+        import_ffcv()
+        from distalex.data.ffcv_loader import open_loader
+
+        self.loader = open_loader(paths, largest_batch, workers)
 
     def read(self, batches: Sequence[np.ndarray]) -> Iterator[tuple[Tensor, Tensor]]:
         """Raises UserError where FFCV's thread fails, instead of waiting for it forever."""
@@ -38,7 +41,7 @@ class FFCVReader:
         iterator = iter(self.loader.over(filled)) if filled else iter(())
         try:
             for batch in batches:
-                yield next(iterator) if len(batch) else empty_batch(self.loader.side)
+                yield next(iterator) if len(batch) else empty_batch(self.loader.stored.side)
         finally:
             if filled:
                 iterator.stop()
@@ -48,75 +51,30 @@ def empty_batch(side: int) -> tuple[Tensor, Tensor]:
     return torch.empty((0, side, side, 3), dtype=torch.uint8), torch.empty(0, dtype=torch.int64)
 
 
-class _Batches:
-    """Batches of any sizes, in the shape that FFCV cuts by: slice `[i * size : (i + 1) * size]` is batch i."""
+class CachedReader:
+    """All pictures of a split in memory, of the host or of the device, where reading is indexing."""
 
-    def __init__(self, batches: Sequence[np.ndarray], size: int) -> None:
-        self.batches, self.size = batches, size
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        """`images`: (n, side, side, 3) uint8; `labels`: (n,)."""
+        self.images, self.labels = images, labels
 
-    def __len__(self) -> int:
-        return len(self.batches) * self.size
+    @classmethod
+    def of(
+        cls, reader: Reader, count: int, side: int, batch: int, device: torch.device, progress: Callable[[int, int], None]
+    ) -> CachedReader:
+        """Reads all that `reader` has into the memory of `device`, `batch` pictures at a time."""
+        images = torch.empty((count, side, side, 3), dtype=torch.uint8, device=device)
+        labels = torch.empty(count, dtype=torch.int64, device=device)
+        parts = [np.arange(start, min(start + batch, count)) for start in range(0, count, batch)]
+        for part, (pictures, numbers) in zip(parts, reader.read(parts), strict=True):
+            images[part[0] : part[-1] + 1], labels[part[0] : part[-1] + 1] = pictures.to(device), numbers.to(device)
+            progress(int(part[-1]) + 1, count)
+        return cls(images, labels)
 
-    def __getitem__(self, part: slice) -> np.ndarray:
-        return self.batches[part.start // self.size]
-
-
-def _ffcv_loader(path: Path, largest_batch: int, workers: int) -> Any:
-    import_ffcv()
-    from ffcv.fields.decoders import IntDecoder, SimpleRGBImageDecoder
-    from ffcv.loader import Loader
-    from ffcv.loader.epoch_iterator import EpochIterator
-    from ffcv.transforms import Squeeze, ToTensor
-
-    class Epoch(EpochIterator):
-        """FFCV's reading thread, but one whose failure reaches the reader, and which ends when told to."""
-
-        failure: BaseException | None = None
-
-        def run(self) -> None:
-            try:
-                super().run()
-            except BaseException as failure:
-                self.failure = failure
-                self.output_queue.put(None)
-
-        def __next__(self) -> tuple[Tensor, Tensor]:
-            try:
-                return super().__next__()
-            except StopIteration:
-                if self.failure is not None:
-                    raise UserError(f"{path}: FFCV cannot read it ({self.failure}); prepare it again") from self.failure
-                raise
-
-        def stop(self) -> None:
-            self.close()
-            while self.is_alive():
-                if not self.output_queue.empty():
-                    self.output_queue.get_nowait()
-                self.join(timeout=0.01)
-
-        def close(self) -> None:
-            super().close()
-            self.closed = True  # FFCV never sets it, and would leave its memory twice
-
-    class KeptThreads(Loader):
-        """FFCV's loader over the batches it is given."""
-
-        def over(self, batches: Sequence[np.ndarray]) -> Epoch:
-            return Epoch(self, _Batches(batches, self.batch_size))
-
-    decoder = SimpleRGBImageDecoder()
-    loader = KeptThreads(
-        str(path),
-        batch_size=largest_batch,
-        num_workers=workers,
-        os_cache=True,
-        drop_last=False,
-        batches_ahead=2,
-        pipelines={"image": [decoder, ToTensor()], "label": [IntDecoder(), ToTensor(), Squeeze(1)]},
-    )
-    loader.side = int(decoder.metadata["width"].max())
-    return loader
+    def read(self, batches: Sequence[np.ndarray]) -> Iterator[tuple[Tensor, Tensor]]:
+        for batch in batches:
+            index = torch.from_numpy(batch).to(self.images.device, non_blocking=True)
+            yield self.images.index_select(0, index), self.labels.index_select(0, index)
 
 
 class TorchvisionReader:
@@ -130,6 +88,7 @@ class TorchvisionReader:
             _Pictures(self.source),
             batch_sampler=[batch.tolist() for batch in batches if len(batch)],
             num_workers=self.workers,
+            multiprocessing_context="fork" if self.workers else None,  # a source holds open files and functions
         )
         iterator = iter(loader)
         for batch in batches:

@@ -1,0 +1,257 @@
+"""Files under names, in a folder or in tar archives, so that a data set's layout is recognised by names alone."""
+
+from __future__ import annotations
+
+import bz2
+import glob
+import gzip
+import hashlib
+import lzma
+import os
+import re
+import shutil
+import stat
+import tarfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from io import RawIOBase
+from pathlib import Path
+from typing import IO, Any, cast
+
+from distalex.errors import UserError
+
+TAR = (".tar",)
+COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+
+
+@dataclass(frozen=True)
+class Files:
+    """Files in one order, read by name."""
+
+    origin: str
+    names: Sequence[str]
+    """With forward slashes, relative to the origin."""
+    read: Callable[[str], bytes]
+    """The content of a file; may raise OSError. From any thread, and from processes that were forked."""
+    where: Callable[[str], str]
+    """A file's place, for messages."""
+
+
+def printable(name: str) -> str:
+    """A file name that is not UTF-8 with those bytes written out."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def open_files(root: str) -> Files:
+    """The files of a folder, a tar archive, or all tar archives that a folder, `part-*.tar` or `part-{000..009}.tar` names.
+
+    Raises UserError where there is nothing, or an archive is damaged.
+    """
+    path = Path(root)
+    if path.is_dir():
+        files = folder_files(path)
+        if files.names and all(name.lower().endswith(TAR) for name in files.names if not _describes(name)):
+            archives = [path / name for name in files.names if name.lower().endswith(TAR)]
+            others = [name for name in files.names if _describes(name)]
+            return _together(root, tar_files(archives, root), files, others) if archives else files
+        return files
+    if path.is_file():
+        if not path.name.lower().endswith(TAR + COMPRESSED) and _pread_file(path, 257, 5) != b"ustar":
+            raise UserError(f"data.root={root}: a folder, a tar archive or a table (.csv, .tsv, .parquet) of pictures is needed")
+        if path.name.lower().endswith(COMPRESSED):
+            path = _decompressed(path)
+        return tar_files([path], root)
+    archives = [Path(name) for pattern in _braces(root) for name in sorted(glob.glob(pattern))]
+    if archives:
+        return tar_files(archives, root)
+    raise UserError(f"data.root={root}: no such file or folder")
+
+
+def _describes(name: str) -> bool:
+    """Whether a file may lie beside archives: labels, notes, checksums, a devkit."""
+    return name.lower().endswith((".txt", ".csv", ".tsv", ".json", ".mat", ".md", ".md5", ".sha256", ".tar.gz", ".tgz", ".bin"))
+
+
+def _together(root: str, archives: Files, folder: Files, others: list[str]) -> Files:
+    kept = set(others)
+    return Files(
+        root,
+        [*archives.names, *others],
+        lambda name: folder.read(name) if name in kept else archives.read(name),
+        lambda name: folder.where(name) if name in kept else archives.where(name),
+    )
+
+
+def _braces(pattern: str) -> list[str]:
+    """`a-{08..10}.tar` as a-08.tar, a-09.tar, a-10.tar."""
+    match = re.search(r"\{(\d+)\.\.(\d+)\}", pattern)
+    if not match:
+        return [pattern]
+    first, last = match.groups()
+    numbers = [f"{number:0{len(first)}d}" for number in range(int(first), int(last) + 1)]
+    return [whole for number in numbers for whole in _braces(pattern[: match.start()] + number + pattern[match.end() :])]
+
+
+def folder_files(root: Path) -> Files:
+    """All files below `root`, links followed, hidden ones left out; each folder once, so that a link upwards is no circle."""
+    names = sorted(_names_below(root, "", {os.path.realpath(root)}))
+    return Files(str(root), names, lambda name: read_file(root / name), lambda name: printable(str(root / name)))
+
+
+def _names_below(folder: Path, prefix: str, seen: set[str]) -> Iterator[str]:
+    try:
+        entries = list(os.scandir(folder))
+    except OSError as error:
+        raise UserError(f"{printable(str(folder))}: cannot be listed ({error.strerror}); make it readable or take it away") from None
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            real = os.path.realpath(entry.path) if entry.is_symlink() or len(seen) > 1 else entry.path
+            if real not in seen:
+                yield from _names_below(Path(entry.path), f"{prefix}{entry.name}/", seen | {real})
+        else:
+            yield prefix + entry.name
+
+
+def read_file(path: Path) -> bytes:
+    """A regular file's content. Raises OSError."""
+    if not stat.S_ISREG(os.stat(path).st_mode):  # reading a pipe would wait forever
+        raise OSError("not a regular file")
+    return path.read_bytes()
+
+
+def tar_files(paths: Sequence[Path], root: str) -> Files:
+    """The files in tar archives, read in place: nothing is unpacked. Archives in an archive count as folders.
+
+    Where there are several, or one is ImageNet's training archive, a name begins with its archive's.
+    Raises UserError where an archive is damaged or holds a name outside of itself.
+    """
+    places: dict[str, tuple[int, int, int]] = {}
+    opened: list[int] = []
+    for number, path in enumerate(paths):
+        try:
+            opened.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+            size = os.fstat(opened[-1]).st_size
+            for name, start, length in _members(opened[-1], 0, size, str(path)):
+                whole = f"{path.stem}/{name}" if len(paths) > 1 else name
+                if whole in places and len(paths) > 1:
+                    raise UserError(f"{path}: holds {printable(name)} twice; leave one out")
+                places[whole] = (number, start, length)  # in one archive a later file replaces an earlier one, as tar has it
+        except UserError:
+            raise
+        except (OSError, tarfile.TarError, EOFError, ValueError) as error:
+            raise UserError(f"{path}: not a whole tar archive ({' '.join(str(error).split())}); fetch it again") from None
+
+    def read(name: str) -> bytes:
+        number, start, length = places[name]
+        content = _pread(opened[number], start, length)
+        if len(content) < length:
+            raise OSError(f"{paths[number]} ends within it")
+        return content
+
+    def where(name: str) -> str:
+        number = places[name][0]
+        inner = name.removeprefix(f"{paths[number].stem}/") if len(paths) > 1 else name
+        return f"{paths[number]}: {printable(inner)}"
+
+    return Files(root, list(places), read, where)
+
+
+def _pread(file: int, start: int, length: int) -> bytes:
+    """Reads without a position of its own, so that threads and forked processes may share an open file."""
+    parts = []
+    while length > 0 and (part := os.pread(file, min(length, 2**30), start)):
+        parts.append(part)
+        start, length = start + len(part), length - len(part)
+    return b"".join(parts)
+
+
+def _pread_file(path: Path, start: int, length: int) -> bytes:
+    with open(path, "rb") as file:
+        return _pread(file.fileno(), start, length)
+
+
+class _Section(RawIOBase):
+    """A part of an open file as a file, for tarfile."""
+
+    def __init__(self, file: int, start: int, length: int) -> None:
+        self.file, self.start, self.length, self.at = file, start, length, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self.at
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self.at = offset + (0, self.at, self.length)[whence]
+        return self.at
+
+    def read(self, size: int = -1) -> bytes:
+        left = max(0, self.length - self.at)
+        content = _pread(self.file, self.start + self.at, left if size < 0 else min(size, left))
+        self.at += len(content)
+        return content
+
+
+def _members(file: int, start: int, length: int, archive: str) -> Iterator[tuple[str, int, int]]:
+    """Name, start in the file and length of each regular file in a tar archive, and of those in archives that it holds."""
+    section = _Section(file, start, length)
+    if length == 0:
+        raise EOFError("an empty file")
+    with tarfile.open(fileobj=cast(IO[bytes], section), mode="r:") as tar:
+        for member in tar:
+            name = os.path.normpath(member.name)
+            if name.startswith(("/", "../")) or name == "..":
+                raise UserError(f"{archive}: its entry {printable(member.name)} lies outside of the archive; do not trust it")
+            target: Any = member
+            if member.islnk() or member.issym():
+                target = _target(tar, member)
+            if target is None or not target.isreg() or os.path.basename(name).startswith("."):
+                continue
+            if target.issparse():
+                raise ValueError(f"{printable(name)} is stored sparsely, which is not read")
+            begin = start + target.offset_data
+            if name.lower().endswith(TAR):
+                for inner, inner_start, inner_length in _members(file, begin, target.size, f"{archive}: {name}"):
+                    yield f"{name[:-4]}/{inner}", inner_start, inner_length
+            else:
+                yield name, begin, target.size
+        section.seek(tar.offset)  # tarfile takes rubbish, or nothing, after a whole entry for the end
+        if section.read(512) != bytes(512):
+            raise ValueError("it ends before its end mark: truncated, or damaged in the middle")
+
+
+def _target(tar: tarfile.TarFile, member: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    """What a link in an archive names, where that is in the archive."""
+    name = member.linkname if member.islnk() else os.path.normpath(os.path.join(os.path.dirname(member.name), member.linkname))
+    try:
+        return tar.getmember(name)
+    except KeyError:
+        return None
+
+
+def _decompressed(path: Path) -> Path:
+    """The archive in a compressed one, kept beside the prepared files: parts of a compressed one cannot be read alone."""
+    from distalex.data.places import prepared_folder
+
+    state = path.stat()
+    digest = hashlib.blake2b(f"{path.resolve()}/{state.st_size}/{state.st_mtime_ns}".encode(), digest_size=6).hexdigest()
+    target = prepared_folder() / f"{path.name.split('.')[0]}-{digest}.tar"
+    if not target.is_file():
+        opened: dict[str, Callable[[Path], IO[bytes]]] = {"gz": gzip.open, "bz2": bz2.open, "xz": lzma.open}  # type: ignore[dict-item]
+        kind = {"tgz": "gz", "tbz2": "bz2", "txz": "xz"}.get(path.suffix[1:], path.suffix[1:])
+        temporary = target.with_name(f".{target.name}.{os.getpid()}.partial")
+        try:
+            with opened[kind](path) as packed, open(temporary, "wb") as plain:
+                shutil.copyfileobj(packed, plain, 2**20)
+            os.replace(temporary, target)
+        except (OSError, EOFError, lzma.LZMAError, ValueError) as error:
+            raise UserError(f"{path}: cannot be decompressed into {target} ({error}); fetch it again or free some space") from None
+        finally:
+            temporary.unlink(missing_ok=True)
+    return target
