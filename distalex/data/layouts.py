@@ -229,10 +229,10 @@ def _meta(files: Files) -> dict[int, str] | None:
 
 
 def _is_webdataset(names: Sequence[str], pictures: Sequence[str]) -> bool:
-    """Whether the first pictures have a label file beside them that differs in its suffix alone."""
+    """Whether most of the first pictures have a label file beside them that differs in its suffix alone."""
     others = {name for name in names if name.lower().endswith(LABEL_SUFFIXES)}
     keys = [_key(name) for name in pictures[:16]]
-    return bool(others) and all(any(key + suffix in others for suffix in LABEL_SUFFIXES) for key in keys)
+    return 2 * sum(any(key + suffix in others for suffix in LABEL_SUFFIXES) for key in keys) > len(keys)
 
 
 def _key(name: str) -> str:

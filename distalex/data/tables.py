@@ -32,6 +32,8 @@ def read_table(root: str) -> tuple[Files, Splits]:
     if not path.is_file():
         raise UserError(f"data.root={root}: no such file")
     rows = list(_parquet(path) if path.suffix.lower() == ".parquet" else _csv(path))
+    if not rows:
+        raise UserError(f"{path}: holds no row; a path and a class in each are needed")
     lines = {name: number for number, (name, _, _) in rows[::-1]}
     if len(lines) < len(rows):
         number, (name, _, _) = next((number, row) for number, row in rows if lines[row[0]] != number)
@@ -82,8 +84,6 @@ def _csv(path: Path) -> Iterator[Row]:
             yield reader.line_num, _cells(path, reader.line_num, row, columns)
     except csv.Error as error:
         raise UserError(f"{path}, line {reader.line_num}: {error}; quote cells that hold commas or quotes") from None
-    if columns is None:
-        raise UserError(f"{path}: holds no row; a path and a class in each are needed")
 
 
 def _columns_of(path: Path, row: Sequence[str]) -> tuple[tuple[int, int, int | None], bool]:
