@@ -130,6 +130,9 @@ class Data(Section):
     stored_size: Int | None = Field(None, ge=1, le=1024)
     """Side of the square kept in the prepared file, in pixels (Section 2: short side 256, then the central square).
     Default: 32 for CIFAR, 8 for digits, 256 for folders, `image_size` for synthetic."""
+    resize: Literal["short_side", "max_side"] = "short_side"
+    """`short_side` is scaled to `stored_size` and the centre kept, as in the paper; `max_side`: the longer side is, and the whole picture
+    kept on a black square."""
     encoding: Literal["raw", "jpg", "mixed"] = "raw"
     """How pictures are kept in the prepared file. `raw` reads fastest; `jpg` takes about a tenth of the space; `mixed` is half of each."""
     quality: Int = Field(90, ge=1, le=100)
@@ -644,8 +647,10 @@ class PrepareOptions(Section):
     split: Literal["both", "train", "test"] = "both"
     """Which split to write into FILE.beton."""
     size: Int | None = Field(None, ge=1, le=1024)
-    """Side in pixels of the stored square: the short side is scaled to it, the centre kept (Section 2: 256). Default: 32 for CIFAR,
-    8 for digits, 256 for folders, 224 for synthetic."""
+    """Side in pixels of the stored square (Section 2: 256). Default: 32 for CIFAR, 8 for digits, 256 for folders, 224 for synthetic."""
+    resize: Literal["short_side", "max_side"] = "short_side"
+    """`short_side` is scaled to `size` and the centre kept, as in the paper; `max_side`: the longer side is, and the whole picture kept
+    on a black square."""
     encoding: Literal["raw", "jpg", "mixed"] = "raw"
     """`raw` reads fastest; `jpg` takes about a tenth of the space; `mixed` is half of each."""
     quality: Int = Field(90, ge=1, le=100)

@@ -55,7 +55,9 @@ def predict_run(options: config.PredictOptions) -> list[Prediction]:
         trained.net.to(device=mesh.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if options.images:
             names, actual = list(options.images), None
-            images = torch.from_numpy(np.stack([read_picture(name, trained.state["side"]) for name in names]))
+            images = torch.from_numpy(
+                np.stack([read_picture(name, trained.state["side"], trained.state.get("resize", "short_side")) for name in names])
+            )
         else:
             images, names, actual = pick_test_pictures(trained, options, mesh, console)
         predictions = predict(trained, images, names, actual)
@@ -70,10 +72,10 @@ def predict_run(options: config.PredictOptions) -> list[Prediction]:
     return predictions
 
 
-def read_picture(name: str, side: int) -> np.ndarray:
+def read_picture(name: str, side: int, resize: str) -> np.ndarray:
     """A picture file as stored pictures are: (side, side, 3) uint8. Raises UserError."""
     try:
-        return square(open_picture(read_file(Path(name))), side)
+        return square(open_picture(read_file(Path(name))), side, resize)
     except FileNotFoundError:
         raise UserError(f"{name}: no such file") from None
     except OSError as error:

@@ -43,7 +43,9 @@ def _how_to_train(options: config.PrepareOptions, data: config.Data, prepared: l
     command = "train on it with: python -m distalex.train"
     if options.out is None:
         values = {"name": data.name, "root": data.root, "dataset": data.dataset, "labels": data.labels}
-        changed = {"stored_size": options.size, "encoding": options.encoding if options.encoding != "raw" else None}
+        changed = {"stored_size": options.size} | {
+            key: value for key in ("resize", "encoding", "quality") if (value := getattr(options, key)) != getattr(config.Data(), key)
+        }
         return " ".join([command, *(f"--data.{key}={value}" for key, value in {**values, **changed}.items() if value is not None)])
     test = str(test_file(Path(options.out)) if len(prepared) == 2 else "FILE.beton")
     return f"{command} --data.name=beton --data.train={options.out} --data.test={test}"
@@ -75,7 +77,7 @@ def _data_options(options: config.PrepareOptions) -> config.Data:
         raise UserError("--split, --holdout and --per_file go with --out=FILE.beton, which is missing")
     if options.out is not None and not options.out.endswith(".beton"):
         raise UserError(f"out={options.out}: the name of a .beton file is needed, e.g. --out=pictures.beton")
-    values = {key: getattr(options, key) for key in ("root", "dataset", "labels", "encoding", "quality", "skip_bad")}
+    values = {key: getattr(options, key) for key in ("root", "dataset", "labels", "resize", "encoding", "quality", "skip_bad")}
     return config.validate(config.Data, {**values, "name": source, "stored_size": options.size, "holdout": options.holdout or 0.1}, {})
 
 

@@ -142,6 +142,7 @@ def build_state(config: Config, mesh: Mesh, pictures: Pictures, run: Run) -> tup
         "mean": list(pictures.statistics.mean),
         "covariance": [list(row) for row in pictures.statistics.covariance],
         "side": pictures.side,
+        "resize": pictures.resize,
     }
     average = MovingAverage(net, config.train.ema) if config.train.ema else None
     schedule = Schedule(config.optim, steps * config.train.epochs, steps)

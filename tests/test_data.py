@@ -195,6 +195,132 @@ def test_a_failing_reader_ends_the_epoch_with_a_sentence(alone):
         list(pictures.train.train(0))
 
 
+def some_source(photographs: Path, side: int = 16) -> sources.Source:
+    return find.open_sources(config.Data(name="folder", root=str(photographs), stored_size=side))[0]
+
+
+def test_a_set_spread_over_files_is_one_set(photographs, tmp_path):
+    source, path = some_source(photographs), tmp_path / "set.beton"
+    prepared = beton.write_all(source, path, QUIET, per_file=10)
+    assert [one.name for one in prepared.paths] == [f"set-{number:05d}-of-00004.beton" for number in range(4)]
+    assert beton.read_prepared(prepared.paths[2]) == prepared == beton.read_prepared(path, source.fingerprint)
+    assert prepared.info.counts == (12, 12, 12)
+    whole = sources.measure(source)
+    assert np.allclose(prepared.info.mean, whole.mean)
+    assert np.allclose(prepared.info.covariance, whole.covariance)
+    everyone = np.arange(36)[::-1].copy()
+    ((images, labels),) = list(FFCVReader(prepared.paths, 36, 2).read([everyone]))
+    assert labels.tolist() == source.labels[everyone].tolist()
+    assert np.array_equal(images.numpy(), np.stack([source.picture(sample) for sample in everyone]))
+
+
+def test_preparing_several_files_goes_on_where_it_stopped(photographs, tmp_path):
+    source, path, written = some_source(photographs), tmp_path / "set.beton", []
+    paths = beton.write_all(source, path, QUIET, per_file=10).paths
+    before = [one.stat().st_mtime_ns for one in paths]
+    paths[1].unlink()
+    damage(paths[3], "flipped")
+    with pytest.raises(UserError, match=r"1 of its 4 files are missing, e.g. set-00001"):
+        beton.read_prepared(path)
+    beton.write_all(source, path, lambda done, total: written.append((done, total)), per_file=10)
+    after = [one.stat().st_mtime_ns for one in paths]
+    assert [one == other for one, other in zip(before, after, strict=True)] == [True, False, True, False]
+    assert written[-1] == (36, 36)
+    assert min(done for done, _ in written) == 9
+
+
+def test_a_file_of_another_set_is_refused(photographs, tmp_path):
+    for name, side in (("one", 16), ("two", 8)):
+        beton.write_all(some_source(photographs, side), tmp_path / f"{name}.beton", QUIET, per_file=18)
+    stray, place = tmp_path / "two-00001-of-00002.beton", tmp_path / "one-00001-of-00002.beton"
+    beton.sidecar(stray).replace(beton.sidecar(place))
+    stray.replace(place)
+    with pytest.raises(UserError, match="belongs to another set than one-00000"):
+        beton.read_prepared(tmp_path / "one.beton")
+
+
+def test_mixed_files_hold_about_half_of_each(photographs, tmp_path):
+    source, path = some_source(photographs, 32), tmp_path / "x.beton"
+    beton.write(source, path, QUIET, beton.Encoding("mixed", 95), workers=2)
+    reader = FFCVReader([path], 36, 2)
+    ((images, _),) = list(reader.read([np.arange(36)]))
+    expected = np.stack([source.picture(sample) for sample in range(36)])
+    exact = (images.numpy() == expected).all((1, 2, 3))
+    assert np.array_equal(exact, ~reader.loader.stored.is_jpeg)
+    assert 8 <= exact.sum() <= 28
+
+
+def test_a_picture_may_be_kept_whole(photographs, tmp_path):
+    wide = Image.new("RGB", (40, 20), "red")
+    kept = pictures.square(wide, 16, "max_side")
+    assert (kept[4:12] == [255, 0, 0]).all()
+    assert (kept[:4] == 0).all() and (kept[12:] == 0).all()
+    assert (pictures.square(wide, 16) == [255, 0, 0]).all()
+    data = config.Data(name="folder", root=str(photographs), stored_size=16, resize="max_side")
+    source = find.open_sources(data)[0]
+    assert source.fingerprint != some_source(photographs).fingerprint
+    assert beton.write(source, tmp_path / "x.beton", QUIET).resize == "max_side"
+
+
+@pytest.mark.parametrize("cache", ["memory", "device"])
+@pytest.mark.parametrize("loader", ["ffcv", "torchvision"])
+def test_a_cache_changes_no_batch(alone, cache, loader):
+    both = [open_pictures(small(data__cache=kind, data__loader=loader, data__workers="1"), alone, QUIET, QUIET) for kind in ("none", cache)]
+    for ours, theirs in zip(*([*one.train.train(1), *one.test.test()] for one in both), strict=True):
+        assert torch.equal(ours.images, theirs.images)
+        assert torch.equal(ours.labels, theirs.labels)
+
+
+def test_a_cache_that_does_not_fit_is_refused(alone, monkeypatch):
+    monkeypatch.setattr("distalex.data.load.free_memory", lambda: 500_000)
+    with pytest.raises(UserError, match=r"data.cache=memory: 0.0 GB are needed .* use --data.cache=none"):
+        open_pictures(small(data__cache="memory"), alone, QUIET, QUIET)
+
+
+def test_quasi_random_order_mixes_neighbourhoods():
+    count = 100_000
+    epoch = order.epoch_order(count, 3, 1, "quasi_random")
+    assert np.array_equal(np.sort(epoch), np.arange(count))
+    assert not np.array_equal(epoch, order.epoch_order(count, 3, 2, "quasi_random"))
+    blocks_of_batches = [len(set(epoch[start : start + 256] // order.BLOCK)) for start in range(0, count - 256, 256)]
+    assert max(blocks_of_batches) <= 2 * order.WINDOW  # of 391
+    assert np.median(blocks_of_batches) == order.WINDOW  # all that are open at once
+    assert abs(np.corrcoef(epoch, np.arange(count))[0, 1]) < 0.1  # windows are of blocks from everywhere
+    assert order.epoch_order(5, 3, 1, "sequential").tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_whole_check_finds_what_the_quick_one_skips(photographs, tmp_path, monkeypatch):
+    """Pieces of a file over the limit are checked at every start, all of it on demand."""
+    monkeypatch.setattr(beton, "CHECKED_WHOLE", 1000)
+    monkeypatch.setattr(beton, "PIECE", 64)
+    path = tmp_path / "x.beton"
+    beton.write(some_source(photographs), path, QUIET)
+    size = path.stat().st_size
+    starts = np.linspace(0, size - 64, 1024, dtype=np.int64)
+    content = bytearray(path.read_bytes())
+    content[int(starts[500]) + 100] ^= 1
+    path.write_bytes(content)
+    beton.read_info(path)
+    with pytest.raises(UserError, match="damaged"):
+        beton.read_prepared(path, whole=True)
+
+
+def test_a_killed_preparing_leaves_no_file_and_the_next_one_does_it(tmp_path):
+    out = tmp_path / "out" / "x.beton"
+    command = [sys.executable, "-m", "distalex.prepare", "synthetic", f"--out={out}", "--size=96", "--workers=2"]
+    first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    while not list(out.parent.glob(".x.beton.*.partial")):
+        assert first.poll() is None
+        time.sleep(0.01)
+    first.kill()
+    first.wait()
+    assert not out.exists()
+    again = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert again.returncode == 0, again.stderr
+    assert sorted(path.name for path in out.parent.iterdir()) == ["x.beton", "x.beton.json", "x.test.beton", "x.test.beton.json"]
+    assert len(beton.read_info(out)) == 2048
+
+
 def damage(path: Path, kind: str) -> None:
     content = bytearray(path.read_bytes())
     match kind:

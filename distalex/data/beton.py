@@ -52,6 +52,8 @@ class Info(BaseModel):
     counts: tuple[int, ...]
     """Pictures of each class in this file."""
     side: int
+    resize: str
+    """Which side of a picture became `side`: short_side or max_side."""
     mean: tuple[float, float, float]
     covariance: tuple[tuple[float, float, float], ...]
     encoding: str
@@ -188,6 +190,7 @@ def _describe(path: Path, source: Source, encoding: Encoding, skipped: list[str]
         classes=source.classes,
         counts=tuple(np.bincount(source.labels, minlength=len(source.classes)).tolist()),
         side=source.side,
+        resize=source.resize,
         mean=statistics.mean,
         covariance=statistics.covariance,
         encoding=encoding.name,
@@ -283,8 +286,8 @@ def read_prepared(path: Path, fingerprint: str | None = None, whole: bool = Fals
             f"{path}: {len(missing)} of its {shards} files are missing, e.g. {missing[0]}; prepare it again, which goes on with those"
         )
     infos = [read_info(one, fingerprint, whole) for one in paths]
-    for one, info in zip(paths, infos, strict=True):
-        if (info.fingerprint, info.shards, info.side) != (infos[0].fingerprint, shards, infos[0].side):
+    for number, (one, info) in enumerate(zip(paths, infos, strict=True)):
+        if (info.fingerprint, info.shards, info.shard) != (infos[0].fingerprint, shards, number):
             raise UserError(f"{one}: belongs to another set than {paths[0].name}{AGAIN}")
     return Prepared(paths, _together(infos))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,10 @@ def open_sources(options: config.Data) -> tuple[Source, Source]:
 
 def list_sources(options: config.Data) -> tuple[Source, ...]:
     """Training and test split, or all pictures where there is no test set, in the order of their names."""
+    return tuple(replace(source, resize=options.resize) for source in _listed(options))
+
+
+def _listed(options: config.Data) -> tuple[Source, ...]:
     match options.name:
         case "cifar10" | "cifar100":
             return _cifar(named.CIFAR10 if options.name == "cifar10" else named.CIFAR100, options)

@@ -160,6 +160,8 @@ class Pictures:
     statistics: Statistics
     side: int
     """Of the stored pictures, in pixels."""
+    resize: str
+    """Which of a picture's sides became that."""
 
     def describe(self) -> str:
         return (
@@ -189,7 +191,7 @@ def open_pictures(
         Split(reader, count, size, views, mesh, configuration.seed, train.accumulate, options.order)
         for reader, count, size in zip(opened.readers, opened.counts, sizes.values(), strict=True)
     ]
-    return Pictures(splits[0], splits[1], opened.classes, opened.statistics, opened.side)
+    return Pictures(splits[0], splits[1], opened.classes, opened.statistics, opened.side, opened.resize)
 
 
 class Opened(NamedTuple):
@@ -200,6 +202,7 @@ class Opened(NamedTuple):
     classes: tuple[str, ...]
     side: int
     statistics: Statistics
+    resize: str
 
 
 def _open_readers(
@@ -215,21 +218,21 @@ def _open_readers(
     counts, classes, side = [len(source) for source in sources], sources[0].classes, sources[0].side
     if options.loader == "torchvision":
         readers: list[Reader] = [TorchvisionReader(source, workers if cores() > 1 else 0) for source in sources]
-        return Opened(readers, counts, classes, side, _measured(sources[0], say))
+        return Opened(readers, counts, classes, side, _measured(sources[0], say), options.resize)
     statistics = Statistics((127.5,) * 3, tuple(tuple(row) for row in (np.eye(3) * 73.6**2).tolist()))
     noise: list[Reader] = [SyntheticReader(source.labels, side, size) for source, size in zip(sources, largest.values(), strict=True)]
-    return Opened(noise, counts, classes, side, statistics)
+    return Opened(noise, counts, classes, side, statistics, options.resize)
 
 
 def _open_prepared(prepared: list[beton.Prepared], largest: dict[str, int], workers: int) -> Opened:
     train, test = (one.info for one in prepared)
-    if train.classes != test.classes or train.side != test.side:
+    if train.classes != test.classes or (train.side, train.resize) != (test.side, test.resize):
         raise UserError(
-            f"{prepared[1].paths[0]}: {len(test.classes)} classes of {test.side}-pixel pictures, but {prepared[0].paths[0]} has "
-            f"{len(train.classes)} of {train.side}; prepare the two from one data set with one size"
+            f"{prepared[1].paths[0]}: {len(test.classes)} classes of {test.side}-pixel pictures ({test.resize}), but {prepared[0].paths[0]}: "
+            f"{len(train.classes)} of {train.side} ({train.resize}); prepare the two from one data set with one size"
         )
     readers: list[Reader] = [FFCVReader(one.paths, size, workers) for one, size in zip(prepared, largest.values(), strict=True)]
-    return Opened(readers, [len(train), len(test)], train.classes, train.side, train.statistics)
+    return Opened(readers, [len(train), len(test)], train.classes, train.side, train.statistics, train.resize)
 
 
 def _require_memory(options: config.Data, opened: Opened, device: torch.device, processes: int) -> None:

@@ -63,10 +63,17 @@ def _words(error: BaseException) -> str:
     return text if text and "BytesIO" not in text else "its header cannot be read"
 
 
-def square(image: Image.Image, side: int) -> np.ndarray:
-    """(side, side, 3) uint8: upright RGB, short side scaled to `side`, central square (Section 2). Raises OSError."""
+def square(image: Image.Image, side: int, resize: str = "short_side") -> np.ndarray:
+    """(side, side, 3) uint8, upright RGB. Raises OSError for what cannot be decoded.
+
+    `short_side` scales the short side to `side` and keeps the central square (Section 2); `max_side` scales the longer one
+    and keeps the whole picture, in the middle of a black square.
+    """
     image = upright_rgb(image, side)
-    return np.asarray(image if image.size == (side, side) else ImageOps.fit(image, (side, side), Image.Resampling.BICUBIC))
+    if image.size == (side, side):
+        return np.asarray(image)
+    fit = ImageOps.pad if resize == "max_side" else ImageOps.fit
+    return np.asarray(fit(image, (side, side), Image.Resampling.BICUBIC))
 
 
 def upright_rgb(image: Image.Image, side: int | None = None) -> Image.Image:

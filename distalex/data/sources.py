@@ -37,17 +37,19 @@ class Source:
     side: int
     """Side in pixels of the square that `picture` gives."""
     origin: str
+    resize: str = "short_side"
+    """Which side of a picture becomes `side`; see `pictures.square`."""
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def picture(self, sample: int) -> np.ndarray:
-        """(side, side, 3) uint8: RGB, short side scaled to `side`, central square (Section 2).
+        """(side, side, 3) uint8: RGB, resized as `pictures.square` says.
 
         Raises BadPicture, a UserError, naming the file, where it is not a readable picture.
         """
         try:
-            return square(self.open(sample), self.side)
+            return square(self.open(sample), self.side, self.resize)
         except OSError as error:
             reason = error.strerror or str(error)
             raise BadPicture(f"{self.places(sample)}: not a readable picture ({reason}); mend it or take it away") from None
@@ -56,7 +58,7 @@ class Source:
     def fingerprint(self) -> str:
         """Names this split's contents: another listing, order, label or size gives another."""
         digest = hashlib.blake2b(digest_size=6)
-        for part in (self.name, self.split, self.side, *self.classes):
+        for part in (self.name, self.split, self.side, *([self.resize] if self.resize != "short_side" else []), *self.classes):
             digest.update(f"{part}\0".encode())
         digest.update(self.labels.tobytes())
         for sample in range(len(self)):
