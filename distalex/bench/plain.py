@@ -22,7 +22,7 @@ GFLOP_PER_IMAGE = 0.87  # of a training step of the seed network at 96x96: three
 
 def bench_plain(options: config.BenchOptions) -> dict[str, Any]:
     """Measure both sides in turn, print a table and write OUT/plain-TIME.json."""
-    root = str(find_cifar(CIFAR10, options.root))
+    root = str(find_cifar(CIFAR10, options.root, unpack=True))
     if options.peer and not Path(options.peer).is_file():
         raise UserError(f"peer={options.peer}: no such file")
     folder = open_folder(options.out)

@@ -227,10 +227,8 @@ def _open_readers(
 def _open_prepared(prepared: list[beton.Prepared], largest: dict[str, int], workers: int) -> Opened:
     train, test = (one.info for one in prepared)
     if train.classes != test.classes or (train.side, train.resize) != (test.side, test.resize):
-        raise UserError(
-            f"{prepared[1].paths[0]}: {len(test.classes)} classes of {test.side}-pixel pictures ({test.resize}), but {prepared[0].paths[0]}: "
-            f"{len(train.classes)} of {train.side} ({train.resize}); prepare the two from one data set with one size"
-        )
+        made = (f"{one.paths[0]}: {len(one.info.classes)} classes, {one.info.side} pixels, {one.info.resize}" for one in prepared)
+        raise UserError(f"{' but '.join(made)}; prepare the two from one data set with one size")
     readers: list[Reader] = [FFCVReader(one.paths, size, workers) for one, size in zip(prepared, largest.values(), strict=True)]
     return Opened(readers, [len(train), len(test)], train.classes, train.side, train.statistics, train.resize)
 

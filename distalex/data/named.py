@@ -41,8 +41,13 @@ CIFAR10 = Cifar(
 CIFAR100 = Cifar("cifar100", "CIFAR-100", "cifar-100-python", "cifar-100-python.tar.gz", ("train",), ("test",), "fine_labels")
 
 
-def find_cifar(wanted: Cifar, root: str | None) -> Path:
-    """A folder of the data set, found, unpacked or downloaded. Raises UserError with how to get it."""
+def find_cifar(wanted: Cifar, root: str | None, unpack: bool = False) -> Path:
+    """A folder of the data set, or an archive of its JPEG files, which is read in place unless `unpack`; found or downloaded.
+
+    Raises UserError with how to get it.
+    """
+    if root and Path(root).is_file():
+        return _unpack(wanted, Path(root)) if unpack or not root.endswith(f"{wanted.jpeg_folder}.tar.gz") else Path(root)
     places = [Path(root)] if root else list(dict.fromkeys([data_folder(), Path("data")]))
     for place in places:
         for folder in (place, place / wanted.name, place / (wanted.jpeg_folder or wanted.folder), place / wanted.folder):
@@ -50,7 +55,7 @@ def find_cifar(wanted: Cifar, root: str | None) -> Path:
                 return folder
         for archive in (f"{wanted.jpeg_folder}.tar.gz", wanted.archive):
             if (place / archive).is_file():
-                return _unpack(wanted, place / archive)
+                return _unpack(wanted, place / archive) if unpack or archive == wanted.archive else place / archive
     if root:
         raise UserError(
             f"data.root={root}: holds no {wanted.title}; expected torchvision's {wanted.folder}"
