@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import small
+from conftest import options, small
 from PIL import Image
 
 from distalex import config
@@ -413,6 +413,31 @@ def test_a_second_process_waits_for_the_one_that_prepares(tmp_path):
     first.kill()  # kill -9 frees the lock
     assert "has it" in second.communicate(timeout=30)[0]
     first.wait()
+
+
+def break_a_jpeg(path: Path, sample: int) -> None:
+    """Damage a picture inside a prepared file and make the checksums fit: what a disk or memory does after the check."""
+    stored = FFCVReader([path], 1, 1).loader.stored
+    start = int(stored.addresses[sample]) - stored.files[0].ctypes.data
+    content = bytearray(path.read_bytes())
+    content[start : start + 8] = bytes(8)
+    path.write_bytes(content)
+    values = json.loads(beton.sidecar(path).read_text())
+    quick, whole = beton.checksums(path)
+    beton.sidecar(path).write_text(json.dumps({**values, "checksum": quick, "whole_checksum": whole}))
+
+
+@pytest.mark.slow
+def test_a_picture_that_breaks_later_ends_all_ranks_with_a_sentence(photographs, tmp_path, launch):
+    for split in range(2):
+        source = find.open_sources(config.Data(name="folder", root=str(photographs), stored_size=72))[split]
+        beton.write(source, tmp_path / f"{split}.beton", QUIET, beton.Encoding("jpg"))
+    break_a_jpeg(tmp_path / "0.beton", 20)
+    files = [f"--data.train={tmp_path}/0.beton", f"--data.test={tmp_path}/1.beton"]
+    done = launch("train", *options(data__name="beton", train__epochs="5"), *files, "--parallel=data", processes=2, timeout=120)
+    assert done.returncode != 0
+    assert "0.beton: FFCV cannot read it (1 damaged picture(s) among samples" in done.stderr
+    assert "Traceback" not in done.stderr.split("torch/distributed")[0]
 
 
 @pytest.mark.slow
