@@ -202,6 +202,10 @@ def _bench(request: Request) -> int:
         from distalex.bench.parallel import bench_parallel
 
         return 1 if bench_parallel(options)["failed"] else 0
+    if options.what == "loader":
+        from distalex.bench.loader import bench_loader
+
+        return 1 if bench_loader(options)["failed"] else 0
     from distalex.bench.plain import bench_plain
 
     bench_plain(options)
@@ -256,7 +260,7 @@ COMMANDS = {
         lambda: config.describe(config.PlanOptions),
     ),
     "bench": Command(
-        "python -m distalex.bench plain|parallel [--OPTION=VALUE …]",
+        "python -m distalex.bench plain|parallel|loader [--OPTION=VALUE …]",
         "Benchmarks, all sides in turn in one run, with a JSON result.",
         _bench,
         lambda: config.describe(config.BenchOptions),

@@ -49,6 +49,18 @@ Floats = Annotated[tuple[Float, ...], BeforeValidator(_split_list)]
 Counts = Annotated[tuple[Annotated[Int, Field(ge=1)], ...], BeforeValidator(_split_list)]
 Parallel = Literal["none", "data", "model", "hybrid", "owt", "auto"]
 Modes = Annotated[tuple[Literal["none", "data", "model", "hybrid", "owt"], ...], BeforeValidator(_split_list)]
+Side = Literal[
+    "ffcv_raw",
+    "distalex_raw",
+    "ffcv_jpg",
+    "distalex_jpg",
+    "input_raw",
+    "input_jpg",
+    "dataloader_original",
+    "dataloader_stored",
+    "webdataset",
+]
+Sides = Annotated[tuple[Side, ...], BeforeValidator(_split_list)]
 Rates = Annotated[dict[str, Float], BeforeValidator(_split_pairs)]
 
 
@@ -733,11 +745,12 @@ class PlanOptions(Section):
 class BenchOptions(Section):
     """Options of `bench`."""
 
-    what: Literal["plain", "parallel"]
+    what: Literal["plain", "parallel", "loader"]
     """`plain`: the tutorial's job here against the same job in ordinary PyTorch, whole steps with loading.
-    `parallel`: the paper's network under each --parallel in turn, on synthetic pictures."""
+    `parallel`: the paper's network under each --parallel in turn, on synthetic pictures.
+    `loader`: reading and augmenting pictures here, in FFCV by itself, in PyTorch's DataLoader and in WebDataset."""
     root: str | None = None
-    """`plain`: folder of CIFAR-10."""
+    """`plain`: folder of CIFAR-10. `loader`: any folder of CLASS/*.jpg. Default there: 256 random photographs, made for it."""
     out: str = Field("bench", min_length=1)
     """Folder of the JSON results."""
     repeats: Int = Field(3, ge=1, le=100)
@@ -754,20 +767,31 @@ class BenchOptions(Section):
     processes: Int = Field(2, ge=2, le=64)
     """`parallel`: processes of data, model and owt; `none` has one, `hybrid` at least four."""
     precision: Literal["fp32", "bf16"] = "bf16"
-    """`parallel`: arithmetic."""
+    """`parallel`: arithmetic. `loader`: of the network's input."""
     image_size: Int = Field(224, ge=64, le=256)
-    """`parallel`: side of the pictures in pixels."""
+    """`parallel`, `loader`: side of the network's input in pixels. `loader` stores squares of 8/7 of that (Section 2: 256 for 224), or
+    as large as the pictures are where they are smaller."""
     lrn: bool = True
     """`parallel`: local response normalisation."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`parallel`: `auto` takes a GPU where there is one."""
+    sides: Sides = ()
+    """`loader`: which to measure, as the JSON names them. Default: all; `webdataset` where that package is installed."""
+    pictures: Int = Field(4096, ge=8)
+    """`loader`: pictures taken at most, a keyed choice; at 256x256 each takes 0.2 MB of the temporary folder."""
+    batch: Int = Field(128, ge=1)
+    """`loader`: pictures of a batch."""
+    seconds: Float = Field(2.0, gt=0, le=600)
+    """`loader`: timed seconds of each repeat at least, after the first batches."""
 
     @model_validator(mode="after")
     def _options_go_with_what(self) -> BenchOptions:
-        both = {"what", "out", "repeats", "steps"}
-        own = {"root", "peer"} if self.what == "plain" else set(type(self).model_fields) - {"root", "peer"}
-        stray = sorted(self.model_fields_set - both - own)
-        if stray:
-            other = "parallel" if self.what == "plain" else "plain"
-            raise ValueError(f"{stray[0]} goes with `bench {other}`, not with `bench {self.what}`; leave it out")
+        own = {
+            "plain": {"root", "steps", "peer"},
+            "parallel": {"steps", "batches", "modes", "processes", "precision", "image_size", "lrn", "device"},
+            "loader": {"root", "precision", "image_size", "sides", "pictures", "batch", "seconds"},
+        }
+        for name in sorted(self.model_fields_set - {"what", "out", "repeats"} - own[self.what]):
+            others = " and ".join(f"`bench {what}`" for what, names in own.items() if name in names)
+            raise ValueError(f"{name} goes with {others}, not with `bench {self.what}`; leave it out")
         return self
