@@ -251,6 +251,17 @@ def test_rates_of_loaders_are_compared_within_a_repeat():
     assert found["ratios"] == {"input_raw": {}, "input_jpg": {"dataloader_original": {"median": 2.5, "min": 2.0, "max": 3.0}}}
 
 
+def test_a_goal_is_reached_only_where_every_repeat_reaches_it():
+    def said(low, high):
+        ratio = {"input_jpg": {"dataloader_stored": {"median": 4.0, "min": low, "max": high}}}
+        nothing = {"sides": {}, "not_installed": [], "failed": [], "overhead_percent": {}, "goals": loader.GOALS}
+        return loader.report({**nothing, "ratios": ratio})
+
+    assert "goal: 3: reached" in said(3.0, 5.0)
+    assert "goal: 3: missed" in said(1.0, 2.9)
+    assert "goal: 3: undecided" in said(2.0, 5.0)
+
+
 def test_time_is_taken_after_the_first_batches_and_over_whole_rounds_of_workers():
     given = []
 

@@ -33,18 +33,19 @@ def draw_loader(result: dict[str, Any], path: Path) -> None:
 
 
 def _draw_bars(axes: Any, result: dict[str, Any], names: dict[str, str], title: str) -> None:
-    """A bar a side, with its rate and, where a DataLoader read the original files, how many times its rate that is."""
+    """A bar a side, with its rate and how many times a DataLoader's over the original files ours is."""
     rates = {side: result["sides"][side]["images_per_second"] for side in names if side in result["sides"]}
-    slowest = rates.get("dataloader_original")
     for row, (side, rate) in enumerate(rates.items()):
         ours = side.startswith(("distalex", "input"))
         error = [[rate["median"] - rate["min"]], [rate["max"] - rate["median"]]]
         axes.barh(row, rate["median"], xerr=error, color=OURS if ours else OTHERS, capsize=3, height=0.65)
-        words = f"{rate['median']:,.0f}" + (f"  ({rate['median'] / slowest['median']:.1f} ×)" if slowest and rate is not slowest else "")
+        ratio = result["ratios"].get(side, {}).get("dataloader_original")
+        words = f"{rate['median']:,.0f}" + (f"  ({ratio['median']:.1f} × original files)" if ratio else "")
         axes.annotate(words, (rate["max"], row), (6, 0), textcoords="offset points", va="center", fontsize=9)
     axes.set_yticks(range(len(rates)), [names[side] for side in rates], fontsize=9)
     axes.invert_yaxis()
-    axes.set_xlim(0, 1.3 * max((rate["max"] for rate in rates.values()), default=1.0))
+    axes.set_xlim(0, 1.45 * max((rate["max"] for rate in rates.values()), default=1.0))
+    axes.locator_params(axis="x", nbins=5)
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.set_title(title, fontsize=11)
     axes.spines[["top", "right"]].set_visible(False)
