@@ -1,20 +1,32 @@
-"""From stored uint8 pictures to the network's input: window, mirror, colour noise, normalising, resizing.
+"""From stored uint8 pictures to the network's input: window, mirror, colour noise, normalising, resizing, turning, cutout.
 
 Runs on the device, after the loader, and so is the same for every loader. Draws are keyed by (seed, epoch, sample).
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from distalex import config, random
+from distalex import config, random, windows
+from distalex.mixing import Mixing, cut_out
+from distalex.windows import Windows, resize, resize_matrices, rotate
 
 COLOUR_STD = 0.1  # Section 4.1
+# The released 2012 code's: ImageNet's eigenvectors (columns) times the square roots of their eigenvalues, on 0..255.
+IMAGENET_COMPONENTS = np.array([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]]) * [
+    121.78,
+    37.09,
+    19.72,
+]
+TRIES = 10  # torchvision's RandomResizedCrop
+LONGEST_SHAPE = 4 / 3
 
 
 @dataclass(frozen=True)
@@ -37,7 +49,7 @@ class Statistics:
 
 
 class Views:
-    """Turns a batch of stored pictures into the network's input, for training (keyed noise) or testing (centre)."""
+    """Turns a batch of stored pictures into the network's input, for training (keyed draws) or testing (fixed windows)."""
 
     def __init__(
         self,
@@ -50,13 +62,13 @@ class Views:
     ) -> None:
         """`side`: of the stored pictures in pixels; `dtype`: of the network's input."""
         photographs = options.of_folders
-        self.seed, self.device, self.dtype = seed, device, dtype
+        self.options, self.seed, self.device, self.dtype = options, seed, device, dtype
         self.window = max(1, round(side * (options.crop or (0.875 if photographs else 1.0))))
         self.margin = round(side * ((0.0 if photographs else 0.125) if options.pad is None else options.pad))
-        self.side, self.augment = side, options.augment
-        wanted = options.image_size
-        self.resize = None if self.window == wanted else resize_matrices(self.window, wanted, device, dtype)
-        self.components = statistics.principal_components
+        self.side, self.size = side, options.image_size
+        self.resize = None if self.window == self.size else resize_matrices(self.window, self.size, device, dtype)
+        self.components = IMAGENET_COMPONENTS if options.colour == "imagenet" else statistics.principal_components
+        self.mixing = Mixing(options, seed) if options.mixup or options.cutmix else None
         mean, std = {
             "tutorial": (np.full(3, 127.5), np.full(3, 127.5)),
             "paper": (np.array(statistics.mean), np.ones(3)),
@@ -66,24 +78,40 @@ class Views:
         self.scale = torch.tensor(1.0 / std, dtype=torch.float32, device=device)
 
     def train(self, images: Tensor, samples: np.ndarray, epoch: int) -> Tensor:
-        """`images` (n, side, side, 3) uint8 on the device, `samples` (n,) their numbers -> (n, 3, size, size)."""
-        if self.augment == "none":
-            return self.test(images)
-        span = self.side + 2 * self.margin - self.window + 1
-        top, left = (
-            (random.uniform(random.key(self.seed, purpose, epoch), samples) * span).astype(np.int64) - self.margin
-            for purpose in ("top", "left")
-        )
-        mirrored = random.uniform(random.key(self.seed, "mirror", epoch), samples) < (0.0 if self.augment == "crop" else 0.5)
+        """`images` (n, side, side, 3) uint8 on the device, `samples` (n,) their numbers -> (n, 3, size, size), not yet mixed."""
+        options = self.options
         shift = self.mean.expand(len(samples), 3)
-        if self.augment == "paper":
+        if options.augment == "paper":
             shift = shift - self._colour_noise(samples, epoch)
-        return self._look(images, top, left, mirrored, shift)
+        x = self._draw_window(images, samples, epoch, shift)
+        if options.rotate:
+            angles = options.rotate * (2.0 * self._uniform("angle", samples, epoch) - 1.0)
+            x = rotate(x, angles, -shift * self.scale)
+        if options.cutout:
+            x = cut_out(x, self.seed, samples, epoch, round(options.cutout * self.size))
+        return x
 
     def test(self, images: Tensor) -> Tensor:
         """The centre window of every picture: (n, side, side, 3) uint8 -> (n, 3, size, size)."""
-        start = np.full(len(images), (self.side - self.window) // 2, dtype=np.int64)
-        return self._look(images, start, start, np.zeros(len(images), dtype=np.bool_), self.mean.expand(len(images), 3))
+        start = (self.side - self.window) // 2
+        return self._fixed_window(images, start, start)
+
+    def ten(self, images: Tensor) -> Iterator[Tensor]:
+        """Ten views of every picture, one after the other: four corners, the centre, and their mirror images (Section 4.1).
+
+        The corners are the farthest that a random window gets: those of the picture, or of the black margin around it.
+        """
+        first, last, centre = -self.margin, self.side + self.margin - self.window, (self.side - self.window) // 2
+        for top, left in ((first, first), (first, last), (last, first), (last, last), (centre, centre)):
+            for mirrored in (False, True):
+                yield self._fixed_window(images, top, left, mirrored)
+
+    def colours(self, x: Tensor) -> Tensor:
+        """Views (n, 3, size, size) as a person sees them: (n, size, size, 3) uint8."""
+        return (x.permute(0, 2, 3, 1).float() / self.scale + self.mean).round().clamp(0, 255).to(torch.uint8)
+
+    def _uniform(self, purpose: str, samples: np.ndarray, epoch: int) -> np.ndarray:
+        return random.uniform(random.key(self.seed, purpose, epoch), samples)
 
     def _colour_noise(self, samples: np.ndarray, epoch: int) -> Tensor:
         """(n, 3), on 0..255: a normal multiple of each principal component of the training set's colours."""
@@ -91,49 +119,59 @@ class Views:
         noise = COLOUR_STD * np.stack(multiples, 1) @ self.components.T
         return torch.from_numpy(noise.astype(np.float32)).to(self.device, non_blocking=True)
 
-    def _look(self, images: Tensor, top: np.ndarray, left: np.ndarray, mirrored: np.ndarray, shift: Tensor) -> Tensor:
-        if self.device.type == "cpu":
-            from distalex.augment_cpu import normalised_windows
+    def _draw_window(self, images: Tensor, samples: np.ndarray, epoch: int, shift: Tensor) -> Tensor:
+        """What `data.augment` sees of each picture."""
+        augment = self.options.augment
+        mirrored = self._uniform("mirror", samples, epoch) < (0.0 if augment in ("none", "crop") else 0.5)
+        if augment == "resized_crop":
+            windows = draw_resized_crops(self.seed, samples, epoch, self.side, self.options.scale)
+            x = self._kernels.resized_crops(images, windows, mirrored, self.size, shift, self.scale, self.dtype)
+            return x.permute(0, 3, 1, 2)
+        if augment == "none":
+            top = left = np.full(len(samples), (self.side - self.window) // 2, dtype=np.int64)
         else:
-            normalised_windows = normalised_windows_of
-        x = normalised_windows(images, top, left, mirrored, self.window, shift, self.scale, self.dtype)
+            span = self.side + 2 * self.margin - self.window + 1
+            top, left = ((self._uniform(way, samples, epoch) * span).astype(np.int64) - self.margin for way in ("top", "left"))
+        return self._look(images, top, left, mirrored, shift)
+
+    def _fixed_window(self, images: Tensor, top: int, left: int, mirrored: bool = False) -> Tensor:
+        count = len(images)
+        first_row, first_column = (np.full(count, start, dtype=np.int64) for start in (top, left))
+        return self._look(images, first_row, first_column, np.full(count, mirrored), self.mean.expand(count, 3))
+
+    def _look(self, images: Tensor, top: np.ndarray, left: np.ndarray, mirrored: np.ndarray, shift: Tensor) -> Tensor:
+        x = self._kernels.normalised_windows(images, top, left, mirrored, self.window, shift, self.scale, self.dtype)
         x = x.permute(0, 3, 1, 2)  # which is channels-last
         return x if self.resize is None else resize(x, *self.resize)
 
+    @property
+    def _kernels(self) -> Any:
+        """The module whose windows are the fastest on this device."""
+        if self.device.type == "cpu":
+            from distalex import augment_cpu
 
-def resize_matrices(side: int, wanted: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """What `resize` multiplies rows (wanted, side) and columns with their colours (3 side, 3 wanted) by."""
-    pixels = torch.eye(side)[None, None]
-    along = functional.interpolate(pixels, size=(wanted, side), mode="bilinear", antialias=wanted < side)[0, 0]
-    rows, columns = along, torch.kron(along.T.contiguous(), torch.eye(3))
-    return rows.to(device, dtype), columns.to(device, dtype)
+            return augment_cpu
+        return windows
 
 
-def resize(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Bilinear resizing of channels-last squares (n, 3, side, side), anti-aliased where they shrink.
+def draw_resized_crops(seed: int, samples: np.ndarray, epoch: int, side: int, scale: tuple[float, ...]) -> Windows:
+    """Windows of pictures of `side` pixels, as torchvision's RandomResizedCrop draws them.
 
-    Two matrix products, which take a tenth of the time of torch's interpolation of three channels on a CPU.
+    An area, uniform in `scale` as a share of the picture, and a shape, log-uniform in 3/4 to 4/3, are drawn up to ten times
+    until the window fits, else it is the whole picture; its place is uniform.
     """
-    n, _, side, _ = x.shape
-    wanted = len(rows)
-    stretched = torch.matmul(rows, x.permute(0, 2, 3, 1).reshape(n, side, side * 3))
-    return (stretched.view(n * wanted, side * 3) @ columns).view(n, wanted, wanted, 3).permute(0, 3, 1, 2)
 
+    def draw(purpose: str, *attempt: int) -> np.ndarray:
+        return random.uniform(random.key(seed, purpose, epoch, *attempt), samples)
 
-def normalised_windows_of(
-    images: Tensor, top: np.ndarray, left: np.ndarray, mirrored: np.ndarray, side: int, shift: Tensor, scale: Tensor, dtype: torch.dtype
-) -> Tensor:
-    """What `augment_cpu.normalised_windows` does, on any device by indexing."""
-    height, width = images.shape[1:3]
-    over = [-top, -left, top + side - height, left + side - width]
-    margin = max(0, *(int(pixels.max()) for pixels in over)) if len(images) else 0
-    if margin:
-        images = functional.pad(images, (0, 0, margin, margin, margin, margin))
-    offsets = np.stack([top + margin, left + margin, mirrored.astype(np.int64)])
-    first_row, first_column, flips = torch.from_numpy(offsets).to(images.device, non_blocking=True)
-    along = torch.arange(side, device=images.device)
-    rows = first_row[:, None] + along
-    columns = first_column[:, None] + torch.where(flips[:, None] > 0, side - 1 - along, along)
-    number = torch.arange(len(images), device=images.device)
-    cut = images[number[:, None, None], rows[:, :, None], columns[:, None, :]]
-    return cut.float().sub_(shift[:, None, None]).mul_(scale).to(dtype)
+    height, width = (np.full(len(samples), side, dtype=np.int64) for _ in range(2))
+    missing = np.ones(len(samples), dtype=np.bool_)
+    for attempt in range(TRIES):
+        area = side**2 * (scale[0] + (scale[1] - scale[0]) * draw("area", attempt))
+        shape = np.exp(math.log(LONGEST_SHAPE) * (2.0 * draw("shape", attempt) - 1.0))
+        across, down = (np.rint(np.sqrt(pixels)).astype(np.int64) for pixels in (area * shape, area / shape))
+        fits = missing & (across > 0) & (across <= side) & (down > 0) & (down <= side)
+        height[fits], width[fits] = down[fits], across[fits]
+        missing &= ~fits
+    top, left = ((draw(way) * (side - length + 1)).astype(np.int64) for way, length in (("top", height), ("left", width)))
+    return Windows(top, left, height, width)

@@ -1,4 +1,4 @@
-"""Windows of stored pictures cut, mirrored and normalised on a CPU in one pass over memory, compiled by Numba."""
+"""The windows of `distalex.windows` on a CPU, compiled by Numba: cut, resized, mirrored and normalised in one pass over memory."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from numba import njit
 from torch import Tensor
 
 from distalex.compiled import as_array, share_out, store_row
+from distalex.windows import Windows
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
@@ -51,13 +52,73 @@ def _normalise(images: Any, top: Any, left: Any, mirrored: Any, shift: Any, out:
 def normalised_windows(
     images: Tensor, top: np.ndarray, left: np.ndarray, mirrored: np.ndarray, side: int, shift: Tensor, scale: Tensor, dtype: torch.dtype
 ) -> Tensor:
-    """(window - shift) * scale of one square of each picture (n, height, width, 3), as (n, side, side, 3) of `dtype`.
-
-    `top` and `left` (n,) may lie outside of the picture, where it is black; `shift` is (n, 3), `scale` (3,).
-    """
+    """`windows.normalised_windows`."""
     count, height, width, _ = images.shape
     out = torch.empty((count, side, side, 3), dtype=dtype)
     rows = images.contiguous().view(count, height, width * 3).numpy()
     arrays = [rows, top, left, mirrored, shift.numpy(), as_array(out.view(count, side, side * 3))]
     share_out(_normalise, arrays, scale.numpy())
+    return out
+
+
+@njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
+def _triangles(first: Any, length: Any, wanted: Any, starts: Any, counts: Any, weights: Any) -> None:
+    """A row of `windows.triangle_weights`, of pixels counted from `first`: where its weights start, how many, and they."""
+    scale = length / wanted
+    reach = max(scale, 1.0)
+    for place in range(wanted):
+        centre = (place + 0.5) * scale
+        start, stop = max(0, int(np.floor(centre - reach + 0.5))), min(length, int(np.ceil(centre + reach - 0.5)))
+        total = 0.0
+        for pixel in range(start, stop):
+            weight = 1.0 - abs(pixel + 0.5 - centre) / reach
+            weights[place, pixel - start] = weight
+            total += weight
+        starts[place], counts[place] = first + start, stop - start
+        for number in range(stop - start):
+            weights[place, number] /= total
+
+
+@njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
+def _resize_crops(
+    images: Any, top: Any, left: Any, height: Any, width: Any, mirrored: Any, shift: Any, out: Any, scale: Any, reach: Any
+) -> None:
+    side = out.shape[1]
+    line, row = np.empty(images.shape[2], np.float32), np.empty(3 * side, np.float32)
+    bits = row.view(np.int32)
+    starts, counts, weights = np.empty((2, side), np.int64), np.empty((2, side), np.int64), np.empty((2, side, reach), np.float32)
+    for number in range(len(images)):
+        _triangles(top[number], height[number], side, starts[0], counts[0], weights[0])
+        _triangles(0, width[number], side, starts[1], counts[1], weights[1])
+        edge, length = 3 * left[number], 3 * width[number]
+        for y in range(side):
+            line[:length] = 0
+            for tap in range(counts[0, y]):
+                pixels = images[number, starts[0, y] + tap, edge : edge + length]
+                weight = weights[0, y, tap]
+                for x in range(length):
+                    line[x] += weight * np.float32(pixels[x])
+            for x in range(side):
+                place = side - 1 - x if mirrored[number] else x
+                red, green, blue = np.float32(0), np.float32(0), np.float32(0)
+                for tap in range(counts[1, place]):
+                    pixel, weight = 3 * (starts[1, place] + tap), weights[1, place, tap]
+                    red += weight * line[pixel]
+                    green += weight * line[pixel + 1]
+                    blue += weight * line[pixel + 2]
+                row[3 * x] = (red - shift[number, 0]) * scale[0]
+                row[3 * x + 1] = (green - shift[number, 1]) * scale[1]
+                row[3 * x + 2] = (blue - shift[number, 2]) * scale[2]
+            store_row(out[number, y], row, bits)
+
+
+def resized_crops(
+    images: Tensor, crops: Windows, mirrored: np.ndarray, wanted: int, shift: Tensor, scale: Tensor, dtype: torch.dtype
+) -> Tensor:
+    """`windows.resized_crops`."""
+    count, height, width, _ = images.shape
+    out = torch.empty((count, wanted, wanted, 3), dtype=dtype)
+    rows = images.contiguous().view(count, height, width * 3).numpy()
+    arrays = [rows, *crops, mirrored, shift.numpy(), as_array(out.view(count, wanted, wanted * 3))]
+    share_out(_resize_crops, arrays, scale.numpy(), 2 * max(1, -(-max(height, width) // wanted)) + 2)
     return out

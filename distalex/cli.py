@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         if name not in COMMANDS:
             raise UserError(f"{name}: no such command{config._nearest(name, list(COMMANDS))}; there are {', '.join(COMMANDS)}")
-        command = COMMANDS[name]
+        command = SHOW if name == "prepare" and rest[:1] == ["show"] else COMMANDS[name]
         if "--help" in rest or "-h" in rest:
             print(f"{command.purpose}\n\nUsage: {command.usage}\n{command.help()}")
             return 0
@@ -196,6 +196,22 @@ def _prepare(request: Request) -> int:
     return 0
 
 
+def _show(request: Request) -> int:
+    options = dict(request.options)
+    own = {key: options.pop(key) for key in config.ShowOptions.model_fields if key in options}
+    _, *files = request.words
+    if len(files) > 1 or not all(file.endswith(".beton") for file in files):
+        raise UserError(f"{files[-1]}: a stray word; one FILE.beton may follow `show` (usage: {SHOW.usage})")
+    if files:
+        options = {"data.name": "beton", "data.train": files[0], **options}
+    show_options = config.validate(config.ShowOptions, own, dict.fromkeys(own, "command line"))
+    run = config.load(options.pop("config", None), {**options, "parallel": "none"})
+    from distalex.show import show
+
+    show(show_options, run)
+    return 0
+
+
 def _bench(request: Request) -> int:
     options = _take(request, config.BenchOptions, "what")
     if options.what == "parallel":
@@ -218,6 +234,14 @@ def _train_help() -> str:
         "       torchrun --standalone --nproc_per_node=2 -m distalex.train --parallel=data --config=digits\n\n"
         "Options, with [defaults]; they override those of the file:\n"
         f"  --config=FILE.yaml or one of: {shipped}\n{config.describe(config.DryRunOptions)}\n{config.describe()}"
+    )
+
+
+def _show_help() -> str:
+    data = next(section for section in config.describe().split("\n\n") if section.startswith("data:"))
+    return (
+        f"{config.describe(config.ShowOptions)}\n\nAnd what `train` takes, such as --config=NAME, --seed=N and those below; "
+        f"FILE.beton is short for --data.name=beton --data.train=FILE.beton.\n\n{data}"
     )
 
 
@@ -251,7 +275,7 @@ COMMANDS = {
         "       python -m distalex.prepare check FILE.beton",
         "Write pictures into .beton files, verified and all or nothing. `train` does this by itself for a named data set.",
         _prepare,
-        lambda: config.describe(config.PrepareOptions),
+        lambda: f"       {SHOW.usage}\n{config.describe(config.PrepareOptions)}",
     ),
     "plan": Command(
         "python -m distalex.plan [--machine=this|PRESET|FILE.yaml] [--world_size=N] [--OPTION=VALUE …]",
@@ -266,6 +290,14 @@ COMMANDS = {
         lambda: config.describe(config.BenchOptions),
     ),
 }
+
+
+SHOW: Command = Command(
+    "python -m distalex.prepare show [FILE.beton] [--out=FILE.png] [--config=NAME] [--OPTION=VALUE …]",
+    "Draw a contact sheet: stored pictures with their labels, and what training sees of each in its first epochs.",
+    _show,
+    _show_help,
+)
 
 
 def overview() -> str:

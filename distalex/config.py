@@ -21,6 +21,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from distalex.errors import UserError
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+DRAWN_AS = (".png", ".jpg", ".jpeg", ".pdf", ".svg")
 
 
 def _reject_bool(value: Any) -> Any:
@@ -151,8 +152,24 @@ class Data(Section):
     """Quality of JPEG."""
     skip_bad: bool = False
     """Leave unreadable pictures out of the prepared file and list them, instead of stopping at the first."""
-    augment: Literal["none", "crop", "flip_crop", "paper"] = "flip_crop"
-    """`crop`: random window; `flip_crop`: and mirror; `paper` adds the PCA colour noise (Section 4.1). Keyed by seed, epoch and sample."""
+    augment: Literal["none", "crop", "flip_crop", "paper", "resized_crop"] = "flip_crop"
+    """What of a picture is seen. `none`: the centre window; `crop`: a random window; `flip_crop`: and mirror; `paper` adds the PCA
+    colour noise (Section 4.1); `resized_crop`: a window of random area and shape, and mirror (Szegedy et al. 2015). Keyed by seed,
+    epoch and sample, as are the options below, which go with each of these."""
+    scale: Floats = (0.08, 1.0)
+    """`resized_crop`: least and largest area of the window, as shares of the stored picture. Its shape is 3/4 to 4/3."""
+    colour: Literal["measured", "imagenet"] = "measured"
+    """`paper`: whose principal components the noise follows, those of the training set or the 2012 code's of ImageNet."""
+    rotate: Float = Field(0.0, ge=0, le=45)
+    """Largest angle in degrees by which a view is turned about its centre, either way; black comes in from outside."""
+    cutout: Float = Field(0.0, ge=0, le=1)
+    """Side of a square of the mean colour at a random place, which may reach over the edge, as a share of the view's
+    (DeVries & Taylor 2017: 16 of 32 pixels). 0: none."""
+    mixup: Float = Field(0.0, ge=0, le=100)
+    """Mix each view, and its label, with another sample's, by shares drawn from Beta(mixup, mixup) (Zhang et al. 2018: 0.2). 0: off."""
+    cutmix: Float = Field(0.0, ge=0, le=100)
+    """Put a box of another sample's view into each, of an area drawn from Beta(cutmix, cutmix), and its label in by that area
+    (Yun et al. 2019: 1). With mixup too, each sample has one of the two, by a coin. 0: off."""
     crop: Float | None = Field(None, gt=0, le=1)
     """Side of the window as a share of the stored picture (Section 4.1: 224/256). Default: 0.875 for folders and imagenet, else 1."""
     pad: Float | None = Field(None, ge=0, le=0.5)
@@ -203,6 +220,19 @@ class Data(Section):
         if self.skip_bad and self.loader == "torchvision":
             raise ValueError(
                 "data.skip_bad leaves pictures out of a prepared file, and data.loader=torchvision has none; use data.loader=ffcv"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _augmentation_makes_sense(self) -> Data:
+        if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1] <= 1:
+            raise ValueError(
+                f"data.scale={_plain(self.scale)}: two rising shares of the stored picture, above 0 and up to 1, are needed, "
+                "e.g. --data.scale=0.08,1"
+            )
+        if self.colour != "measured" and self.augment != "paper":
+            raise ValueError(
+                f"data.colour={self.colour} is noise of data.augment=paper, not of data.augment={self.augment}; add --data.augment=paper"
             )
         return self
 
@@ -603,6 +633,9 @@ class EvaluateOptions(Section):
     """Folder of the data, where it has moved."""
     batch_size: Int | None = Field(None, ge=1)
     """Pictures of one batch over all processes. Default: the run's."""
+    ten_crop: bool = False
+    """Take the mean of the soft-max outputs on ten views of each picture: the four corners, the centre, and their mirror
+    images (Section 4.1)."""
 
 
 class CompareOptions(Section):
@@ -795,3 +828,14 @@ class BenchOptions(Section):
             others = " and ".join(f"`bench {what}`" for what, names in own.items() if name in names)
             raise ValueError(f"{name} goes with {others}, not with `bench {self.what}`; leave it out")
         return self
+
+
+class ShowOptions(Section):
+    """Options of `prepare show`, besides those of `train` that describe the data."""
+
+    out: str = Field("contact-sheet.png", min_length=1)
+    """Picture to draw (.png, .jpg, .pdf or .svg)."""
+    count: Int = Field(8, ge=1, le=100)
+    """Pictures of the training set, chosen by the seed."""
+    views: Int = Field(6, ge=1, le=50)
+    """Epochs across, from the first, each with what it sees of the pictures."""

@@ -6,7 +6,8 @@ if __name__ == "__main__":  # before torch is imported, so that --help answers a
     entry("evaluate")
 
 import json
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -46,16 +47,20 @@ class Evaluation:
 
 
 @torch.no_grad()
-def evaluate(forward: Parallel, split: Split, mesh: Mesh, options: config.Train) -> Evaluation:
-    """The network on the whole of `split`, summed over the replicas; the same result on every rank."""
+def evaluate(forward: Parallel, split: Split, mesh: Mesh, options: config.Train, ten_crop: bool = False) -> Evaluation:
+    """The network on the whole of `split`, summed over the replicas; the same result on every rank.
+
+    Each picture is seen in its centre, or with `ten_crop` in ten views whose soft-max outputs are averaged (Section 4.1).
+    """
     forward.net.eval()
     classes = forward.net.classes
     sums = torch.zeros(4, dtype=torch.float64, device=mesh.device)  # loss, top-1, top-5, pictures
     confusion = torch.zeros(classes * classes, dtype=torch.int64, device=mesh.device)
-    for batch in split.test():
+    for batch in split.stored() if ten_crop else split.test():
         if not len(batch.labels):
             continue
-        logits = logits_of(partial(forward.evaluate, pictures=len(batch.labels)), batch.images, options)
+        net = partial(forward.evaluate, pictures=len(batch.labels))
+        logits = logits_of_ten(net, split.views.ten(batch.images), options) if ten_crop else logits_of(net, batch.images, options)
         hits = logits.topk(min(5, classes)).indices == batch.labels[:, None]
         loss = functional.cross_entropy(logits, batch.labels, reduction="sum")
         sums += torch.stack([loss, hits[:, 0].sum(), hits.sum(), torch.full_like(loss, len(hits))])
@@ -72,6 +77,13 @@ def logits_of(net: Callable[[Tensor], Tensor], images: Tensor, options: config.T
     with torch.autocast(images.device.type, torch.bfloat16, enabled=options.precision == "bf16"):
         logits = net(images).float()
         return (logits + net(images.flip(3)).float()) / 2 if options.mirror_test else logits
+
+
+def logits_of_ten(net: Callable[[Tensor], Tensor], views: Iterable[Tensor], options: config.Train) -> Tensor:
+    """Logits (n, classes) whose soft-max is the mean of the soft-max outputs on each of ten views."""
+    options = options.model_copy(update={"mirror_test": False})  # mirror images are among the views
+    outputs = [logits_of(net, view, options).log_softmax(1) for view in views]
+    return torch.stack(outputs).logsumexp(0) - math.log(len(outputs))
 
 
 @dataclass(frozen=True)
@@ -128,12 +140,14 @@ def evaluate_run(options: config.EvaluateOptions) -> Evaluation:
         train = trained.config.train
         batch_size = options.batch_size or train.eval_batch_size or train.batch_size
         pictures = open_data_of(trained, options.data_root, batch_size, mesh, console)
-        result = evaluate(forward, pictures.test, mesh, train)
+        result = evaluate(forward, pictures.test, mesh, train, options.ten_crop)
         console.say(f"{trained.path} on the {pictures.test.count:,} test pictures of {trained.config.data.name}")
-        console.say(f"top-1 {result.top1:.2f} %  top-5 {result.top5:.2f} %  loss {result.loss:.4f}  ({result.count:,} pictures)")
+        counted = f"{result.count:,} pictures{', ten views' * options.ten_crop}"
+        console.say(f"top-1 {result.top1:.2f} %  top-5 {result.top5:.2f} %  loss {result.loss:.4f}  ({counted})")
         if mesh.is_first:
             report = {
                 **result.numbers(),
+                "views": "ten views" if options.ten_crop else "centre view",
                 "checkpoint": trained.path.name,
                 "classes": trained.classes,
                 "confusion": result.confusion.tolist(),

@@ -22,7 +22,6 @@ from distalex.distributed import Mesh, start_processes
 from distalex.errors import UserError
 from distalex.evaluate import Trained, load_trained, logits_of, open_data_of
 
-DRAWN_AS = (".png", ".jpg", ".jpeg", ".pdf", ".svg")
 SHOWN = 5  # labels of a prediction
 
 
@@ -47,8 +46,8 @@ class Prediction:
 
 def predict_run(options: config.PredictOptions) -> list[Prediction]:
     """`python -m distalex.predict RUN [IMAGE …]`. Raises UserError where a file is no picture."""
-    if options.save and Path(options.save).suffix.lower() not in DRAWN_AS:
-        raise UserError(f"save={options.save}: the name of a picture to draw is needed, ending in one of {', '.join(DRAWN_AS)}")
+    if options.save and Path(options.save).suffix.lower() not in config.DRAWN_AS:
+        raise UserError(f"save={options.save}: the name of a picture to draw is needed, ending in one of {', '.join(config.DRAWN_AS)}")
     console = Console()
     with start_processes(config.Config(parallel="none", device=options.device)) as mesh:
         trained = load_trained(options.run, options.runs_dir)

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from distalex.checkpoint import TrainState, freeze, load_weights
 from distalex.config import Config
 from distalex.console import Console
-from distalex.data.load import Batch, Pictures, open_pictures
+from distalex.data.load import Batch, Part, Pictures, open_pictures
 from distalex.distributed import Mesh, start_processes
 from distalex.evaluate import Evaluation, evaluate
 from distalex.model import AlexNet, build_model
@@ -73,18 +74,18 @@ def train_step(state: TrainState, forward: Parallel, batch: Batch, config: Confi
     lr = state.schedule.apply(state.optimizer, state.step)
     state.optimizer.zero_grad(set_to_none=True)
     loss_sum, correct = torch.zeros((), device=device), torch.zeros((), device=device)
-    for number, (images, labels, first_row) in enumerate(batch.parts(options.accumulate), 1):
+    for number, part in enumerate(batch.parts(options.accumulate), 1):
         last = number == options.accumulate
-        if not len(labels) and not last:
+        if not len(part.labels) and not last:
             continue
-        state.net.key_masks(config.seed, state.step, first_row)
+        state.net.key_masks(config.seed, state.step, part.first_row)
         with forward.exchanging(last):
             with torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bf16"):
-                logits = forward(images, len(labels))
-            loss = functional.cross_entropy(logits.float(), labels, reduction="sum", label_smoothing=options.label_smoothing)
+                logits = forward(part.images, len(part.labels))
+            loss = summed_loss(logits.float(), part, options.label_smoothing)
             (loss / batch.total).backward()
         loss_sum += loss.detach()
-        correct += (logits.detach().argmax(1) == labels).sum()
+        correct += (logits.detach().argmax(1) == part.labels).sum()
     traffic.backward_done(device)
     if options.clip_norm:
         clip_gradients(state.net, options.clip_norm, state.shards)
@@ -93,6 +94,16 @@ def train_step(state: TrainState, forward: Parallel, batch: Batch, config: Confi
     if state.average:
         state.average.update(state.net)
     return StepResult(loss_sum, correct, batch.total, lr)
+
+
+def summed_loss(logits: Tensor, part: Part, smoothing: float) -> Tensor:
+    """Cross-entropy summed over pictures; of a mixed one with each of its labels, weighed by their shares."""
+    if part.mix is None:
+        return functional.cross_entropy(logits, part.labels, reduction="sum", label_smoothing=smoothing)
+    own, other = (
+        functional.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing) for labels in (part.labels, part.mix.labels)
+    )
+    return torch.lerp(other, own, part.mix.shares).sum()
 
 
 def end_epoch(state: TrainState, forward: Parallel, pictures: Pictures, config: Config, run: Run) -> Evaluation | None:

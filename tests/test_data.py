@@ -166,8 +166,9 @@ def test_an_epoch_can_be_entered_in_the_middle(alone):
     assert all(torch.equal(one.images, other.images) for one, other in zip(whole[2:], rest, strict=True))
 
 
-def test_iterators_left_early_leave_no_thread(alone):
-    pictures = open_pictures(small(), alone, QUIET, QUIET)
+@pytest.mark.parametrize("mixup", ["0", "0.2"])
+def test_iterators_left_early_leave_no_thread(alone, mixup):
+    pictures = open_pictures(small(data__mixup=mixup), alone, QUIET, QUIET)
     list(pictures.train.train(0))
     before = threading.active_count()
     for epoch in range(20):

@@ -8,6 +8,7 @@ import pytest
 import torch
 from conftest import REPOSITORY, metrics, newest, options, small
 
+from distalex import cli
 from distalex.columns import COLUMNS, split_into_columns
 from distalex.distributed import Mesh
 from distalex.errors import UserError
@@ -86,6 +87,29 @@ def test_every_topology_trains_the_same_run(launch, tmp_path, optimizer, columns
     assert metrics(runs / "none-1")[2]["step"] == 3
     for topology in topologies[1:]:
         assert_same_run(runs / "none-1", runs / topology)
+
+
+@pytest.mark.slow
+def test_every_topology_sees_and_mixes_the_same_pictures(launch, tmp_path, monkeypatch):
+    """Two parts of a batch where it is divided, and an uneven last batch."""
+    monkeypatch.chdir(tmp_path)
+    seen = {
+        "data__augment": "resized_crop",
+        "data__stored_size": "72",
+        "data__rotate": "15",
+        "data__cutout": "0.3",
+        "data__mixup": "0.4",
+        "data__cutmix": "1",
+        "data__synthetic_images": "27",
+        "train__epochs": "1",
+    }
+    for name, change in {"mixed": {}, "unmixed": {"data__mixup": "0", "data__cutmix": "0"}}.items():
+        assert cli.main(["train", *options(name=name, parallel="none", **{**EVERYTHING, **seen, **change})]) == 0
+    mixed, unmixed = (metrics(tmp_path / "runs" / name)[0]["loss"] for name in ("mixed", "unmixed"))
+    assert abs(mixed - unmixed) > 100 * LOSS_TOLERANCE
+    for topology in ("data-2", "model-2", "owt-2", "hybrid-4"):
+        run_on(launch, topology, topology, **EVERYTHING, **seen, train__accumulate="2")
+        assert_same_run(tmp_path / "runs" / "mixed", tmp_path / "runs" / topology)
 
 
 @pytest.mark.slow

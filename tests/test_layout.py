@@ -10,15 +10,15 @@ ORDER = [
     {"errors"},
     {"config", "topology", "console"},
     {"random", "compiled"},
-    {"lrn_cpu", "augment_cpu"},
-    {"lrn"},
+    {"lrn_cpu", "windows", "mixing"},
+    {"lrn", "augment_cpu"},
     {"model", "augment"},
     {"distributed", "metrics"},
     {"columns", "data", "optim"},
     {"owt"},
     {"parallelize", "checkpoint", "plan"},
     {"evaluate", "run"},
-    {"train", "predict", "prepare", "bench", "compare"},
+    {"train", "predict", "prepare", "show", "bench", "compare"},
     {"cli"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
