@@ -9,8 +9,20 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from distalex.compiled import as_array, share_out, store_row
+from distalex.compiled import as_array, fresh, share_out, store_row
 from distalex.windows import Windows
+
+
+@njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
+def _turn(pixels: Any, turned: Any) -> None:
+    """The pixels of a row in reverse; indices without a sign, as Numba checks others for being negative, and then LLVM uses no registers."""
+    one, two, three = np.uint64(1), np.uint64(2), np.uint64(3)
+    last = np.uint64(len(turned)) - three
+    for x in range(np.uint64(len(turned)) // three):
+        to = three * x
+        turned[to] = pixels[last - to]
+        turned[to + one] = pixels[last - to + one]
+        turned[to + two] = pixels[last - to + two]
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
@@ -18,6 +30,7 @@ def _normalise(images: Any, top: Any, left: Any, mirrored: Any, shift: Any, out:
     count, height, width = images.shape[0], images.shape[1], images.shape[2] // 3
     side = out.shape[1]
     shifts, scales = np.empty(3 * side, np.float32), np.empty(3 * side, np.float32)
+    cut, black, turned = np.zeros(3 * side, np.uint8), np.zeros(3 * side, np.uint8), np.empty(3 * side, np.uint8)
     row = np.empty(3 * side, np.float32)
     bits = row.view(np.int32)
     for number in range(count):
@@ -26,26 +39,22 @@ def _normalise(images: Any, top: Any, left: Any, mirrored: Any, shift: Any, out:
                 shifts[3 * x + colour] = shift[number, colour]
                 scales[3 * x + colour] = scale[colour]
         first, last = max(0, -left[number]), min(side, width - left[number])  # outside of the picture it is black
-        flipped, start = mirrored[number], 3 * left[number]
+        cut[:] = 0
         for y in range(side):
             line = top[number] + y
-            if line < 0 or line >= height:
-                for x in range(3 * side):
-                    row[x] = -shifts[x] * scales[x]
-            elif flipped:
-                for x in range(side):
-                    for colour in range(3):
-                        inside = first <= side - 1 - x < last
-                        value = images[number, line, start + 3 * (side - 1 - x) + colour] if inside else np.uint8(0)
-                        row[3 * x + colour] = (np.float32(value) - shifts[3 * x + colour]) * scales[3 * x + colour]
-            else:
-                for x in range(3 * first):
-                    row[x] = -shifts[x] * scales[x]
-                pixels = images[number, line, start + 3 * first : start + 3 * last]
-                for x in range(len(pixels)):
-                    row[3 * first + x] = (np.float32(pixels[x]) - shifts[3 * first + x]) * scales[3 * first + x]
-                for x in range(3 * last, 3 * side):
-                    row[x] = -shifts[x] * scales[x]
+            pixels = black
+            if 0 <= line < height and first < last:
+                begin = 3 * (left[number] + first)
+                if last - first == side:
+                    pixels = images[number, line, begin : begin + 3 * side]
+                else:
+                    cut[3 * first : 3 * last] = images[number, line, begin : begin + 3 * (last - first)]
+                    pixels = cut
+                if mirrored[number]:
+                    _turn(pixels, turned)
+                    pixels = turned
+            for x in range(3 * side):
+                row[x] = (np.float32(pixels[x]) - shifts[x]) * scales[x]
             store_row(out[number, y], row, bits)
 
 
@@ -54,7 +63,7 @@ def normalised_windows(
 ) -> Tensor:
     """`windows.normalised_windows`."""
     count, height, width, _ = images.shape
-    out = torch.empty((count, side, side, 3), dtype=dtype)
+    out = fresh((count, side, side, 3), dtype)
     rows = images.contiguous().view(count, height, width * 3).numpy()
     arrays = [rows, top, left, mirrored, shift.numpy(), as_array(out.view(count, side, side * 3))]
     share_out(_normalise, arrays, scale.numpy())
@@ -117,7 +126,7 @@ def resized_crops(
 ) -> Tensor:
     """`windows.resized_crops`."""
     count, height, width, _ = images.shape
-    out = torch.empty((count, wanted, wanted, 3), dtype=dtype)
+    out = fresh((count, wanted, wanted, 3), dtype)
     rows = images.contiguous().view(count, height, width * 3).numpy()
     arrays = [rows, *crops, mirrored, shift.numpy(), as_array(out.view(count, wanted, wanted * 3))]
     share_out(_resize_crops, arrays, scale.numpy(), 2 * max(1, -(-max(height, width) // wanted)) + 2)

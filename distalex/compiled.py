@@ -24,6 +24,12 @@ def as_array(x: Tensor) -> np.ndarray:
     return (x.view(torch.uint16) if x.dtype == torch.bfloat16 else x).numpy()
 
 
+def fresh(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """`torch.empty` on the CPU, but NumPy's memory: it asks the kernel for huge pages, which are there in a fifth of the time."""
+    kept = {torch.float32: np.float32, torch.bfloat16: np.uint16}[dtype]
+    return torch.from_numpy(np.empty(shape, kept)).view(dtype)
+
+
 @njit(inline="always")
 def rounded(word: Any) -> Any:
     """The bf16 nearest to an fp32, both as bits; of two as near, the even one."""

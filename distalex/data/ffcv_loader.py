@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ffcv.fields.decoders import IntDecoder, SimpleRGBImageDecoder
@@ -31,6 +32,11 @@ class Epoch(EpochIterator):
         except BaseException as failure:
             self.failure = failure
             self.output_queue.put(None)
+
+    def run_pipeline(self, *batch: Any) -> tuple[Tensor, ...]:
+        if self.terminate_event.is_set():  # FFCV looks only where its queue is full
+            raise StopIteration
+        return super().run_pipeline(*batch)
 
     def __next__(self) -> tuple[Tensor, Tensor]:
         try:
