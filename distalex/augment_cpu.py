@@ -15,7 +15,7 @@ from distalex.windows import Windows
 
 @njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
 def _turn(pixels: Any, turned: Any) -> None:
-    """The pixels of a row in reverse; indices without a sign, as Numba checks others for being negative, and then LLVM uses no registers."""
+    """The pixels of a row in reverse. Indices have no sign: Numba asks of others whether they are negative, which LLVM cannot vectorise."""
     one, two, three = np.uint64(1), np.uint64(2), np.uint64(3)
     last = np.uint64(len(turned)) - three
     for x in range(np.uint64(len(turned)) // three):

@@ -374,6 +374,13 @@ def rows(*lines: str) -> Callable[[Path], list[str]]:
     return at_root("list.csv", "\n".join(("path,label,split", *lines)).encode())
 
 
+HEAD = """# What is refused, and with which words
+
+Each of these is given to `prepare` by a test, which compares the answer with this page. All end with status 2, and nothing is left behind.
+
+| input | answer |
+|---|---|
+"""
 GOOD = ("ant/0.jpg,ant,train", "bee/0.jpg,bee,train", "ant/1.jpg,ant,test", "bee/1.jpg,bee,test")
 REFUSED: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     "nothing there": (lambda at: ["folder", f"--root={at}/in"], "no such file or folder"),
@@ -440,17 +447,30 @@ REFUSED: dict[str, tuple[Callable[[Path], list[str]], str]] = {
 }
 
 
+def told(mistake: str, at: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """What `prepare` says of a mistake that is made in the folder `at`."""
+    assert cli.main(["prepare", *REFUSED[mistake][0](at), f"--out={at}/out/x.beton", "--size=8"]) == 2
+    return capsys.readouterr().err
+
+
+PAGE = Path(__file__).parent.parent / "docs" / "refused.md"
+
+
 @pytest.mark.parametrize("mistake", REFUSED)
 def test_what_cannot_be_read_is_one_line_and_leaves_nothing(mistake, tmp_path, capsys, monkeypatch):
+    """And that line stands in docs/refused.md: DISTALEX_RENEW=1 pytest tests/test_sources.py writes the page."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DISTALEX_DATA", str(tmp_path / "data"))
-    build, words = REFUSED[mistake]
-    arguments = build(tmp_path)
-    status = cli.main(["prepare", *arguments, f"--out={tmp_path}/out/x.beton", "--size=8"])
-    error = capsys.readouterr().err
-    assert status == 2
-    assert words in error
+    error = told(mistake, tmp_path, capsys)
+    assert REFUSED[mistake][1] in error
     assert error.count("\n") == 1, error
+    row = f"| {mistake} | `{error.strip().replace(str(tmp_path), '').replace('|', '/')[:400]}` |\n"
+    if os.environ.get("DISTALEX_RENEW"):
+        if mistake == next(iter(REFUSED)):
+            PAGE.write_text(HEAD)
+        with PAGE.open("a") as page:
+            page.write(row)
+    assert row in PAGE.read_text()
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
     assert not (tmp_path / "ran").exists()
 
