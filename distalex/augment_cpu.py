@@ -9,7 +9,7 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from distalex.compiled import as_array, fresh, share_out, store_row
+from distalex.compiled import as_array, recycled, share_out, store_row
 from distalex.windows import Windows
 
 
@@ -63,7 +63,7 @@ def normalised_windows(
 ) -> Tensor:
     """`windows.normalised_windows`."""
     count, height, width, _ = images.shape
-    out = fresh((count, side, side, 3), dtype)
+    out = recycled((count, side, side, 3), dtype)
     rows = images.contiguous().view(count, height, width * 3).numpy()
     arrays = [rows, top, left, mirrored, shift.numpy(), as_array(out.view(count, side, side * 3))]
     share_out(_normalise, arrays, scale.numpy())
@@ -126,7 +126,7 @@ def resized_crops(
 ) -> Tensor:
     """`windows.resized_crops`."""
     count, height, width, _ = images.shape
-    out = fresh((count, wanted, wanted, 3), dtype)
+    out = recycled((count, wanted, wanted, 3), dtype)
     rows = images.contiguous().view(count, height, width * 3).numpy()
     arrays = [rows, *crops, mirrored, shift.numpy(), as_array(out.view(count, wanted, wanted * 3))]
     share_out(_resize_crops, arrays, scale.numpy(), 2 * max(1, -(-max(height, width) // wanted)) + 2)

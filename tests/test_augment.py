@@ -8,6 +8,7 @@ from torchvision.transforms.v2.functional import InterpolationMode, resized_crop
 
 from distalex import augment_cpu, config, windows
 from distalex.augment import Statistics, Views, draw_resized_crops
+from distalex.compiled import recycled
 from distalex.windows import Windows, resize, resize_matrices, rotate
 
 STATISTICS = Statistics((100.0, 110.0, 120.0), ((2500.0, 2000.0, 1500.0), (2000.0, 3000.0, 1800.0), (1500.0, 1800.0, 3600.0)))
@@ -38,6 +39,17 @@ def test_windows_are_the_slices_they_say():
         cut = padded[number, top[number] + 4 : top[number] + 4 + side, left[number] + 4 : left[number] + 4 + side].float()
         expected = ((cut.flip(1) if mirrored[number] else cut) - shift[number]) * scale
         assert torch.allclose(out[number], expected, rtol=1e-6, atol=1e-5)  # a fused multiply-add
+
+
+def test_memory_is_used_again_only_where_nobody_holds_it():
+    first = recycled((64, 7), torch.bfloat16)
+    view = first[3:5].view(torch.uint16)
+    place = first.data_ptr()
+    del first
+    assert recycled((64, 7), torch.bfloat16).data_ptr() != place  # a view of it is alive
+    del view
+    assert recycled((64, 7), torch.bfloat16).data_ptr() == place
+    assert recycled((64, 7), torch.float32).data_ptr() != place
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
