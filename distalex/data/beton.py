@@ -36,6 +36,7 @@ FORMAT = 2
 CHECKED_WHOLE = 2**30  # bytes; of a larger file only evenly spaced pieces are checked at every start
 PIECE = 2**20
 READ_BACK = 64  # pictures compared with their source after writing
+PAGE = 2**23  # bytes; FFCV's
 TRIED = 24  # pictures that an estimate is taken from
 RAW = Encoding()
 
@@ -232,7 +233,7 @@ class Estimate:
 
 def estimate(source: Source, encoding: Encoding, workers: int = 0) -> Estimate:
     """Size and time of preparing `source`, from some of its pictures."""
-    raw, sizes = source.side**2 * 3.0, []
+    raw, sizes = PAGE / (PAGE // (source.side**2 * 3)), []  # no picture lies on two pages
     start, read = time.perf_counter(), 0
     for sample in random.permutation(random.key(0, "estimate"), len(source))[:TRIED].tolist():
         try:

@@ -251,7 +251,7 @@ def _decompressed(path: Path) -> Path:
                 shutil.copyfileobj(packed, plain, 2**20)
             os.replace(temporary, target)
         except (OSError, EOFError, lzma.LZMAError, ValueError) as error:
-            raise UserError(f"{path}: cannot be decompressed into {target} ({error}); fetch it again or free some space") from None
+            raise UserError(f"{path}: cannot be decompressed ({error}); fetch it again, or free some space in {target.parent}") from None
         finally:
             temporary.unlink(missing_ok=True)
     return target

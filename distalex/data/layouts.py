@@ -278,7 +278,7 @@ def _label_of_pair(files: Files, picture: str, parts: dict[str, str]) -> str:
                 text = str(next(values[key] for key in ("label", "cls", "class", "label_name") if key in values))
         except (OSError, UnicodeDecodeError, ValueError, TypeError, StopIteration) as error:
             raise UserError(
-                f"{files.where(name)}: holds no label ({error or 'no key label, cls or class'}); mend it or leave it out"
+                f"{files.where(name)}: holds no label ({str(error) or 'no key label, cls or class'}); mend it or leave it out"
             ) from None
         if text and "\n" not in text:
             return text

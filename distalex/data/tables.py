@@ -53,7 +53,7 @@ def read_table(root: str) -> tuple[Files, Splits]:
 
 
 def _split(path: Path, number: int, word: str | None) -> str:
-    if word is None:
+    if not word:
         return "all"
     if word.lower() in TRAIN + TEST:
         return "train" if word.lower() in TRAIN else "test"
@@ -117,8 +117,8 @@ def _parquet(path: Path) -> Iterator[Row]:
         raise UserError(f"{path}: Parquet needs pyarrow, which is not installed: pip install pyarrow; or save the table as CSV") from None
     try:
         table = pyarrow.parquet.read_table(path)
-    except (OSError, pyarrow.ArrowException) as error:
-        raise UserError(f"{path}: not a Parquet file ({' '.join(str(error).split())[:80]}); write it again") from None
+    except (OSError, pyarrow.ArrowException):
+        raise UserError(f"{path}: not a Parquet file; write it again") from None
     columns, header = _columns_of(path, table.column_names)
     if not header:
         raise UserError(f"{path}: columns named path and label are needed, found {', '.join(table.column_names)[:60]}")
