@@ -35,7 +35,7 @@ check "ruff check" .venv/bin/ruff check .
 check "ruff format" .venv/bin/ruff format --check .
 check "mypy" .venv/bin/mypy distalex
 check "pip check" .venv/bin/python -m pip --disable-pip-version-check check # the lock file covers pyproject.toml
-check "pytest" .venv/bin/python -m pytest
+check "pytest" .venv/bin/python -m pytest -n 2 --durations=15 # two at once: most wait for processes to start
 if [ ${#failed[@]} -gt 0 ]; then
     echo "launch/test.sh: failed: $(printf '%s, ' "${failed[@]}" | sed 's/, $//')" >&2
     exit 1
