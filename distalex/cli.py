@@ -222,6 +222,11 @@ def _bench(request: Request) -> int:
         from distalex.bench.loader import bench_loader
 
         return 1 if bench_loader(options)["failed"] else 0
+    if options.what == "lrn":
+        from distalex.bench.lrn import bench_lrn
+
+        bench_lrn(options)
+        return 0
     from distalex.bench.plain import bench_plain
 
     bench_plain(options)
@@ -284,7 +289,7 @@ COMMANDS = {
         lambda: config.describe(config.PlanOptions),
     ),
     "bench": Command(
-        "python -m distalex.bench plain|parallel|loader [--OPTION=VALUE …]",
+        "python -m distalex.bench plain|parallel|loader|lrn [--OPTION=VALUE …]",
         "Benchmarks, all sides in turn in one run, with a JSON result.",
         _bench,
         lambda: config.describe(config.BenchOptions),

@@ -778,10 +778,11 @@ class PlanOptions(Section):
 class BenchOptions(Section):
     """Options of `bench`."""
 
-    what: Literal["plain", "parallel", "loader"]
+    what: Literal["plain", "parallel", "loader", "lrn"]
     """`plain`: the tutorial's job here against the same job in ordinary PyTorch, whole steps with loading.
     `parallel`: the paper's network under each --parallel in turn, on synthetic pictures.
-    `loader`: reading and augmenting pictures here, in FFCV by itself, in PyTorch's DataLoader and in WebDataset."""
+    `loader`: reading and augmenting pictures here, in FFCV by itself, in PyTorch's DataLoader and in WebDataset.
+    `lrn`: local response normalisation against torch's layer."""
     root: str | None = None
     """`plain`: folder of CIFAR-10. `loader`: any folder of CLASS/*.jpg. Default there: 256 random photographs, made for it."""
     out: str = Field("bench", min_length=1)
@@ -807,13 +808,13 @@ class BenchOptions(Section):
     lrn: bool = True
     """`parallel`: local response normalisation."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """`parallel`: `auto` takes a GPU where there is one."""
+    """`parallel`, `lrn`: `auto` takes a GPU where there is one."""
     sides: Sides = ()
     """`loader`: which to measure, as the JSON names them. Default: all; `webdataset` where that package is installed."""
     pictures: Int = Field(4096, ge=8)
     """`loader`: pictures taken at most, a keyed choice; at 256x256 each takes 0.2 MB of the temporary folder."""
     batch: Int = Field(128, ge=1)
-    """`loader`: pictures of a batch."""
+    """`loader`, `lrn`: pictures of a batch; of `lrn` 64 if not given."""
     seconds: Float = Field(2.0, gt=0, le=600)
     """`loader`: timed seconds of each repeat at least, after the first batches."""
 
@@ -823,6 +824,7 @@ class BenchOptions(Section):
             "plain": {"root", "steps", "peer"},
             "parallel": {"steps", "batches", "modes", "processes", "precision", "image_size", "lrn", "device"},
             "loader": {"root", "precision", "image_size", "sides", "pictures", "batch", "seconds"},
+            "lrn": {"batch", "device"},
         }
         for name in sorted(self.model_fields_set - {"what", "out", "repeats"} - own[self.what]):
             others = " and ".join(f"`bench {what}`" for what, names in own.items() if name in names)

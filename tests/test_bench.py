@@ -1,5 +1,6 @@
 """`bench parallel` and `bench loader`: what they measure and write, where columns and data parallelism cross, and mistakes."""
 
+import itertools
 import json
 import os
 
@@ -317,3 +318,15 @@ def test_a_mistake_with_loaders_is_one_line(typed, message, tmp_path, monkeypatc
 def test_a_gpu_that_is_not_there_is_a_mistake(capsys):
     assert cli.main(["bench", "parallel", "--device=cuda"]) == 2
     assert "device=cuda: PyTorch sees no GPU here" in capsys.readouterr().err
+
+
+def test_lrn_is_measured_in_every_layout_and_precision(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["bench", "lrn", "--batch=2", "--repeats=1", "--device=cpu"]) == 0
+    (path,) = tmp_path.glob("bench/lrn-*.json")
+    result = json.loads(path.read_text())
+    assert {(row["layout"], row["precision"]) for row in result["rows"]} == set(
+        itertools.product(("channels-last", "contiguous"), ("fp32", "bf16"))
+    )
+    assert len(result["rows"]) == 12
+    assert all(row["ratio"]["median"] > 0 and row["shape"][0] == 2 for row in result["rows"])
