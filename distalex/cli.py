@@ -6,6 +6,7 @@ Fire turns the command line into words and options, all of them text; the typed 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 import traceback
@@ -60,9 +61,18 @@ def main(arguments: Sequence[str]) -> int:
         return 130
     except BrokenPipeError:
         return 0
-    except Exception:
-        traceback.print_exc()
+    except Exception as error:
+        if _lost_a_peer(error):
+            _complain(f"distalex {name}: another process of this job has ended; its own message says why")
+        else:
+            traceback.print_exc()
         return 1
+
+
+def _lost_a_peer(error: Exception) -> bool:
+    """Whether a collective failed because a process at its other end is gone."""
+    words = ("connection closed by peer", "connection reset by peer", "connection refused", "broken pipe", "socket closed")
+    return os.environ.get("WORLD_SIZE", "1") != "1" and any(word in str(error).lower() for word in words)
 
 
 def _complain(line: str) -> None:
@@ -192,6 +202,7 @@ def _prepare(request: Request) -> int:
     options = _take(request, config.PrepareOptions, "source")
     from distalex.prepare import prepare_source
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what is half written is taken away
     prepare_source(options)
     return 0
 

@@ -7,6 +7,7 @@ if __name__ == "__main__":  # before torch is imported, so that --help answers a
 
 import fcntl
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -28,7 +29,7 @@ def prepare_source(options: config.PrepareOptions) -> list[beton.Prepared]:
     beton.import_ffcv()
     with console.showing():
         if options.out is None:
-            prepared = prepare(data, console.say, console.progress)
+            prepared = prepare(data, console.say, console.progress, options.workers)
         else:
             prepared = _write(data, Path(options.out), options, console)
     for one in prepared:
@@ -43,12 +44,16 @@ def _how_to_train(options: config.PrepareOptions, data: config.Data, prepared: l
     command = "train on it with: python -m distalex.train"
     if options.out is None:
         values = {"name": data.name, "root": data.root, "dataset": data.dataset, "labels": data.labels}
+        values["skip_bad"] = "true" if options.skip_bad else None
         changed = {"stored_size": options.size} | {
             key: value for key in ("resize", "encoding", "quality") if (value := getattr(options, key)) != getattr(config.Data(), key)
         }
-        return " ".join([command, *(f"--data.{key}={value}" for key, value in {**values, **changed}.items() if value is not None)])
-    test = str(test_file(Path(options.out)) if len(prepared) == 2 else "FILE.beton")
-    return f"{command} --data.name=beton --data.train={options.out} --data.test={test}"
+        words = [f"--data.{key}={value}" for key, value in {**values, **changed}.items() if value is not None]
+        return " ".join([command, *map(shlex.quote, words)])
+    told = f"{command} --data.name=beton {shlex.quote(f'--data.train={options.out}')}"
+    if len(prepared) == 2:
+        return told
+    return f"{told} --data.test=FILE.beton, naming a file of test pictures; --holdout=0.1 here would have held some out"
 
 
 def check(options: config.CheckOptions) -> beton.Prepared:
@@ -73,8 +78,8 @@ def _data_options(options: config.PrepareOptions) -> config.Data:
             f"prepare {options.source}: --root is missing; it names a folder of CLASS/*.jpg, or of train/ and test/ with such, "
             "a tar archive or a table"
         )
-    if options.out is None and (options.split != "both" or options.holdout or options.per_file):
-        raise UserError("--split, --holdout and --per_file go with --out=FILE.beton, which is missing")
+    if options.out is None and (options.split != "both" or options.holdout or options.per_file or options.overwrite):
+        raise UserError("--split, --holdout, --per_file and --overwrite go with --out=FILE.beton, which is missing")
     if options.out is not None and not options.out.endswith(".beton"):
         raise UserError(f"out={options.out}: the name of a .beton file is needed, e.g. --out=pictures.beton")
     values = {key: getattr(options, key) for key in ("root", "dataset", "labels", "resize", "encoding", "quality", "skip_bad")}
@@ -96,27 +101,40 @@ def _write(data: config.Data, out: Path, options: config.PrepareOptions, console
     sources = _sources(options, data)
     targets = [out, test_file(out)][: len(sources)]
     encoding = beton.Encoding(options.encoding, options.quality)
-    with _only_one_writes(out.parent):
-        for source, path in zip(sources, targets, strict=True):
-            if not options.overwrite and _is_there(path, source, options.per_file):
-                raise UserError(f"{path}: exists; give another --out, or replace it with --overwrite")
+    with _only_one_writes(out.parent, console):
+        if not options.overwrite:
+            _require_free(sources, out, options.per_file)
         prepared = []
         for source, path in zip(sources, targets, strict=True):
+            if source.note:
+                console.say(source.note)
             console.say(f"preparing {beton.estimate(source, encoding, options.workers).describe(source, encoding)}")
             done = partial(console.progress, f"preparing {path.name}")
-            prepared.append(beton.write_all(source, path, done, encoding, options.workers, options.skip_bad, options.per_file))
+            how = options.workers, options.skip_bad, options.per_file, options.overwrite
+            prepared.append(beton.write_all(source, path, done, encoding, *how))
             tell_skipped(prepared[-1], console.say)
+        if options.overwrite and len(prepared) == 1:
+            beton.remove(test_file(out))  # of an earlier preparing, whose pictures may be among these
     return prepared
 
 
-def _is_there(path: Path, source: Source, per_file: int | None) -> bool:
-    """Whether writing would replace something: of a set of several files, only those that are all there."""
-    shards = -(-len(source) // per_file) if per_file else 1
-    return all(beton.shard_path(path, shard, shards).exists() for shard in range(shards))
+def _require_free(sources: list[Source], out: Path, per_file: int | None) -> None:
+    """Raise UserError where something stands for `out` or its test file already, but for a set of files that is to be completed."""
+    for number, path in enumerate((out, test_file(out))):
+        written = number < len(sources)
+        shards = beton.files_of(sources[number], per_file) if written else 0
+        wanted = [beton.shard_path(path, shard, shards) for shard in range(shards)]
+        found = beton.existing(path)
+        if set(found) - set(wanted) or (found and found == wanted):
+            what = "exists" if written else f"exists, and would be taken for the test pictures of {out}"
+            raise UserError(f"{found[0]}: {what}; give another --out, or replace it with --overwrite")
+        for one in found:
+            if beton.read_info(one).fingerprint != sources[number].fingerprint:
+                raise UserError(f"{one}: is of other pictures; give another --out, or replace it with --overwrite")
 
 
 @contextmanager
-def _only_one_writes(folder: Path) -> Iterator[None]:
+def _only_one_writes(folder: Path, console: Console) -> Iterator[None]:
     """A second process that prepares into the same folder waits; the lock leaves no file, and ends with its process."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -124,7 +142,11 @@ def _only_one_writes(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise UserError(f"out: {folder}/ cannot be written ({error.strerror}); give another place") from None
     try:
-        fcntl.flock(opened, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            console.say(f"waiting for another process that prepares into {folder}/")
+            fcntl.flock(opened, fcntl.LOCK_EX)
         yield
     finally:
         os.close(opened)

@@ -13,7 +13,7 @@ from distalex import cli, config
 from distalex.bench import files, loader, side
 from distalex.bench.crossing import Line, bytes_crossing, fit_line, lines_crossing, measured_crossing
 from distalex.bench.parallel import choose_modes, crossing, lrn_implementation, summary
-from distalex.data import beton, sources
+from distalex.data import beton, find
 from distalex.topology import cores
 
 SMALL = ["--device=cpu", "--batches=8", "--image_size=64", "--repeats=1", "--steps=1"]
@@ -166,7 +166,7 @@ MISTAKES = {
     "--lrn=perhaps": "lrn=perhaps",
     "--repeats=0": "repeats=0",
     "--root=pictures": "root goes with `bench plain` and `bench loader`, not with `bench parallel`",
-    "--batch=32": "batch goes with `bench loader`, not with `bench parallel`",
+    "--batch=32": "batch goes with `bench loader` and `bench lrn`, not with `bench parallel`",
     "--batchs=32": "--batchs (command line): no such option, did you mean batches?",
     "--out=file/inside": "out=file/inside",
 }
@@ -288,7 +288,7 @@ def test_both_ways_to_the_networks_input_have_its_shape_and_scale(stored, tmp_pa
             Image.fromarray(pixels).save(tmp_path / "original" / name / f"{number}{picture}.png")
     mean, covariance = (100.0, 100.0, 100.0), ((400.0, 0.0, 0.0), (0.0, 400.0, 0.0), (0.0, 0.0, 400.0))
     setup = files.Setup(8, stored, 64, 4, 1, "bf16", mean, covariance)
-    source = sources.folder(tmp_path / "original", "train", stored, "folder")
+    (source,) = find.list_sources(config.Data(name="folder", root=str(tmp_path / "original"), stored_size=stored))
     beton.write(source, tmp_path / "raw.beton", lambda *_: None)
     for prepared in (side.input_raw(setup, tmp_path), side.dataloader_original(setup, tmp_path)):
         images = next(iter(prepared(0)))[0]

@@ -1,6 +1,7 @@
 import json
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import torch
 from conftest import options, small
 from PIL import Image
 
-from distalex import config
+from distalex import cli, config
 from distalex.data import beton, find, order, pictures, sources
 from distalex.data.load import open_pictures
 from distalex.data.readers import FFCVReader
@@ -206,9 +207,7 @@ def test_a_set_spread_over_files_is_one_set(photographs, tmp_path):
     assert [one.name for one in prepared.paths] == [f"set-{number:05d}-of-00004.beton" for number in range(4)]
     assert beton.read_prepared(prepared.paths[2]) == prepared == beton.read_prepared(path, source.fingerprint)
     assert prepared.info.counts == (12, 12, 12)
-    whole = sources.measure(source)
-    assert np.allclose(prepared.info.mean, whole.mean)
-    assert np.allclose(prepared.info.covariance, whole.covariance)
+    assert prepared.info.statistics == sources.measure(source)
     everyone = np.arange(36)[::-1].copy()
     ((images, labels),) = list(FFCVReader(prepared.paths, 36, 2).read([everyone]))
     assert labels.tolist() == source.labels[everyone].tolist()
@@ -274,7 +273,7 @@ def test_a_cache_changes_no_batch(alone, cache, loader):
 
 def test_a_cache_that_does_not_fit_is_refused(alone, monkeypatch):
     monkeypatch.setattr("distalex.data.load.free_memory", lambda: 500_000)
-    with pytest.raises(UserError, match=r"data.cache=memory: 0.0 GB are needed .* use --data.cache=none"):
+    with pytest.raises(UserError, match=r"data.cache=memory: 0.6 MB are needed .* use --data.cache=none"):
         open_pictures(small(data__cache="memory"), alone, QUIET, QUIET)
 
 
@@ -414,6 +413,60 @@ def test_a_second_process_waits_for_the_one_that_prepares(tmp_path):
     first.kill()  # kill -9 frees the lock
     assert "has it" in second.communicate(timeout=30)[0]
     first.wait()
+
+
+def prepared(*words: str) -> int:
+    return cli.main(["prepare", "--size=8", *words])
+
+
+def test_changed_pictures_are_prepared_again_and_equal_names_are_not_equal_pictures(tmp_path, alone, monkeypatch):
+    def fill(folder: Path, value: int) -> None:
+        for name in ("train/a/1.png", "train/b/1.png", "test/a/1.png", "test/b/1.png"):
+            (folder / "pics" / name).parent.mkdir(parents=True, exist_ok=True)
+            Image.new("L", (64, 64), value).save(folder / "pics" / name)
+
+    def mean(folder: Path) -> float:
+        monkeypatch.chdir(folder)
+        settings = small(data__name="folder", data__root="pics", data__stored_size="64", data__loader="ffcv")
+        return open_pictures(settings, alone, QUIET, QUIET).statistics.mean[0]
+
+    for folder, value in (("one", 50), ("two", 90)):
+        fill(tmp_path / folder, value)
+        assert mean(tmp_path / folder) == value
+    fill(tmp_path / "one", 130)
+    assert mean(tmp_path / "one") == 130
+
+
+def test_a_name_stands_for_what_was_written_last(photographs, tmp_path, capsys):
+    """Whole files, several of them and test files of earlier preparings are refused, or with --overwrite replaced together."""
+    out, root = tmp_path / "x.beton", f"--root={photographs / 'train'}"
+    assert prepared(root, f"--out={out}", "--holdout=0.25") == 0
+    assert prepared(root, f"--out={out}", "--per_file=20") == 2
+    assert "x.beton: exists" in capsys.readouterr().err
+    assert prepared(root, f"--out={out}", "--per_file=20", "--encoding=jpg", "--overwrite") == 0
+    assert beton.read_prepared(out).info.encoding == "jpg"
+    assert sorted(path.name for path in tmp_path.glob("*.beton")) == ["x-00000-of-00002.beton", "x-00001-of-00002.beton"]
+    assert prepared(root, f"--out={out}", "--per_file=9") == 2
+    (tmp_path / "x-00001-of-00002.beton").unlink()
+    capsys.readouterr()
+    assert prepared(f"--root={photographs / 'test'}", f"--out={out}", "--per_file=6") == 2
+    assert "x-00000-of-00002.beton: is of other pictures" in capsys.readouterr().err
+    assert prepared(root, f"--out={out}", "--per_file=20", "--encoding=jpg") == 0
+    assert len(beton.read_prepared(out).info) == 36
+    (tmp_path / "y.test.beton").write_bytes(b"")
+    assert prepared(root, f"--out={tmp_path / 'y.beton'}") == 2
+    assert "would be taken for the test pictures" in capsys.readouterr().err
+
+
+def test_what_cannot_replace_a_file_leaves_it(photographs, tmp_path):
+    out = tmp_path / "x.beton"
+    assert prepared(f"--root={photographs / 'train'}", f"--out={out}") == 0
+    before = out.read_bytes()
+    shutil.copytree(photographs / "train", tmp_path / "bad")
+    (tmp_path / "bad" / "ant" / "bad.png").write_bytes(b"")
+    assert prepared(f"--root={tmp_path / 'bad'}", f"--out={out}", "--overwrite") == 2
+    assert out.read_bytes() == before
+    beton.read_prepared(out)
 
 
 def break_a_jpeg(path: Path, sample: int) -> None:

@@ -166,6 +166,51 @@ def test_webdataset_labels_may_be_json_and_numbers_are_in_order(tmp_path):
     assert source.classes == ("1", "2", "10")
 
 
+def test_folders_of_shards_are_splits(tmp_path):
+    for split in ("train", "val"):
+        tar(tmp_path / "shards" / split / "000.tar", PAIRS)
+    assert found(tmp_path / "shards") == {"train": {"0": 3, "10": 3}, "test": {"0": 3, "10": 3}}
+
+
+def test_captions_beside_pictures_are_no_classes(tmp_path):
+    assert found(write(tmp_path, CLASSES | {name.replace(".jpg", ".txt"): b"a caption" for name in CLASSES})) == {"all": BOTH}
+
+
+def test_words_for_splits_inside_other_names_are_classes(tmp_path):
+    root = write(tmp_path, {f"{name}/1.jpg": JPEG for name in ("freight train", "passenger train", "blood_test", "bus")})
+    assert found(root) == {"all": {"freight train": 1, "passenger train": 1, "blood_test": 1, "bus": 1}}
+
+
+def test_what_desktops_leave_in_archives_is_no_class(tmp_path):
+    extra = {"__MACOSX/ant/._0.jpg": b"x", ".ipynb_checkpoints/1.jpg": JPEG, "ant/.hidden/2.jpg": JPEG}
+    assert found(tar(tmp_path / "a.tar", CLASSES | extra)) == {"all": BOTH}
+    assert found(write(tmp_path / "folder", CLASSES | extra)) == {"all": BOTH}
+
+
+def test_pictures_outside_of_the_layout_are_announced(tmp_path, capsys):
+    root = write(tmp_path / "in", SPLITS | {"extra/1.jpg": JPEG, "loose.jpg": JPEG})
+    assert cli.main(["prepare", f"--root={root}", f"--out={tmp_path}/x.beton", "--size=8"]) == 0
+    assert f"2 picture(s) at {root} are left out, e.g. extra/1.jpg" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("pattern", ["", "/*.tar.gz"])
+def test_compressed_archives_in_a_folder_are_read(tmp_path, pattern, monkeypatch):
+    monkeypatch.setenv("DISTALEX_DATA", str(tmp_path / "data"))
+    for split in ("train", "test"):
+        tar(tmp_path / "in" / f"{split}.tar.gz", CLASSES, "w:gz")
+    assert found(f"{tmp_path / 'in'}{pattern}") == {"train": BOTH, "test": BOTH}
+
+
+def test_links_inside_an_archive_are_followed(tmp_path):
+    path = tar(tmp_path / "a.tar", CLASSES)
+    with tarfile.open(path, "a") as archive:
+        for name, kind, target in (("bee/hard.jpg", tarfile.LNKTYPE, "ant/0.jpg"), ("bee/soft.jpg", tarfile.SYMTYPE, "../ant/1.jpg")):
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = kind, target
+            archive.addfile(member)
+    assert found(path) == {"all": {"ant": 3, "bee": 5}}
+
+
 @pytest.mark.parametrize("suffix", ["csv", "tsv", "parquet"])
 def test_tables_list_paths_classes_and_splits(tmp_path, suffix):
     write(tmp_path / "pics", CLASSES)
@@ -441,6 +486,12 @@ REFUSED: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     "labels that are not there": (files(IMAGENET, "--labels=/nowhere.csv"), "data.labels=/nowhere.csv"),
     "an unknown set": (lambda at: ["torchvision", "--dataset=FashionMINST"], "did you mean FashionMNIST"),
     "a lone picture": (files({"ant/1.jpg": JPEG, "bee/1.jpg": JPEG}, "--holdout=0.5"), "two are needed where a test set"),
+    "a class that is nothing": (archive(PAIRS | {"x.jpg": JPEG, "x.json": b'{"label": null}'}), "a word or a number is needed, found null"),
+    "labels for class folders": (files(CLASSES, "--labels=/nowhere.csv"), "data.labels=/nowhere.csv"),
+    "a label without class": (
+        files(IMAGENET | {"val.txt": b"ILSVRC2012_val_00000001.JPEG n00000000\nILSVRC2012_val_00000002.JPEG\n"}),
+        "row 2",
+    ),
     "quality 0": (files(CLASSES, "--quality=0"), "quality=0"),
     "an unknown encoding": (files(CLASSES, "--encoding=gif"), "must be one of raw, jpg, mixed"),
     "nothing readable": (files({"ant/1.jpg": b"", "bee/1.jpg": b""}, "--skip_bad"), "none of the 2 pictures is readable"),

@@ -13,12 +13,13 @@ import re
 import shutil
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -39,6 +40,7 @@ READ_BACK = 64  # pictures compared with their source after writing
 PAGE = 2**23  # bytes; FFCV's
 TRIED = 24  # pictures that an estimate is taken from
 RAW = Encoding()
+SHARD = re.compile(r"-\d{5}-of-\d{5}(?=\.beton$)")
 
 
 class Info(BaseModel):
@@ -108,25 +110,59 @@ def write_all(
     workers: int = 0,
     skip_bad: bool = False,
     per_file: int | None = None,
+    overwrite: bool = False,
 ) -> Prepared:
     """Write `source` to `path`, or spread it over files of `per_file` pictures, of which those that are there already are kept.
 
+    With `overwrite`, other files that stand for `path` are taken away once all is written.
+
     Raises UserError as `write` does; then the files that are whole stay, and the next call goes on from there.
     """
-    shards = -(-len(source) // per_file) if per_file else 1
-    fingerprint, done = source.fingerprint, 0
+    shards = files_of(source, per_file)
+    whole = Whole(source.fingerprint, measure(source))
+    done = 0
     for shard in range(shards):
-        part = np.arange(len(source) * shard // shards, len(source) * (shard + 1) // shards)
+        samples = np.arange(len(source) * shard // shards, len(source) * (shard + 1) // shards)
         target = shard_path(path, shard, shards)
-        whole = source if shards == 1 else source.select(part, source.split)
+        part = source if shards == 1 else source.select(samples, source.split)
 
         def so_far(count: int, _: int, done: int = done) -> None:
             progress(done + count, len(source))
 
-        if shards == 1 or not _is_whole(target, fingerprint, encoding, skip_bad):
-            write(whole, target, so_far, encoding, workers, skip_bad, (shard, shards, fingerprint))
-        done += len(part)
-    return read_prepared(path, fingerprint)
+        if shards == 1 or not _is_whole(target, whole.fingerprint, encoding, skip_bad):
+            write(part, target, so_far, encoding, workers, skip_bad, whole._replace(shard=shard, shards=shards))
+        done += len(samples)
+    if overwrite:
+        remove(path, {shard_path(path, shard, shards) for shard in range(shards)})
+    return read_prepared(path, whole.fingerprint)
+
+
+def files_of(source: Source, per_file: int | None) -> int:
+    """How many files `source` is spread over."""
+    return -(-len(source) // per_file) if per_file else 1
+
+
+def existing(path: Path) -> list[Path]:
+    """What stands for `path` on the disk: the file itself, and those of any set spread over several."""
+    stem = path.name.removesuffix(".beton")
+    several = [one for one in path.parent.glob(f"{glob.escape(stem)}-*-of-*.beton") if SHARD.sub("", one.name) == path.name]
+    return sorted([path] * path.exists() + several)
+
+
+def remove(path: Path, but: Collection[Path] = ()) -> None:
+    """Take away what stands for `path`, `but` for some, with the descriptions."""
+    for one in set(existing(path)) - set(but):
+        for file in (one, sidecar(one)):
+            file.unlink(missing_ok=True)
+
+
+class Whole(NamedTuple):
+    """The source that a file holds, or holds a part of."""
+
+    fingerprint: str
+    statistics: Statistics
+    shard: int = 0
+    shards: int = 1
 
 
 def _is_whole(path: Path, fingerprint: str, encoding: Encoding, skip_bad: bool) -> bool:
@@ -144,19 +180,24 @@ def write(
     encoding: Encoding = RAW,
     workers: int = 0,
     skip_bad: bool = False,
-    place: tuple[int, int, str] | None = None,
+    whole: Whole | None = None,
 ) -> Info:
     """Write `source` to `path` and its sidecar, both whole or not at all, and read the file back.
 
     Args:
         workers: writing processes; 0 for one a core.
         skip_bad: leave unreadable pictures out and list them, instead of stopping at the first.
-        place: which of how many files this is, and the fingerprint of the whole source.
+        whole: what this is a part of, and which; default: the source itself.
 
     Raises UserError, leaving nothing behind, where a picture cannot be read or the disk is full.
     """
     import_ffcv()
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; give the name of a file")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{path}: {path.parent} cannot be made ({error.strerror}); give another place") from None
     for stale in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
         stale.unlink(missing_ok=True)  # of a writer that was killed: only one writes at a time
     expected = estimate(source, encoding, workers)
@@ -170,20 +211,20 @@ def write(
         _read_back(temporary, good, encoding.is_jpeg(written.kept))
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
-        info = _describe(temporary, good, encoding, written.skipped, place or (0, 1, source.fingerprint))
+        info = _describe(temporary, good, encoding, written.skipped, whole or Whole(source.fingerprint, measure(source)))
         write_atomically(sidecar(path), info.model_dump_json(indent=1).encode())
         os.replace(temporary, path)
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}; free some space or give another place") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a folder that is read-only says so above
+            temporary.unlink(missing_ok=True)
     return info
 
 
-def _describe(path: Path, source: Source, encoding: Encoding, skipped: list[str], place: tuple[int, int, str]) -> Info:
+def _describe(path: Path, source: Source, encoding: Encoding, skipped: list[str], whole: Whole) -> Info:
     """The sidecar of a file that holds `source` and is whole."""
-    statistics = measure(source)
-    quick, whole = checksums(path)
+    quick, every_byte = checksums(path)
     return Info(
         format=FORMAT,
         name=source.name,
@@ -192,18 +233,18 @@ def _describe(path: Path, source: Source, encoding: Encoding, skipped: list[str]
         counts=tuple(np.bincount(source.labels, minlength=len(source.classes)).tolist()),
         side=source.side,
         resize=source.resize,
-        mean=statistics.mean,
-        covariance=statistics.covariance,
+        mean=whole.statistics.mean,
+        covariance=whole.statistics.covariance,
         encoding=encoding.name,
         quality=encoding.quality,
-        fingerprint=place[2],
+        fingerprint=whole.fingerprint,
         origin=source.origin,
         skipped=tuple(skipped),
-        shard=place[0],
-        shards=place[1],
+        shard=whole.shard,
+        shards=whole.shards,
         bytes=path.stat().st_size,
         checksum=quick,
-        whole_checksum=whole,
+        whole_checksum=every_byte,
         versions=_versions(),
     )
 
@@ -226,9 +267,13 @@ class Estimate:
     def describe(self, source: Source, encoding: Encoding) -> str:
         seconds = self.seconds
         lasts = f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-        size = f"{self.bytes / 1e9:,.1f} GB" if self.bytes > 1e9 else f"{self.bytes / 1e6:,.1f} MB"
+        size = in_bytes(self.bytes)
         kind = f"{source.side}x{source.side} {encoding.name}"
         return f"{source.name} {source.split}: {len(source):,} pictures of {kind}, about {size} and {lasts}"
+
+
+def in_bytes(count: float) -> str:
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
 
 
 def estimate(source: Source, encoding: Encoding, workers: int = 0) -> Estimate:
@@ -249,7 +294,8 @@ def estimate(source: Source, encoding: Encoding, workers: int = 0) -> Estimate:
     jpeg = float(np.mean(sizes)) if sizes else raw / 8
     share = {"raw": 0.0, "jpg": 1.0, "mixed": 0.5}[encoding.name]
     seconds = len(source) * each / _writers(source, workers) + (min(len(source), MEASURED) + READ_BACK) * each / cores()
-    return Estimate(len(source) * (share * jpeg + (1 - share) * raw), seconds + 1)
+    unfilled = _writers(source, workers) * PAGE / 2  # of the last page of each
+    return Estimate(len(source) * (share * jpeg + (1 - share) * raw) + unfilled, seconds + 1)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -273,14 +319,18 @@ def read_prepared(path: Path, fingerprint: str | None = None, whole: bool = Fals
 
     Raises UserError as `read_info` does, or where some of the files are missing or belong to another set.
     """
-    if path.is_file() and not re.search(r"-\d{5}-of-\d{5}\.beton$", path.name):
-        return Prepared((path,), read_info(path, fingerprint, whole))
-    stem = re.sub(r"(-\d{5}-of-\d{5})?\.beton$", "", path.name)
-    found = sorted(path.parent.glob(f"{glob.escape(stem)}-*-of-*.beton"))
-    if not found:
+    alone = path.with_name(SHARD.sub("", path.name))
+    found = existing(alone)
+    if not found or (found == [alone] and path != alone):
         raise UserError(f"{path}: no such file{AGAIN}")
-    shards = int(found[0].name[-len("00000.beton") :][:5])
-    paths = tuple(shard_path(path.with_name(f"{stem}.beton"), shard, shards) for shard in range(shards))
+    if found == [alone]:
+        return Prepared((path,), read_info(path, fingerprint, whole))
+    counts = {one.name.removesuffix(".beton")[-5:] for one in found}
+    if alone in found or len(counts) > 1:
+        names = ", ".join(one.name for one in found[:3])
+        raise UserError(f"{path}: files of several sets lie there ({names}, …); take the old ones away, or prepare with --overwrite")
+    shards = int(counts.pop())
+    paths = tuple(shard_path(alone, shard, shards) for shard in range(shards))
     missing = [one.name for one in paths if not one.is_file()]
     if missing:
         raise UserError(
@@ -294,16 +344,9 @@ def read_prepared(path: Path, fingerprint: str | None = None, whole: bool = Fals
 
 
 def _together(infos: Sequence[Info]) -> Info:
-    """One description of several files: colours weighted by their pictures."""
-    weights = np.array([len(info) for info in infos], dtype=np.float64) / sum(map(len, infos))
-    means = np.array([info.mean for info in infos])
-    squares = np.array([info.covariance for info in infos]) + means[:, :, None] * means[:, None, :]
-    mean = weights @ means
-    covariance = np.tensordot(weights, squares, 1) - np.outer(mean, mean)
+    """One description of several files."""
     together = {
         "counts": tuple(np.sum([info.counts for info in infos], axis=0).tolist()),
-        "mean": tuple(mean.tolist()),
-        "covariance": tuple(tuple(row) for row in covariance.tolist()),
         "skipped": tuple(line for info in infos for line in info.skipped),
         "bytes": sum(info.bytes for info in infos),
     }
@@ -392,7 +435,7 @@ def _require_room(path: Path, needed: float) -> None:
     free = shutil.disk_usage(path.parent).free
     if free < needed * 1.05:
         raise UserError(
-            f"{path}: about {needed / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB are free there; free some space or give another place"
+            f"{path}: about {in_bytes(needed)} are needed and {in_bytes(free)} are free there; free some space or give another place"
         )
 
 

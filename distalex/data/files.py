@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from io import RawIOBase
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, cast
 
 from distalex.errors import UserError
 
@@ -35,6 +35,10 @@ class Files:
     """The content of a file; may raise OSError. From any thread, and from processes that were forked."""
     where: Callable[[str], str]
     """A file's place, for messages."""
+    stamp: Callable[[str], str]
+    """Size and time of a file, or of its archive: another where its content was changed."""
+    archives: bool = False
+    """Whether names begin with those of archives."""
 
 
 def printable(name: str) -> str:
@@ -50,26 +54,40 @@ def open_files(root: str) -> Files:
     path = Path(root)
     if path.is_dir():
         files = folder_files(path)
-        if files.names and all(name.lower().endswith(TAR) for name in files.names if not _describes(name)):
-            archives = [path / name for name in files.names if name.lower().endswith(TAR)]
-            others = [name for name in files.names if _describes(name)]
-            return _together(root, tar_files(archives, root), files, others) if archives else files
-        return files
+        archives = [name for name in files.names if _is_archive(name)]
+        others = [name for name in files.names if not _is_archive(name)]
+        if not archives or not all(map(_describes, others)):
+            return files
+        return _together(root, tar_files([path / name for name in archives], root, list(map(_stem, archives))), files, others)
     if path.is_file():
-        if not path.name.lower().endswith(TAR + COMPRESSED) and _pread_file(path, 257, 5) != b"ustar":
+        if not _is_archive(path.name) and _pread_file(path, 257, 5) != b"ustar":
             raise UserError(f"data.root={root}: a folder, a tar archive or a table (.csv, .tsv, .parquet) of pictures is needed")
-        if path.name.lower().endswith(COMPRESSED):
-            path = _decompressed(path)
         return tar_files([path], root)
-    archives = [Path(name) for pattern in _braces(root) for name in sorted(glob.glob(pattern))]
-    if archives:
-        return tar_files(archives, root)
+    found = [name for pattern in _braces(root) for name in sorted(glob.glob(pattern))]
+    if found:
+        above = os.path.commonpath([os.path.dirname(name) for name in found]) if len(found) > 1 else os.path.dirname(found[0])
+        return tar_files(list(map(Path, found)), root, [_stem(os.path.relpath(name, above or ".")) for name in found])
     raise UserError(f"data.root={root}: no such file or folder")
+
+
+def _is_archive(name: str) -> bool:
+    """Of pictures, that is: ImageNet's devkit is an archive too."""
+    return name.lower().endswith(TAR + COMPRESSED) and "devkit" not in name.lower()
+
+
+def _stem(name: str) -> str:
+    """An archive's name without its suffixes."""
+    return name[: name.lower().rindex(".tar" if ".tar" in name.lower() else ".")]
 
 
 def _describes(name: str) -> bool:
     """Whether a file may lie beside archives: labels, notes, checksums, a devkit."""
     return name.lower().endswith((".txt", ".csv", ".tsv", ".json", ".mat", ".md", ".md5", ".sha256", ".tar.gz", ".tgz", ".bin"))
+
+
+def is_hidden(name: str) -> bool:
+    """What a desktop leaves in folders and archives."""
+    return name.startswith(".") or name == "__MACOSX"
 
 
 def _together(root: str, archives: Files, folder: Files, others: list[str]) -> Files:
@@ -79,6 +97,8 @@ def _together(root: str, archives: Files, folder: Files, others: list[str]) -> F
         [*archives.names, *others],
         lambda name: folder.read(name) if name in kept else archives.read(name),
         lambda name: folder.where(name) if name in kept else archives.where(name),
+        lambda name: folder.stamp(name) if name in kept else archives.stamp(name),
+        archives.archives,
     )
 
 
@@ -95,7 +115,18 @@ def _braces(pattern: str) -> list[str]:
 def folder_files(root: Path) -> Files:
     """All files below `root`, links followed, hidden ones left out; each folder once, so that a link upwards is no circle."""
     names = sorted(_names_below(root, "", {os.path.realpath(root)}))
-    return Files(str(root), names, lambda name: read_file(root / name), lambda name: printable(str(root / name)))
+    return Files(
+        str(root), names, lambda name: read_file(root / name), lambda name: printable(str(root / name)), lambda name: stamp(root / name)
+    )
+
+
+def stamp(path: Path) -> str:
+    """Size and time of a file; nothing where it is none."""
+    try:
+        state = os.stat(path)
+    except OSError:
+        return ""
+    return f"{state.st_size}/{state.st_mtime_ns}"
 
 
 def _names_below(folder: Path, prefix: str, seen: set[str]) -> Iterator[str]:
@@ -104,7 +135,7 @@ def _names_below(folder: Path, prefix: str, seen: set[str]) -> Iterator[str]:
     except OSError as error:
         raise UserError(f"{printable(str(folder))}: cannot be listed ({error.strerror}); make it readable or take it away") from None
     for entry in entries:
-        if entry.name.startswith("."):
+        if is_hidden(entry.name):
             continue
         if entry.is_dir():
             real = os.path.realpath(entry.path) if entry.is_symlink() or len(seen) > 1 else entry.path
@@ -121,12 +152,14 @@ def read_file(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def tar_files(paths: Sequence[Path], root: str) -> Files:
+def tar_files(paths: Sequence[Path], root: str, prefixes: Sequence[str] = ()) -> Files:
     """The files in tar archives, read in place: nothing is unpacked. Archives in an archive count as folders.
 
-    Where there are several, or one is ImageNet's training archive, a name begins with its archive's.
+    With `prefixes`, one an archive, a name begins with its archive's; else there is one archive.
     Raises UserError where an archive is damaged or holds a name outside of itself.
     """
+    paths = [_decompressed(path) if path.name.lower().endswith(COMPRESSED) else path for path in paths]
+    stamps = list(map(stamp, paths))
     places: dict[str, tuple[int, int, int]] = {}
     opened: list[int] = []
     for number, path in enumerate(paths):
@@ -134,10 +167,8 @@ def tar_files(paths: Sequence[Path], root: str) -> Files:
             opened.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
             size = os.fstat(opened[-1]).st_size
             for name, start, length in _members(opened[-1], 0, size, str(path)):
-                whole = f"{path.stem}/{name}" if len(paths) > 1 else name
-                if whole in places and len(paths) > 1:
-                    raise UserError(f"{path}: holds {printable(name)} twice; leave one out")
-                places[whole] = (number, start, length)  # in one archive a later file replaces an earlier one, as tar has it
+                whole = f"{prefixes[number]}/{name}" if prefixes else name
+                places[whole] = (number, start, length)
         except UserError:
             raise
         except (OSError, tarfile.TarError, EOFError, ValueError) as error:
@@ -152,10 +183,14 @@ def tar_files(paths: Sequence[Path], root: str) -> Files:
 
     def where(name: str) -> str:
         number = places[name][0]
-        inner = name.removeprefix(f"{paths[number].stem}/") if len(paths) > 1 else name
+        inner = name.removeprefix(f"{prefixes[number]}/") if prefixes else name
         return f"{paths[number]}: {printable(inner)}"
 
-    return Files(root, list(places), read, where)
+    def stamped(name: str) -> str:
+        number, start, length = places[name]
+        return f"{stamps[number]}/{start}/{length}"
+
+    return Files(root, list(places), read, where, stamped, bool(prefixes))
 
 
 def _pread(file: int, start: int, length: int) -> bytes:
@@ -204,14 +239,12 @@ def _members(file: int, start: int, length: int, archive: str) -> Iterator[tuple
     if length == 0:
         raise EOFError("an empty file")
     with tarfile.open(fileobj=cast(IO[bytes], section), mode="r:") as tar:
-        for member in tar:
-            name = os.path.normpath(member.name)
+        entries = {os.path.normpath(member.name): member for member in tar}  # a later file replaces an earlier one, as tar has it
+        for name, member in entries.items():
             if name.startswith(("/", "../")) or name == "..":
                 raise UserError(f"{archive}: its entry {printable(member.name)} lies outside of the archive; do not trust it")
-            target: Any = member
-            if member.islnk() or member.issym():
-                target = _target(tar, member)
-            if target is None or not target.isreg() or os.path.basename(name).startswith("."):
+            target = entries.get(_target(member)) if member.islnk() or member.issym() else member
+            if target is None or not target.isreg() or any(map(is_hidden, name.split("/"))):
                 continue
             if target.issparse():
                 raise ValueError(f"{printable(name)} is stored sparsely, which is not read")
@@ -226,13 +259,9 @@ def _members(file: int, start: int, length: int, archive: str) -> Iterator[tuple
             raise ValueError("it ends before its end mark: truncated, or damaged in the middle")
 
 
-def _target(tar: tarfile.TarFile, member: tarfile.TarInfo) -> tarfile.TarInfo | None:
-    """What a link in an archive names, where that is in the archive."""
-    name = member.linkname if member.islnk() else os.path.normpath(os.path.join(os.path.dirname(member.name), member.linkname))
-    try:
-        return tar.getmember(name)
-    except KeyError:
-        return None
+def _target(member: tarfile.TarInfo) -> str:
+    """What a link in an archive names."""
+    return os.path.normpath(member.linkname if member.islnk() else os.path.join(os.path.dirname(member.name), member.linkname))
 
 
 def _decompressed(path: Path) -> Path:
@@ -244,7 +273,8 @@ def _decompressed(path: Path) -> Path:
     target = prepared_folder() / f"{path.name.split('.')[0]}-{digest}.tar"
     if not target.is_file():
         opened: dict[str, Callable[[Path], IO[bytes]]] = {"gz": gzip.open, "bz2": bz2.open, "xz": lzma.open}  # type: ignore[dict-item]
-        kind = {"tgz": "gz", "tbz2": "bz2", "txz": "xz"}.get(path.suffix[1:], path.suffix[1:])
+        suffix = path.suffix[1:].lower()
+        kind = {"tgz": "gz", "tbz2": "bz2", "txz": "xz"}.get(suffix, suffix)
         temporary = target.with_name(f".{target.name}.{os.getpid()}.partial")
         try:
             with opened[kind](path) as packed, open(temporary, "wb") as plain:

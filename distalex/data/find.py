@@ -9,9 +9,9 @@ import numpy as np
 
 from distalex import config
 from distalex.data import named
-from distalex.data.files import Files, open_files
+from distalex.data.files import Files, open_files, printable
 from distalex.data.layouts import Splits, classes_of, recognise, webdataset
-from distalex.data.pictures import open_picture
+from distalex.data.pictures import is_picture, open_picture
 from distalex.data.sources import Source, hold_out
 from distalex.data.tables import is_table, read_table
 from distalex.errors import UserError
@@ -67,6 +67,8 @@ def found_at(root: str, options: config.Data) -> tuple[Source, ...]:
             for folder in (Path(root), Path(root) / wanted.folder):
                 if named.is_cifar(wanted, folder):
                     return named.cifar(wanted, folder, options.side)
+            if Path(root).is_file() and Path(root).name == wanted.archive:
+                return named.cifar(wanted, named.find_cifar(wanted, root), options.side)
     if is_table(root):
         files, splits = read_table(root)
     else:
@@ -87,6 +89,15 @@ def _of_files(files: Files, splits: Splits, split: str, options: config.Data) ->
         np.array([numbers[sample.label] for sample in samples], dtype=np.int64),
         lambda sample: open_picture(files.read(names[sample])),
         lambda sample: files.where(names[sample]),
+        lambda sample: files.stamp(names[sample]),
         options.side,
         files.origin,
+        note=_left_out(files, splits) if split in ("all", "train") else "",
     )
+
+
+def _left_out(files: Files, splits: Splits) -> str:
+    """What is said of pictures that belong to no split, such as those beside class folders."""
+    used = {sample.name for samples in splits.values() for sample in samples}
+    others = [name for name in files.names if is_picture(name) and name not in used]
+    return f"{len(others):,} picture(s) at {files.origin} are left out, e.g. {printable(others[0])}" if others else ""

@@ -50,13 +50,15 @@ def recognise(files: Files, labels: str | None = None) -> Splits:
     if not pictures:
         found = f", e.g. {printable(files.names[0])}" if files.names else ""
         raise UserError(f"data.root={files.origin}: none of its {len(files.names):,} files is a picture (.jpg, .png, …){found}")
-    if _is_webdataset(files.names, pictures):
+    if _is_webdataset(files, pictures):
         return webdataset(files)
     prefix = _common_folder(pictures)
     tops = _folders_of(pictures, prefix)
-    train = _named(tops, TRAIN)
-    if train and any(_split_word(top) in TEST for top in tops):
+    train = _named(files, tops, TRAIN)
+    if train and any(_split_word(files, top) in TEST for top in tops):
         return _with_test_set(files, pictures, prefix, train, tops, labels)
+    if labels:
+        raise UserError(f"data.labels={labels}: {files.origin} has no train/ and val/ with ImageNet's validation pictures; leave it out")
     if not tops:
         return {"all": _flat(files, pictures, prefix)}
     only = train if train and len(tops) == 1 else None
@@ -76,15 +78,15 @@ def _folders_of(names: Iterable[str], prefix: str) -> list[str]:
     return sorted({name[start : name.index("/", start)] for name in names if name.startswith(prefix) and "/" in name[start:]})
 
 
-def _split_word(folder: str) -> str | None:
-    """`train` of train, Train, ILSVRC2012_img_train or train-0001, the word for any split."""
-    words = re.split(r"[^a-z]+", folder.lower())
+def _split_word(files: Files, folder: str) -> str | None:
+    """The word for a split that a folder's name is, or that an archive's has in it: `train` of ILSVRC2012_img_train or train-0001."""
+    words = re.split(r"[-_.]+", folder.lower()) if files.archives else [folder.lower()]
     return next((word for word in reversed(words) if word in TRAIN + TEST), None)
 
 
-def _named(folders: Iterable[str], words: Sequence[str]) -> str | None:
+def _named(files: Files, folders: Iterable[str], words: Sequence[str]) -> str | None:
     """The folder that is named for a split; where several are, the one of the earliest word and the plainest name."""
-    candidates = [(words.index(word), len(folder), folder) for folder in folders if (word := _split_word(folder)) in words]
+    candidates = [(words.index(word), len(folder), folder) for folder in folders if (word := _split_word(files, folder)) in words]
     return min(candidates)[2] if candidates else None
 
 
@@ -92,7 +94,7 @@ def _with_test_set(files: Files, pictures: list[str], prefix: str, train: str, t
     samples = _class_folders(files, pictures, f"{prefix}{train}/")
     unlabelled = []
     for word in TEST:
-        for folder in (top for top in tops if _split_word(top) == word):
+        for folder in (top for top in tops if _split_word(files, top) == word):
             inside = [name for name in pictures if name.startswith(f"{prefix}{folder}/")]
             if _folders_of(inside, f"{prefix}{folder}/"):
                 return {"train": samples, "test": _class_folders(files, inside, f"{prefix}{folder}/", alone=False)}
@@ -194,6 +196,9 @@ def _labels_of_validation(content: bytes, place: str, names: list[str], synsets:
         if len(rows) != len(names):
             raise UserError(f"{place}: {len(rows):,} lines for {len(names):,} validation pictures; a line a picture is needed")
         rows = [[name, row[0]] for name, row in zip(names, rows, strict=True)]
+    short = next((number for number, row in enumerate(rows, 1) if len(row) < 2), None)
+    if short:
+        raise UserError(f"{place}, row {short}: a picture without a class: {rows[short - 1][0][:60]}; complete it")
     from_zero = any(row[1] == "0" for row in rows)
     found = {}
     for number, row in enumerate(rows, 1):
@@ -228,11 +233,16 @@ def _meta(files: Files) -> dict[int, str] | None:
         ) from None
 
 
-def _is_webdataset(names: Sequence[str], pictures: Sequence[str]) -> bool:
-    """Whether most of the first pictures have a label file beside them that differs in its suffix alone."""
-    others = {name for name in names if name.lower().endswith(LABEL_SUFFIXES)}
+def _is_webdataset(files: Files, pictures: Sequence[str]) -> bool:
+    """Whether most of the first pictures have a label file beside them that differs in its suffix alone.
+
+    In class folders a .txt or .json is a caption or something else; the folder is the class.
+    """
+    flat = files.archives or len({os.path.dirname(name) for name in pictures[:1000]}) == 1
+    suffixes = LABEL_SUFFIXES if flat else LABEL_SUFFIXES[:1]
+    others = {name for name in files.names if name.lower().endswith(suffixes)}
     keys = [_key(name) for name in pictures[:16]]
-    return 2 * sum(any(key + suffix in others for suffix in LABEL_SUFFIXES) for key in keys) > len(keys)
+    return 2 * sum(any(key + suffix in others for suffix in suffixes) for key in keys) > len(keys)
 
 
 def _key(name: str) -> str:
@@ -259,7 +269,7 @@ def webdataset(files: Files) -> Splits:
         raise UserError(f"data.root={files.origin}: no pairs of KEY.jpg and KEY.cls are there; WebDataset's shards have them")
     splits: Splits = defaultdict(list)
     for name, label in labelled:
-        word = _split_word(name.partition("/")[0]) if "/" in name else None
+        word = next((word for part in name.split("/")[:-1] if (word := _split_word(files, part))), None)
         splits["train" if word in TRAIN else "test" if word in TEST else "all"].append(Sample(name, label))
     if set(splits) == {"train", "test"}:
         return dict(splits)
@@ -275,7 +285,10 @@ def _label_of_pair(files: Files, picture: str, parts: dict[str, str]) -> str:
             text = files.read(name).decode("utf-8").strip()
             if suffix == ".json":
                 values = json.loads(text)
-                text = str(next(values[key] for key in ("label", "cls", "class", "label_name") if key in values))
+                value = next(values[key] for key in ("label", "cls", "class", "label_name") if key in values)
+                if isinstance(value, bool) or not isinstance(value, str | int):
+                    raise ValueError(f"a word or a number is needed, found {json.dumps(value)[:40]}")
+                text = str(value)
         except (OSError, UnicodeDecodeError, ValueError, TypeError, StopIteration) as error:
             raise UserError(
                 f"{files.where(name)}: holds no label ({str(error) or 'no key label, cls or class'}); mend it or leave it out"

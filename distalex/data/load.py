@@ -306,7 +306,8 @@ def _require_memory(options: config.Data, opened: Opened, device: torch.device, 
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_memory()
     if needed > 0.9 * free:
         raise UserError(
-            f"data.cache={options.cache}: {needed / 1e9:,.1f} GB are needed for {processes} process(es) and {free / 1e9:,.1f} GB are free; "
+            f"data.cache={options.cache}: {beton.in_bytes(needed)} are needed for {processes} process(es), {beton.in_bytes(free)} are "
+            "free; "
             "use --data.cache=none, which leaves it to the system what it keeps in memory"
         )
 
@@ -338,7 +339,9 @@ def test_file(train: Path) -> Path:
     return train.with_name(f"{re.sub(r'(-[0-9]{5}-of-[0-9]{5})?[.]beton$', '', train.name)}.test.beton")
 
 
-def prepare(options: config.Data, say: Callable[[str], None], progress: Callable[[str, int, int], None]) -> list[beton.Prepared]:
+def prepare(
+    options: config.Data, say: Callable[[str], None], progress: Callable[[str, int, int], None], workers: int = 0
+) -> list[beton.Prepared]:
     """The prepared files of a named data set, written by the first process that asks; the others wait as long as it takes."""
     encoding = beton.Encoding(options.encoding, options.quality)
     kept = "" if encoding == beton.RAW else f"-{options.encoding}{options.quality}"
@@ -356,9 +359,11 @@ def prepare(options: config.Data, say: Callable[[str], None], progress: Callable
             except UserError as error:
                 if path.exists():
                     say(f"{error} - doing so")
-                say(f"preparing {beton.estimate(source, encoding).describe(source, encoding)}")
+                if source.note:
+                    say(source.note)
+                say(f"preparing {beton.estimate(source, encoding, workers).describe(source, encoding)}")
                 done = partial(progress, f"preparing {source.name} {source.split}")
-                found = beton.write_all(source, path, done, encoding, skip_bad=options.skip_bad)
+                found = beton.write_all(source, path, done, encoding, workers, options.skip_bad)
                 tell_skipped(found, say)
             prepared.append(found)
         return prepared
@@ -374,6 +379,9 @@ def tell_skipped(prepared: beton.Prepared, say: Callable[[str], None]) -> None:
         say(f"skipped: {line}")
     if skipped:
         more = f"; all are listed in {beton.sidecar(prepared.paths[0])}" if len(skipped) > TOLD else ""
+        empty = [class_ for class_, count in zip(prepared.info.classes, prepared.info.counts, strict=True) if not count]
+        if empty:
+            say(f"no picture is left of {len(empty)} class(es): {', '.join(empty[:5])}")
         say(f"{prepared.paths[0]}: {len(skipped):,} of {len(prepared.info) + len(skipped):,} pictures were skipped{more}")
 
 

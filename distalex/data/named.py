@@ -77,8 +77,8 @@ def is_cifar(wanted: Cifar, folder: Path) -> bool:
 
 def _unpack(wanted: Cifar, archive: Path) -> Path:
     target = Path("data")
-    target.mkdir(parents=True, exist_ok=True)
     try:
+        target.mkdir(parents=True, exist_ok=True)
         with tarfile.open(archive) as tar:
             tar.extractall(target, filter="data")
     except (OSError, tarfile.TarError, EOFError) as error:
@@ -216,7 +216,14 @@ def _of_torchvision(dataset: Any, split: str, options: config.Data, root: str) -
         return image
 
     name = str(options.dataset).lower()
-    return Source(name, split, classes, labels.astype(np.int64), picture, lambda sample: f"{name} {split} {sample}", options.side, root)
+
+    def place(sample: int) -> str:
+        return f"{name} {split} {sample}"
+
+    def stamp(sample: int) -> str:
+        return str(len(dataset))  # torchvision does not say where its pictures come from
+
+    return Source(name, split, classes, labels.astype(np.int64), picture, place, stamp, options.side, root)
 
 
 def synthetic(options: config.Data) -> tuple[Source, Source]:
@@ -231,6 +238,7 @@ def synthetic(options: config.Data) -> tuple[Source, Source]:
             labels,
             lambda sample: Image.fromarray(_synthetic_picture(name, sample, int(labels[sample]), options)),
             lambda sample: f"synthetic {name} {sample}",
+            lambda sample: "",
             options.side,
             "synthetic",
         )

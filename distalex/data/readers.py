@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from distalex import random
 from distalex.data.beton import import_ffcv
-from distalex.data.sources import Source
+from distalex.data.sources import BadPicture, Source
 
 
 class Reader(Protocol):
@@ -91,8 +91,12 @@ class TorchvisionReader:
             multiprocessing_context="fork" if self.workers else None,  # a source holds open files and functions
         )
         iterator = iter(loader)
-        for batch in batches:
-            yield next(iterator) if len(batch) else empty_batch(self.source.side)
+        try:
+            for batch in batches:
+                yield next(iterator) if len(batch) else empty_batch(self.source.side)
+        except BadPicture as error:  # of a worker, with its traceback: the last line says it
+            last = str(error).strip().splitlines()[-1]
+            raise BadPicture(last.removeprefix(f"{BadPicture.__module__}.{BadPicture.__name__}: ")) from None
 
 
 class _Pictures(Dataset):

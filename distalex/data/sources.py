@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -34,11 +35,15 @@ class Source:
     """The picture of a sample as it is kept; may raise OSError."""
     places: Callable[[int], str]
     """Where a sample comes from, for messages."""
+    stamps: Callable[[int], str]
+    """What changes where the picture of a sample does: its file's size and time, or a digest."""
     side: int
     """Side in pixels of the square that `picture` gives."""
     origin: str
     resize: str = "short_side"
     """Which side of a picture becomes `side`; see `pictures.square`."""
+    note: str = ""
+    """What a user should know of how it was read."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -56,24 +61,32 @@ class Source:
 
     @property
     def fingerprint(self) -> str:
-        """Names this split's contents: another listing, order, label or size gives another."""
+        """Names this split's contents: other files, changed ones, another order, label or size give another."""
         digest = hashlib.blake2b(digest_size=6)
-        for part in (self.name, self.split, self.side, *([self.resize] if self.resize != "short_side" else []), *self.classes):
+        for part in (
+            os.path.abspath(self.origin) if os.path.exists(self.origin) else self.origin,
+            self.name,
+            self.split,
+            self.side,
+            *([self.resize] if self.resize != "short_side" else []),
+            *self.classes,
+        ):
             digest.update(f"{part}\0".encode())
         digest.update(self.labels.tobytes())
         for sample in range(len(self)):
-            digest.update(self.places(sample).encode())
+            digest.update(f"{self.places(sample)}\0{self.stamps(sample)}\0".encode())
         return digest.hexdigest()
 
     def select(self, samples: np.ndarray, split: str) -> Source:
         """The samples with these numbers, renumbered in their order."""
-        open_, places = self.open, self.places
+        open_, places, stamps = self.open, self.places, self.stamps
         return replace(
             self,
             split=split,
             labels=self.labels[samples],
             open=lambda sample: open_(int(samples[sample])),
             places=lambda sample: places(int(samples[sample])),
+            stamps=lambda sample: stamps(int(samples[sample])),
         )
 
     def shuffled(self) -> Source:
@@ -83,6 +96,7 @@ class Source:
 
 def of_arrays(name: str, split: str, classes: tuple[str, ...], pixels: np.ndarray, labels: np.ndarray, side: int, origin: str) -> Source:
     """A source of pictures in memory: `pixels` (n, height, width, 3) uint8."""
+    content = hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=6).hexdigest()
     return Source(
         name,
         split,
@@ -90,6 +104,7 @@ def of_arrays(name: str, split: str, classes: tuple[str, ...], pixels: np.ndarra
         labels,
         lambda sample: Image.fromarray(pixels[sample]),
         lambda sample: f"{origin} {split} {sample}",
+        lambda sample: content,
         side,
         origin,
     )
@@ -126,18 +141,21 @@ MEASURED = 10_000  # pictures that colour statistics are taken from
 
 
 def measure(source: Source) -> Statistics:
-    """Mean and covariance of the colours of (up to 10,000, keyed) pictures of a training set."""
+    """Mean and covariance of the colours of (up to 10,000, keyed) pictures of a training set; of those that can be read."""
     samples = np.sort(random.permutation(random.key(0, "statistics"), len(source))[:MEASURED])
 
-    def moments(sample: int) -> tuple[np.ndarray, np.ndarray]:
-        pixels = source.picture(int(sample)).reshape(-1, 3).astype(np.float64)
-        return pixels.sum(0), pixels.T @ pixels
+    def moments(sample: int) -> tuple[int, np.ndarray, np.ndarray]:
+        try:
+            pixels = source.picture(int(sample)).reshape(-1, 3).astype(np.float64)
+        except BadPicture:  # which writing names, or leaves out
+            return 0, np.zeros(3), np.zeros((3, 3))
+        return len(pixels), pixels.sum(0), pixels.T @ pixels
 
-    total, squares = np.zeros(3), np.zeros((3, 3))
+    count, total, squares = 0, np.zeros(3), np.zeros((3, 3))
     with ThreadPoolExecutor(cores()) as pool:
-        for first, second in pool.map(moments, samples.tolist()):
-            total, squares = total + first, squares + second
-    count = len(samples) * source.side**2
+        for pixels, first, second in pool.map(moments, samples.tolist()):
+            count, total, squares = count + pixels, total + first, squares + second
+    count = max(count, 1)
     mean = total / count
     covariance = squares / count - np.outer(mean, mean)
     return Statistics(tuple(mean.tolist()), tuple(tuple(row) for row in covariance.tolist()))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from distalex.data.files import Files, read_file
+from distalex.data.files import Files, read_file, stamp
 from distalex.data.layouts import TEST, TRAIN, Sample, Splits, class_name
 from distalex.data.pictures import is_picture
 from distalex.errors import UserError
@@ -34,6 +35,7 @@ def read_table(root: str) -> tuple[Files, Splits]:
     rows = list(_parquet(path) if path.suffix.lower() == ".parquet" else _csv(path))
     if not rows:
         raise UserError(f"{path}: holds no row; a path and a class in each are needed")
+    rows = [(number, (os.path.normpath(name), label, split)) for number, (name, label, split) in rows]
     lines = {name: number for number, (name, _, _) in rows[::-1]}
     if len(lines) < len(rows):
         number, (name, _, _) = next((number, row) for number, row in rows if lines[row[0]] != number)
@@ -43,11 +45,13 @@ def read_table(root: str) -> tuple[Files, Splits]:
         splits[_split(path, number, split)].append(Sample(name, label))
     if len(splits) > 1 and set(splits) != {"train", "test"}:
         raise UserError(f"{path}: some rows have a split and some none; give all rows one (train or test), or none")
+    names = [name for _, (name, _, _) in rows]
     files = Files(
         root,
-        [name for _, (name, _, _) in rows],
+        names,
         lambda name: read_file(path.parent / name),
         lambda name: f"{path}, line {lines[name]}: {name}",
+        lambda name: stamp(path.parent / name),
     )
     return files, dict(splits) if set(splits) == {"train", "test"} else {"all": next(iter(splits.values()))}
 
@@ -124,5 +128,8 @@ def _parquet(path: Path) -> Iterator[Row]:
         raise UserError(f"{path}: columns named path and label are needed, found {', '.join(table.column_names)[:60]}")
     listed = [table.column(place).to_pylist() if place is not None else [None] * len(table) for place in columns]
     for number, row in enumerate(zip(*listed, strict=True), 1):
+        for name, cell in zip(("path", "class", "split"), row, strict=True):
+            if not isinstance(cell, str | int | None):
+                raise UserError(f"{path}, row {number}: a {type(cell).__name__} where a {name} is needed; write words or whole numbers")
         text = ["" if cell is None else str(cell) for cell in row]
         yield number, _cells(path, number, text, (0, 1, None if columns[2] is None else 2))
