@@ -228,6 +228,13 @@ def test_tables_list_paths_classes_and_splits(tmp_path, suffix):
     assert found(path) == {"train": {"ant": 2, "bee": 2}, "test": {"ant": 1, "bee": 1}}
 
 
+def test_of_a_tables_val_and_test_rows_the_latter_test(tmp_path):
+    write(tmp_path, CLASSES)
+    splits = {"0": "train", "1": "val", "2": "test"}
+    (tmp_path / "list.csv").write_text("path,label,split\n" + "".join(f"{name},{name[:3]},{splits[name[4]]}\n" for name in CLASSES))
+    assert found(tmp_path / "list.csv") == {"train": {"ant": 1, "bee": 1}, "test": {"ant": 1, "bee": 1}}
+
+
 def test_a_table_needs_no_header(tmp_path):
     write(tmp_path, CLASSES)
     (tmp_path / "list.csv").write_text("".join(f'"{name}",{name[:3]}\n' for name in CLASSES))

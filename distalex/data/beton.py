@@ -294,7 +294,7 @@ def estimate(source: Source, encoding: Encoding, workers: int = 0) -> Estimate:
     jpeg = float(np.mean(sizes)) if sizes else raw / 8
     share = {"raw": 0.0, "jpg": 1.0, "mixed": 0.5}[encoding.name]
     seconds = len(source) * each / _writers(source, workers) + (min(len(source), MEASURED) + READ_BACK) * each / cores()
-    unfilled = _writers(source, workers) * PAGE / 2  # of the last page of each
+    unfilled = (1 + _writers(source, workers)) * PAGE  # the table's page, and the last page of each process
     return Estimate(len(source) * (share * jpeg + (1 - share) * raw) + unfilled, seconds + 1)
 
 

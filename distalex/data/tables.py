@@ -40,11 +40,6 @@ def read_table(root: str) -> tuple[Files, Splits]:
     if len(lines) < len(rows):
         number, (name, _, _) = next((number, row) for number, row in rows if lines[row[0]] != number)
         raise UserError(f"{path}, line {number}: {name} stands in line {lines[name]} already; list each picture once")
-    splits: Splits = defaultdict(list)
-    for number, (name, label, split) in rows:
-        splits[_split(path, number, split)].append(Sample(name, label))
-    if len(splits) > 1 and set(splits) != {"train", "test"}:
-        raise UserError(f"{path}: some rows have a split and some none; give all rows one (train or test), or none")
     names = [name for _, (name, _, _) in rows]
     files = Files(
         root,
@@ -53,15 +48,21 @@ def read_table(root: str) -> tuple[Files, Splits]:
         lambda name: f"{path}, line {lines[name]}: {name}",
         lambda name: stamp(path.parent / name),
     )
-    return files, dict(splits) if set(splits) == {"train", "test"} else {"all": next(iter(splits.values()))}
+    return files, _splits(path, rows)
 
 
-def _split(path: Path, number: int, word: str | None) -> str:
-    if not word:
-        return "all"
-    if word.lower() in TRAIN + TEST:
-        return "train" if word.lower() in TRAIN else "test"
-    raise UserError(f"{path}, line {number}: split {word!r} is neither of {', '.join((*TRAIN, *TEST))}; correct it")
+def _splits(path: Path, rows: list[Row]) -> Splits:
+    """By the words in the split column; of several for a test set, `test` counts and the others are left out, as of folders."""
+    words: dict[str, list[Sample]] = defaultdict(list)
+    for number, (name, label, split) in rows:
+        word = (split or "").lower()
+        if word not in ("", *TRAIN, *TEST):
+            raise UserError(f"{path}, line {number}: split {split!r} is neither of {', '.join((*TRAIN, *TEST))}; correct it")
+        words[word].append(Sample(name, label))
+    if "" in words and len(words) > 1:
+        raise UserError(f"{path}: some rows have a split and some none; give all rows one (train or test), or none")
+    train, test = (next((words[word] for word in known if word in words), None) for known in (TRAIN, TEST))
+    return {"train": train, "test": test} if train and test else {"all": train or test or words[""]}
 
 
 Row = tuple[int, tuple[str, str, str | None]]
