@@ -321,6 +321,9 @@ class Train(Section):
     """Arithmetic of the network; weights, gradients and the loss stay fp32."""
     compile: bool = False
     """Compile the network with torch.compile: slower to start, faster per step where it pays."""
+    profile: Int = Field(0, ge=0, le=100)
+    """Steps to trace, after the first three: trace-rank0.json in the run's folder, for Perfetto, and a table of layers, loading,
+    exchange and optimizer. 0: none."""
     deterministic: bool = False
     """Refuse GPU kernels whose result may differ from run to run."""
     label_smoothing: Float = Field(0.0, ge=0, lt=1)

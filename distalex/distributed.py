@@ -19,6 +19,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.autograd.profiler import record_function
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 from distalex.config import Config
@@ -61,16 +62,17 @@ class Traffic:
     @contextmanager
     def waiting(self, purpose: str, device: torch.device) -> Iterator[None]:
         """What is done inside only waits: on a GPU its stream, on a CPU this thread."""
-        if device.type == "cuda":
-            before, after = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            before.record()
-            yield
-            after.record()
-            self._events.append((purpose, before, after))
-        else:
-            started = time.perf_counter()
-            yield
-            self.seconds[purpose] += time.perf_counter() - started
+        with record_function(f"waiting for {purpose}"):
+            if device.type == "cuda":
+                before, after = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+                before.record()
+                yield
+                after.record()
+                self._events.append((purpose, before, after))
+            else:
+                started = time.perf_counter()
+                yield
+                self.seconds[purpose] += time.perf_counter() - started
 
     def backward_done(self, device: torch.device) -> None:
         """Nothing is left to compute when the last gradients start, so the time since then is exposed; unknown on a GPU."""

@@ -6,8 +6,11 @@ import json
 import math
 import netrc
 import os
+import time
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from distalex.config import Config
 from distalex.console import Console
@@ -105,3 +108,14 @@ class WeightsAndBiases:
         self.run = None
         reason = " ".join(str(error).split())[:160]
         self.console.say(f"Weights & Biases is off from here ({type(error).__name__}: {reason}); metrics.jsonl has everything")
+
+
+def matmul_peak(device: torch.device, dtype: torch.dtype, size: int = 2048) -> float:
+    """FLOP/s of the best of four products of `size`-square matrices, with this process's threads."""
+    one, other = (torch.full((size, size), 0.5, device=device, dtype=dtype) for _ in range(2))
+    best = float("inf")
+    for _ in range(4):
+        start = time.perf_counter()
+        (one @ other)[0, 0].item()  # which waits for a GPU
+        best = min(best, time.perf_counter() - start)
+    return 2 * size**3 / best

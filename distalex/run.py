@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Any
 
 import torch
+from torch.autograd.profiler import record_function
 
 from distalex import checkpoint, config
 from distalex.checkpoint import TrainState
@@ -19,7 +20,9 @@ from distalex.console import Console
 from distalex.data.load import Batch
 from distalex.distributed import Mesh
 from distalex.errors import TrainingError, UserError
-from distalex.metrics import MetricsFile, WeightsAndBiases, check_wandb
+from distalex.metrics import MetricsFile, WeightsAndBiases, check_wandb, matmul_peak
+from distalex.plan.layers import layers_of
+from distalex.trace import Trace
 
 MAY_CHANGE = (
     "parallel",
@@ -33,6 +36,7 @@ MAY_CHANGE = (
     "train.threads",
     "train.max_steps",
     "train.compile",
+    "train.profile",
 )
 
 
@@ -61,6 +65,7 @@ class Run:
         self.metrics = MetricsFile(self.folder / "metrics.jsonl")
         self.resumed = self._find_checkpoint()
         self.wandb: WeightsAndBiases | None = None
+        self.trace: Trace | None = None
         self.stop_signal: int | None = None
         self.first_bad_step: torch.Tensor | None = None
         self._restart_window()
@@ -128,7 +133,19 @@ class Run:
                 if checkpoint.step_of(later) > state.step:  # damaged, or of a branch that this run leaves
                     later.rename(later.with_suffix(".stale"))
             self.wandb = WeightsAndBiases(self.config, self.folder, self.console)
+        self._measure_peak(len(state.described["classes"]))
+        if self.config.train.profile:
+            self.trace = Trace(self.config.train.profile, state.net, state.optimizer, self.folder, self.mesh.rank, self.mesh.device)
         self._restart_window()
+
+    def _measure_peak(self, classes: int) -> None:
+        """What all processes together reach in matrix products, and what a picture takes: forward, and twice that backward."""
+        train = self.config.train
+        layers = layers_of(self.config.model, classes, self.config.data.image_size, train.precision)
+        self.flops = 3 * 2 * sum(layer.macs for layer in layers)
+        dtype = torch.bfloat16 if train.precision == "bf16" else torch.float32
+        own = torch.tensor(matmul_peak(self.mesh.device, dtype), dtype=torch.float64, device=self.mesh.device)
+        self.peak = float(self.mesh.sum_over_columns(self.mesh.sum(own)))
 
     def say(self, line: str) -> None:
         self.console.say(line)
@@ -139,7 +156,8 @@ class Run:
             while not self.ended(state) and not self.stop_requested():
                 self.mesh.traffic.start_step()
                 asked = time.perf_counter()
-                batch = next(batches, None)
+                with record_function("loading"):
+                    batch = next(batches, None)
                 self.window_wait += time.perf_counter() - asked
                 if batch is None:
                     return
@@ -155,6 +173,8 @@ class Run:
     def log(self, result: StepResult, state: TrainState, steps_per_epoch: int) -> None:
         """Take in one step. Reads from the device, and sums over replicas, every `log.every` steps only."""
         self._note_first_bad_step(result.loss_sum, state.step)
+        if self.trace and (table := self.trace.step()):
+            self.say(table)
         self.window_images += result.images
         if state.step % self.config.log.every and state.step_in_epoch != steps_per_epoch and not self.ended(state):
             return
@@ -170,6 +190,7 @@ class Run:
             "top1": 100.0 * correct,
             "lr": result.lr,
             "images_per_second": self.window_images / seconds,
+            "mfu": self.window_images / seconds * self.flops / self.peak,
             "data_wait_fraction": self.window_wait / seconds,
             "comm_bytes": traffic.bytes,
             "comm_exposed_fraction": sum(exposed.values()),

@@ -13,7 +13,7 @@ ORDER = [
     {"lrn_cpu", "windows", "mixing"},
     {"lrn", "augment_cpu"},
     {"model", "augment"},
-    {"distributed", "metrics"},
+    {"distributed", "metrics", "trace"},
     {"columns", "data", "optim"},
     {"owt"},
     {"parallelize", "checkpoint", "plan"},

@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 import time
+from collections import Counter
 
 import pytest
 import torch
@@ -67,6 +68,7 @@ def test_a_run_leaves_what_the_contract_says(tmp_path):
     assert config.load(str(run / "config.yaml")).name == "it"
     row = metrics(run)[0]
     assert {"step", "epoch", "loss", "lr", "images_per_second", "data_wait_fraction", "comm_bytes", "comm_exposed_fraction"} <= row.keys()
+    assert 0 < row["mfu"] < 1
     assert {"step", "epoch", "loss", "top1", "top5", "count"} <= metrics(run, "eval")[0].keys()
     assert len(metrics(run)) == 6
     assert [row["epoch"] for row in metrics(run, "eval")] == [1, 2]
@@ -319,3 +321,20 @@ def test_the_tutorials_job_on_real_pictures(tmp_path, cifar10_jpeg):
     assert metrics(run, "eval")[-1]["count"] == 10_000
     assert metrics(run)[0]["loss"] == pytest.approx(2.303, abs=0.01)
     assert metrics(run)[-1]["loss"] < 2.303
+
+
+@pytest.mark.parametrize(("processes", "parallel"), [(1, "none"), (2, "model")])
+def test_a_trace_names_layers_loading_exchange_and_optimizer(processes, parallel, launch, tmp_path):
+    """Of the asked steps only, in a file for each process that Perfetto reads: a list of events with names and times."""
+    words = options(name="it", train__profile="2", train__max_steps="6", train__epochs="9")
+    done = launch("train", *words, f"--parallel={parallel}", processes=processes)
+    assert done.returncode == 0, done.stderr
+    names = ["loading", "forward conv1", "backward conv1", "forward fc8", "backward fc8", "Optimizer.step#SGD.step"]
+    names += ["waiting for conv3", "waiting for fc6"] * (processes > 1)
+    for rank in range(processes):
+        events = json.loads((tmp_path / "runs" / "it" / f"trace-rank{rank}.json").read_text())["traceEvents"]
+        counts = Counter(event["name"] for event in events if event.get("cat") == "user_annotation" and event["ph"] == "X")
+        assert [name for name in names if counts[name] < 2] == []
+        assert counts["Optimizer.step#SGD.step"] == 2
+    assert done.stdout.count("2 steps traced; open it at ui.perfetto.dev") == 1
+    assert "  optimizer SGD " in done.stdout

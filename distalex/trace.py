@@ -1,0 +1,89 @@
+"""A trace of some training steps for Perfetto, and a table of where their time went: loading, layers, exchange, optimizer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.profiler import record_function
+from torch.profiler import ProfilerActivity, profile
+
+SKIPPED = 3  # steps before the traced ones: compiling, first allocations, the profiler's own start
+
+
+class Trace:
+    """Watches the steps of a run; after the first few it records `steps` of them, in each process into a file of its own.
+
+    Nothing is hooked before, nor once the recorded ones are over.
+    """
+
+    def __init__(self, steps: int, net: nn.Module, optimizer: torch.optim.Optimizer, folder: Path, rank: int, device: torch.device) -> None:
+        self.steps, self.path, self.rank = steps, folder / f"trace-rank{rank}.json", rank
+        self.net, self.optimizer, self.device = net, optimizer, device
+        self.done = 0
+        self.profiler: profile | None = None
+        self.open: list[record_function] = []
+        self.hooks: list[Any] = []
+
+    def step(self) -> str | None:
+        """Call after each step. Returns the table, once, in rank 0."""
+        self.done += 1
+        if self.done == SKIPPED:
+            activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (self.device.type == "cuda")
+            self.profiler = profile(activities=activities)
+            self._name_layers()
+            self.profiler.__enter__()
+        elif self.done == SKIPPED + self.steps:
+            return self._finish()
+        return None
+
+    def _finish(self) -> str | None:
+        assert self.profiler is not None
+        self._close()
+        self.profiler.__exit__(None, None, None)
+        for hook in self.hooks:
+            hook.remove()
+        self.profiler.export_chrome_trace(str(self.path))
+        table = self._table() if self.rank == 0 else None
+        self.profiler = None
+        return table
+
+    def _name_layers(self) -> None:
+        self.hooks.append(self.optimizer.register_step_pre_hook(lambda *_: self._close()))
+        for name, layer in self.net.named_children():
+            self.hooks.append(layer.register_forward_pre_hook(lambda *_, name=name: self._open(f"forward {name}")))
+            self.hooks.append(layer.register_forward_hook(lambda _, __, out, name=name: self._leave(out, name)))
+
+    def _open(self, name: str) -> None:
+        self._close()
+        self.open.append(record_function(name))
+        self.open[-1].__enter__()
+
+    def _close(self) -> None:
+        while self.open:
+            self.open.pop().__exit__(None, None, None)
+
+    def _leave(self, out: Any, name: str) -> None:
+        """A layer's backward pass begins with the gradient of its output, and ends where that of the layer before it begins."""
+        self._close()
+        if isinstance(out, Tensor) and out.requires_grad:
+            out.register_hook(lambda _: self._open(f"backward {name}"))
+
+    def _table(self) -> str:
+        """Milliseconds a step of everything that has a name, the largest first."""
+        assert self.profiler is not None
+        named = [
+            (event.key, event.cpu_time_total / 1e3 / self.steps)
+            for event in self.profiler.key_averages()
+            if event.key.startswith(("forward ", "backward ", "loading", "waiting for ", "Optimizer.step"))
+        ]
+        whole = sum(milliseconds for _, milliseconds in named)
+        rows = []
+        for name, spent in sorted(named, key=lambda row: -row[1]):
+            plain = name.removesuffix(".step").replace("Optimizer.step#", "optimizer ")
+            rows.append(f"  {plain:<28}{spent:>9.2f} ms {100 * spent / max(whole, 1e-9):>5.1f} %")
+        host = " (time of the host, which only launches what a GPU does; the trace has both)" if self.device.type == "cuda" else ""
+        head = f"{self.path}: {self.steps} steps traced; open it at ui.perfetto.dev. A step's {whole:.1f} ms with a name{host}:"
+        return "\n".join([head, *rows])
