@@ -33,7 +33,7 @@ def test_a_column_does_not_see_its_neighbour():
     x = torch.randn(2, 12, 3, 3, dtype=torch.float64) * 50
     both = local_response_norm(x, alpha=0.1, columns=2)
     apart = torch.cat([local_response_norm(half, alpha=0.1) for half in x.chunk(2, dim=1)], dim=1)
-    assert torch.equal(both, apart)
+    assert torch.allclose(both, apart, rtol=1e-12)  # a convolution may sum another number of channels in another order
     assert not torch.allclose(both, local_response_norm(x, alpha=0.1))
 
 
