@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ class Trace:
         self.done += 1
         if self.done == SKIPPED:
             activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (self.device.type == "cuda")
+            os.environ.setdefault("KINETO_LOG_LEVEL", "5")  # it reports missing GPUs as errors
             self.profiler = profile(activities=activities)
             self._name_layers()
             self.profiler.__enter__()
