@@ -77,7 +77,7 @@ def _is_archive(name: str) -> bool:
 
 def _stem(name: str) -> str:
     """An archive's name without its suffixes."""
-    return name[: name.lower().rindex(".tar" if ".tar" in name.lower() else ".")]
+    return re.sub(r"\.(tar(\.(gz|bz2|xz))?|tgz|tbz2|txz)$", "", name, flags=re.IGNORECASE)
 
 
 def _describes(name: str) -> bool:
