@@ -100,7 +100,7 @@ def _sources(options: config.PrepareOptions, data: config.Data) -> list[Source]:
 def _write(data: config.Data, out: Path, options: config.PrepareOptions, console: Console) -> list[beton.Prepared]:
     sources = _sources(options, data)
     targets = [out, test_file(out)][: len(sources)]
-    encoding = beton.Encoding(options.encoding, options.quality)
+    how = beton.How(beton.Encoding(options.encoding, options.quality), options.workers, options.skip_bad)
     with _only_one_writes(out.parent, console):
         if not options.overwrite:
             _require_free(sources, out, options.per_file)
@@ -108,10 +108,9 @@ def _write(data: config.Data, out: Path, options: config.PrepareOptions, console
         for source, path in zip(sources, targets, strict=True):
             if source.note:
                 console.say(source.note)
-            console.say(f"preparing {beton.estimate(source, encoding, options.workers).describe(source, encoding)}")
+            console.say(f"preparing {beton.estimate(source, how).describe(source, how.encoding)}")
             done = partial(console.progress, f"preparing {path.name}")
-            how = options.workers, options.skip_bad, options.per_file, options.overwrite
-            prepared.append(beton.write_all(source, path, done, encoding, *how))
+            prepared.append(beton.write_all(source, path, done, how, options.per_file, options.overwrite))
             tell_skipped(prepared[-1], console.say)
         if options.overwrite and len(prepared) == 1:
             beton.remove(test_file(out))  # of an earlier preparing, whose pictures may be among these

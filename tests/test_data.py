@@ -135,7 +135,7 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path):
 def test_a_prepared_file_gives_its_source_back(photographs, tmp_path, encoding):
     source = find.open_sources(config.Data(name="folder", root=str(photographs), stored_size=64))[0]
     path = tmp_path / "pictures.beton"
-    info = beton.write(source, path, QUIET, beton.Encoding(encoding))
+    info = beton.write(source, path, QUIET, beton.How(beton.Encoding(encoding)))
     assert beton.read_info(path, source.fingerprint) == info
     assert (len(info), info.classes, info.counts, info.side) == (36, ("ant", "bee", "cat"), (12, 12, 12), 64)
     order = np.array([30, 2, 2, 17, 35, 0, 9])
@@ -241,7 +241,7 @@ def test_a_file_of_another_set_is_refused(photographs, tmp_path):
 
 def test_mixed_files_hold_about_half_of_each(photographs, tmp_path):
     source, path = some_source(photographs, 32), tmp_path / "x.beton"
-    beton.write(source, path, QUIET, beton.Encoding("mixed", 95), workers=2)
+    beton.write(source, path, QUIET, beton.How(beton.Encoding("mixed", 95), workers=2))
     reader = FFCVReader([path], 36, 2)
     ((images, _),) = list(reader.read([np.arange(36)]))
     expected = np.stack([source.picture(sample) for sample in range(36)])
@@ -394,7 +394,7 @@ def test_a_killed_writer_is_noticed(photographs, tmp_path):
 
     object.__setattr__(source, "open", killed)
     with pytest.raises(UserError, match=r"killed \(exit status -9"):
-        beton.write(source, tmp_path / "x.beton", QUIET, workers=1)
+        beton.write(source, tmp_path / "x.beton", QUIET, beton.How(workers=1))
     assert not list(tmp_path.iterdir())
 
 
@@ -485,7 +485,7 @@ def break_a_jpeg(path: Path, sample: int) -> None:
 def test_a_picture_that_breaks_later_ends_all_ranks_with_a_sentence(photographs, tmp_path, launch):
     for split in range(2):
         source = find.open_sources(config.Data(name="folder", root=str(photographs), stored_size=72))[split]
-        beton.write(source, tmp_path / f"{split}.beton", QUIET, beton.Encoding("jpg"))
+        beton.write(source, tmp_path / f"{split}.beton", QUIET, beton.How(beton.Encoding("jpg")))
     break_a_jpeg(tmp_path / "0.beton", 20)
     files = [f"--data.train={tmp_path}/0.beton", f"--data.test={tmp_path}/1.beton"]
     done = launch("train", *options(data__name="beton", train__epochs="5"), *files, "--parallel=data", processes=2, timeout=120)

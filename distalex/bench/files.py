@@ -79,7 +79,7 @@ def write_files(options: config.BenchOptions, folder: Path, shards: bool) -> tup
     stored = min(round(options.image_size / 0.875), int(np.median([min(size) for size in sizes])))
     (source,) = find.list_sources(config.Data(name="folder", root=str(original), stored_size=stored))
     files = {encoding: folder / f"{encoding}.beton" for encoding in ("raw", "jpg")}
-    infos = [beton.write(source, path, lambda *_: None, beton.Encoding(encoding)) for encoding, path in files.items()]
+    infos = [beton.write(source, path, lambda *_: None, beton.How(beton.Encoding(encoding))) for encoding, path in files.items()]
     colours = infos[0].statistics
     _write_stored(files["jpg"], folder / "stored", source.classes)
     if shards:

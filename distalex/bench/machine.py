@@ -13,20 +13,11 @@ from typing import Any
 from distalex.topology import cores
 
 PEAK = """
-import json, sys, time, torch
+import json, sys, torch
+from distalex.metrics import matmul_peak
 torch.set_num_threads(int(sys.argv[1]))
-device = "cuda" if torch.cuda.is_available() else "cpu"
-def peak(dtype, n=4096):
-    a, b = (torch.randn(n, n, device=device).to(dtype) for _ in range(2))
-    best = float("inf")
-    for _ in range(6):
-        start = time.perf_counter()
-        a @ b
-        if device == "cuda":
-            torch.cuda.synchronize()
-        best = min(best, time.perf_counter() - start)
-    return 2 * n**3 / best / 1e9
-print(json.dumps({"fp32": peak(torch.float32), "bf16": peak(torch.bfloat16)}))
+device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+print(json.dumps({name: matmul_peak(device, kind, 4096) / 1e9 for name, kind in (("fp32", torch.float32), ("bf16", torch.bfloat16))}))
 """
 
 
@@ -46,6 +37,6 @@ def describe_machine() -> dict[str, Any]:
 
 
 def matmul_peak() -> dict[str, float]:
-    """GFLOP/s of the best of six 4096x4096 matrix products, by precision, in a process of its own."""
+    """GFLOP/s of the best of four 4096x4096 matrix products, by precision, in a process of its own."""
     output = subprocess.run([sys.executable, "-c", PEAK, str(cores())], check=True, capture_output=True, text=True).stdout
     return json.loads(output)

@@ -43,6 +43,19 @@ RAW = Encoding()
 SHARD = re.compile(r"-\d{5}-of-\d{5}(?=\.beton$)")
 
 
+class How(NamedTuple):
+    """How a source is written."""
+
+    encoding: Encoding = RAW
+    workers: int = 0
+    """Writing processes; 0 for one a core."""
+    skip_bad: bool = False
+    """Leave unreadable pictures out and list them, instead of stopping at the first."""
+
+
+PLAIN = How()
+
+
 class Info(BaseModel):
     """What the sidecar says of a prepared file."""
 
@@ -106,20 +119,17 @@ def write_all(
     source: Source,
     path: Path,
     progress: Progress,
-    encoding: Encoding = RAW,
-    workers: int = 0,
-    skip_bad: bool = False,
+    how: How = PLAIN,
     per_file: int | None = None,
     overwrite: bool = False,
 ) -> Prepared:
     """Write `source` to `path`, or spread it over files of `per_file` pictures, of which those that are there already are kept.
 
     With `overwrite`, other files that stand for `path` are taken away once all is written.
-
     Raises UserError as `write` does; then the files that are whole stay, and the next call goes on from there.
     """
     shards = files_of(source, per_file)
-    whole = Whole(source.fingerprint, measure(source))
+    part_of = PartOf(source.fingerprint, measure(source), shards=shards)
     done = 0
     for shard in range(shards):
         samples = np.arange(len(source) * shard // shards, len(source) * (shard + 1) // shards)
@@ -129,12 +139,12 @@ def write_all(
         def so_far(count: int, _: int, done: int = done) -> None:
             progress(done + count, len(source))
 
-        if shards == 1 or not _is_whole(target, whole.fingerprint, encoding, skip_bad):
-            write(part, target, so_far, encoding, workers, skip_bad, whole._replace(shard=shard, shards=shards))
+        if shards == 1 or not _is_there(target, part_of.fingerprint, how):
+            write(part, target, so_far, how, part_of._replace(shard=shard))
         done += len(samples)
     if overwrite:
         remove(path, {shard_path(path, shard, shards) for shard in range(shards)})
-    return read_prepared(path, whole.fingerprint)
+    return read_prepared(path, part_of.fingerprint)
 
 
 def files_of(source: Source, per_file: int | None) -> int:
@@ -156,7 +166,7 @@ def remove(path: Path, but: Collection[Path] = ()) -> None:
             file.unlink(missing_ok=True)
 
 
-class Whole(NamedTuple):
+class PartOf(NamedTuple):
     """The source that a file holds, or holds a part of."""
 
     fingerprint: str
@@ -165,30 +175,25 @@ class Whole(NamedTuple):
     shards: int = 1
 
 
-def _is_whole(path: Path, fingerprint: str, encoding: Encoding, skip_bad: bool) -> bool:
+def _is_there(path: Path, fingerprint: str, how: How) -> bool:
+    """Whether an earlier preparing has written the same file already."""
     try:
         info = read_info(path, fingerprint)
     except UserError:
         return False
-    return (info.encoding, info.quality) == (encoding.name, encoding.quality) and (skip_bad or not info.skipped)
+    return (info.encoding, info.quality) == how.encoding and (how.skip_bad or not info.skipped)
 
 
 def write(
     source: Source,
     path: Path,
     progress: Progress,
-    encoding: Encoding = RAW,
-    workers: int = 0,
-    skip_bad: bool = False,
-    whole: Whole | None = None,
+    how: How = PLAIN,
+    part_of: PartOf | None = None,
 ) -> Info:
     """Write `source` to `path` and its sidecar, both whole or not at all, and read the file back.
 
-    Args:
-        workers: writing processes; 0 for one a core.
-        skip_bad: leave unreadable pictures out and list them, instead of stopping at the first.
-        whole: what this is a part of, and which; default: the source itself.
-
+    `part_of` says what `source` is a part of, and which; by default it is a source of its own.
     Raises UserError, leaving nothing behind, where a picture cannot be read or the disk is full.
     """
     import_ffcv()
@@ -200,18 +205,17 @@ def write(
         raise UserError(f"{path}: {path.parent} cannot be made ({error.strerror}); give another place") from None
     for stale in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
         stale.unlink(missing_ok=True)  # of a writer that was killed: only one writes at a time
-    expected = estimate(source, encoding, workers)
-    _require_room(path, expected.bytes)
+    _require_room(path, estimate(source, how).bytes)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        written = write_pictures(source, temporary, progress, encoding, _writers(source, workers), skip_bad)
+        written = write_pictures(source, temporary, progress, how.encoding, _writers(source, how.workers), how.skip_bad)
         if not len(written.kept):
             raise UserError(f"{path}: none of the {len(source):,} pictures is readable; the first: {written.skipped[0]}")
         good = source if not written.skipped else source.select(written.kept, source.split)
-        _read_back(temporary, good, encoding.is_jpeg(written.kept))
+        _read_back(temporary, good, how.encoding.is_jpeg(written.kept))
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
-        info = _describe(temporary, good, encoding, written.skipped, whole or Whole(source.fingerprint, measure(source)))
+        info = _describe(temporary, good, how.encoding, written.skipped, part_of or PartOf(source.fingerprint, measure(source)))
         write_atomically(sidecar(path), info.model_dump_json(indent=1).encode())
         os.replace(temporary, path)
     except OSError as error:
@@ -222,7 +226,7 @@ def write(
     return info
 
 
-def _describe(path: Path, source: Source, encoding: Encoding, skipped: list[str], whole: Whole) -> Info:
+def _describe(path: Path, source: Source, encoding: Encoding, skipped: list[str], part_of: PartOf) -> Info:
     """The sidecar of a file that holds `source` and is whole."""
     quick, every_byte = checksums(path)
     return Info(
@@ -233,15 +237,15 @@ def _describe(path: Path, source: Source, encoding: Encoding, skipped: list[str]
         counts=tuple(np.bincount(source.labels, minlength=len(source.classes)).tolist()),
         side=source.side,
         resize=source.resize,
-        mean=whole.statistics.mean,
-        covariance=whole.statistics.covariance,
+        mean=part_of.statistics.mean,
+        covariance=part_of.statistics.covariance,
         encoding=encoding.name,
         quality=encoding.quality,
-        fingerprint=whole.fingerprint,
+        fingerprint=part_of.fingerprint,
         origin=source.origin,
         skipped=tuple(skipped),
-        shard=whole.shard,
-        shards=whole.shards,
+        shard=part_of.shard,
+        shards=part_of.shards,
         bytes=path.stat().st_size,
         checksum=quick,
         whole_checksum=every_byte,
@@ -276,8 +280,9 @@ def in_bytes(count: float) -> str:
     return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
 
 
-def estimate(source: Source, encoding: Encoding, workers: int = 0) -> Estimate:
+def estimate(source: Source, how: How) -> Estimate:
     """Size and time of preparing `source`, from some of its pictures."""
+    encoding, writers = how.encoding, _writers(source, how.workers)
     raw, sizes = PAGE / (PAGE // (source.side**2 * 3)), []  # no picture lies on two pages
     start, read = time.perf_counter(), 0
     for sample in random.permutation(random.key(0, "estimate"), len(source))[:TRIED].tolist():
@@ -293,8 +298,8 @@ def estimate(source: Source, encoding: Encoding, workers: int = 0) -> Estimate:
     each = (time.perf_counter() - start) / max(1, read) + 1e-4  # and a little for writing
     jpeg = float(np.mean(sizes)) if sizes else raw / 8
     share = {"raw": 0.0, "jpg": 1.0, "mixed": 0.5}[encoding.name]
-    seconds = len(source) * each / _writers(source, workers) + (min(len(source), MEASURED) + READ_BACK) * each / cores()
-    unfilled = (1 + _writers(source, workers)) * PAGE  # the table's page, and the last page of each process
+    seconds = len(source) * each / writers + (min(len(source), MEASURED) + READ_BACK) * each / cores()
+    unfilled = (1 + writers) * PAGE  # the table's page, and the last page of each process
     return Estimate(len(source) * (share * jpeg + (1 - share) * raw) + unfilled, seconds + 1)
 
 

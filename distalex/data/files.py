@@ -268,8 +268,7 @@ def _decompressed(path: Path) -> Path:
     """The archive in a compressed one, kept beside the prepared files: parts of a compressed one cannot be read alone."""
     from distalex.data.places import prepared_folder
 
-    state = path.stat()
-    digest = hashlib.blake2b(f"{path.resolve()}/{state.st_size}/{state.st_mtime_ns}".encode(), digest_size=6).hexdigest()
+    digest = hashlib.blake2b(f"{path.resolve()}/{stamp(path)}".encode(), digest_size=6).hexdigest()
     target = prepared_folder() / f"{path.name.split('.')[0]}-{digest}.tar"
     if not target.is_file():
         opened: dict[str, Callable[[Path], IO[bytes]]] = {"gz": gzip.open, "bz2": bz2.open, "xz": lzma.open}  # type: ignore[dict-item]

@@ -306,9 +306,8 @@ def _require_memory(options: config.Data, opened: Opened, device: torch.device, 
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_memory()
     if needed > 0.9 * free:
         raise UserError(
-            f"data.cache={options.cache}: {beton.in_bytes(needed)} are needed for {processes} process(es), {beton.in_bytes(free)} are "
-            "free; "
-            "use --data.cache=none, which leaves it to the system what it keeps in memory"
+            f"data.cache={options.cache}: {beton.in_bytes(needed)} are needed for {processes} process(es), "
+            f"{beton.in_bytes(free)} are free; use --data.cache=none, which leaves it to the system what it keeps in memory"
         )
 
 
@@ -343,8 +342,8 @@ def prepare(
     options: config.Data, say: Callable[[str], None], progress: Callable[[str, int, int], None], workers: int = 0
 ) -> list[beton.Prepared]:
     """The prepared files of a named data set, written by the first process that asks; the others wait as long as it takes."""
-    encoding = beton.Encoding(options.encoding, options.quality)
-    kept = "" if encoding == beton.RAW else f"-{options.encoding}{options.quality}"
+    how = beton.How(beton.Encoding(options.encoding, options.quality), workers, options.skip_bad)
+    kept = "" if how.encoding == beton.RAW else f"-{options.encoding}{options.quality}"
     with beton.wait_for_lock(prepared_folder() / f"{options.name}.lock", say):
         prepared = []
         for source in open_sources(options):
@@ -361,9 +360,9 @@ def prepare(
                     say(f"{error} - doing so")
                 if source.note:
                     say(source.note)
-                say(f"preparing {beton.estimate(source, encoding, workers).describe(source, encoding)}")
+                say(f"preparing {beton.estimate(source, how).describe(source, how.encoding)}")
                 done = partial(progress, f"preparing {source.name} {source.split}")
-                found = beton.write_all(source, path, done, encoding, workers, options.skip_bad)
+                found = beton.write_all(source, path, done, how)
                 tell_skipped(found, say)
             prepared.append(found)
         return prepared
