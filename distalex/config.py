@@ -81,9 +81,18 @@ class Section(BaseModel):
 class Model(Section):
     """The network."""
 
-    name: Literal["paper", "seed", "torchvision"] = "paper"
+    name: Literal["paper", "seed", "torchvision", "cifar"] = "paper"
     """`paper`: two columns, LRN, overlapping pooling (Section 3.5). `seed`: the CIFAR-10 tutorial's one tower.
-    `torchvision`: torchvision's one tower, whose weights file it loads."""
+    `torchvision`: torchvision's one tower, whose weights file it loads. `cifar`: one tower for pictures from 32x32 on, convolutions of
+    stride 1 as `channels`, `kernels` and `pooled` say, like the authors' own for CIFAR-10."""
+    channels: Counts = (64, 128, 256, 256, 256)
+    """`cifar`: output channels of its convolutions, conv1 first."""
+    kernels: Counts = (5, 3, 3, 3, 3)
+    """`cifar`: sides in pixels of their kernels."""
+    pooled: Names = ("conv1", "conv2", "conv5")
+    """`cifar`: convolutions that overlapping max-pooling follows, 3x3 every 2 pixels."""
+    batch_norm: bool = False
+    """`cifar`: batch normalisation after each convolution (and its pooling), over the whole batch on any number of processes."""
     columns: Int = Field(2, ge=1, le=64)
     """Columns that conv2, conv4 and conv5 stay inside (Section 3.2). The paper has 2; the one-tower networks 1."""
     lrn: bool = True
@@ -92,10 +101,10 @@ class Model(Section):
     """LRN's alpha as PyTorch counts it, divided by the window of 5. 1e-4 is the released code, 5e-4 the text's formula."""
     dropout: Float = Field(0.5, ge=0, lt=1)
     """Share of activations that dropout zeroes in the first two fully connected layers (Section 4.2)."""
-    fc6: Int = Field(4096, ge=1)
-    """Units of the first fully connected layer (Section 3.5: 4096)."""
-    fc7: Int = Field(4096, ge=1)
-    """Units of the second fully connected layer (Section 3.5: 4096; the seed network has 1024)."""
+    fc6: Int = Field(4096, ge=0)
+    """Units of the first fully connected layer (Section 3.5: 4096). 0 leaves it out of the `cifar` network."""
+    fc7: Int = Field(4096, ge=0)
+    """Units of the second fully connected layer (Section 3.5: 4096; the seed network has 1024). 0 leaves it out of the `cifar` network."""
     init: Literal["scaled", "torch", "paper", "released"] = "scaled"
     """Initial weights. `scaled`: by fan-in, trains at every input size. `torch`: PyTorch's default. `paper`: N(0, 0.01),
     biases 1 in conv2, conv4, conv5, fc6, fc7 (Section 5); `released`: the 2012 code's. The last two expect `data.normalize=paper`."""
@@ -109,8 +118,32 @@ class Model(Section):
     @classmethod
     def _defaults_of_the_named_network(cls, values: Any) -> Any:
         one_tower = {"columns": 1, "lrn": False}
-        defaults: dict[str, dict[str, Any]] = {"seed": {**one_tower, "fc7": 1024, "init": "torch"}, "torchvision": one_tower}
+        defaults: dict[str, dict[str, Any]] = {
+            "seed": {**one_tower, "fc7": 1024, "init": "torch"},
+            "torchvision": one_tower,
+            "cifar": {**one_tower, "fc6": 256, "fc7": 0},
+        }
         return {**defaults.get(str(values.get("name")), {}), **values} if isinstance(values, dict) else values
+
+    @model_validator(mode="after")
+    def _convolutions_fit(self) -> Model:
+        names = [f"conv{number}" for number in range(1, len(self.channels) + 1)]
+        if self.name != "cifar":
+            for option in ("channels", "kernels", "pooled", "batch_norm"):
+                if getattr(self, option) != type(self).model_fields[option].default:
+                    raise ValueError(f"model.{option}={_plain(getattr(self, option))} goes with model.name=cifar, not {self.name}")
+            if not (self.fc6 and self.fc7):
+                raise ValueError(f"model.{'fc7' if self.fc6 else 'fc6'}=0: only model.name=cifar can do without; give it units")
+        if not 1 <= len(names) <= 16 or len(self.kernels) != len(names):
+            raise ValueError(
+                f"model.kernels={_plain(self.kernels)}: as many as model.channels={_plain(self.channels)} are needed, from 1 to 16"
+            )
+        if max(self.kernels) > 11:
+            raise ValueError(f"model.kernels={_plain(self.kernels)}: sides of at most 11 pixels are possible")
+        for name in self.pooled:
+            if name not in names:
+                raise ValueError(f"model.pooled={name}: no such convolution; there are {', '.join(names)}")
+        return self
 
     @model_validator(mode="after")
     def _one_tower_is_whole(self) -> Model:
@@ -138,8 +171,8 @@ class Data(Section):
     """A prepared training file, with `data.name=beton`. Of a set spread over files, FILE.beton stands for FILE-00000-of-….beton."""
     test: str | None = None
     """A prepared test file, with `data.name=beton`. Default: what `prepare` wrote beside `data.train`."""
-    image_size: Int = Field(224, ge=64, le=256)
-    """Side of the square that the network sees, in pixels (Section 2: 224)."""
+    image_size: Int = Field(224, ge=32, le=256)
+    """Side of the square that the network sees, in pixels (Section 2: 224). Below 64 only the `cifar` network has an output."""
     stored_size: Int | None = Field(None, ge=1, le=1024)
     """Side of the square kept in the prepared file, in pixels (Section 2: short side 256, then the central square).
     Default: 32 for CIFAR, 8 for digits, 256 for folders, `image_size` for synthetic."""
@@ -392,6 +425,20 @@ class Config(Section):
         if self.name and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+=-]{0,127}", self.name):
             raise ValueError(
                 f"name={self.name!r}: letters, digits and ._+=- are allowed, at most 128, no folder; e.g. --name=first-run --runs_dir=DIR"
+            )
+        if self.data.image_size < 64 and self.model.name != "cifar":
+            raise ValueError(
+                f"data.image_size={self.data.image_size}: the {self.model.name} network needs 64 pixels or more; "
+                "use --data.image_size=64, or --model.name=cifar"
+            )
+        if self.model.batch_norm and self.train.accumulate > 1:
+            raise ValueError(
+                f"train.accumulate={self.train.accumulate}: batch normalisation takes the statistics of the whole batch, which would not "
+                "go through at once; set it to 1, or model.batch_norm to false"
+            )
+        if self.parallel == "owt" and not (self.model.fc6 and self.model.fc7):
+            raise ValueError(
+                "parallel=owt divides fc6, fc7 and fc8, and this network lacks one; set model.fc6 and model.fc7, or parallel=data"
             )
         if self.train.accumulate > self.train.batch_size:
             raise ValueError(

@@ -72,9 +72,9 @@ def evaluate(forward: Parallel, split: Split, mesh: Mesh, options: config.Train,
 
 
 def logits_of(net: Callable[[Tensor], Tensor], images: Tensor, options: config.Train) -> Tensor:
-    """fp32 logits (n, classes) in the run's precision; the mean with the mirror images' where the run says so."""
+    """fp32 logits (n, classes), computed in the precision of `images`; the mean with the mirror images' where the run says so."""
     images = images.contiguous(memory_format=torch.channels_last)
-    with torch.autocast(images.device.type, torch.bfloat16, enabled=options.precision == "bf16"):
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=images.dtype == torch.bfloat16):
         logits = net(images).float()
         return (logits + net(images.flip(3)).float()) / 2 if options.mirror_test else logits
 

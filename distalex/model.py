@@ -1,4 +1,4 @@
-"""The networks: AlexNet in two columns as the paper has it, and as one tower. Nothing here knows of processes.
+"""The networks: AlexNet in two columns as the paper has it, as one tower, and small for small pictures. Nothing here knows of processes.
 
 A column is a group of a grouped convolution, so that one device can hold them all: slicing every weight and bias on
 dim 0 gives exactly one column's parameters.
@@ -17,6 +17,11 @@ from distalex import config, random
 from distalex.lrn import LocalResponseNorm
 
 POOLED = 6  # side of pool5's output that fc6 reads: 6 at 224 pixels, made 6 by adaptive pooling at other sizes
+POOLED_SMALL = 4  # the same of the `cifar` network: 4 at 32 pixels
+MOMENTUM, EPSILON = (
+    0.1,
+    1e-5,
+)  # of batch normalisation: weight of the newest statistics in their moving average, and what is added to the variance
 
 
 class Conv(NamedTuple):
@@ -30,6 +35,8 @@ class Conv(NamedTuple):
     """`image`, `own` (its column's output of the layer before) or `both` (every column's)."""
     lrn: bool = False
     pool: bool = False
+    margin: int = 0
+    """Pixels that pooling's windows may reach over each edge."""
 
 
 PAPER = {
@@ -46,6 +53,23 @@ ONE_TOWER = {
     "conv4": Conv(256, 3, 1, 1, "own"),
     "conv5": Conv(256, 3, 1, 1, "own", pool=True),
 }
+
+
+def convolutions(options: config.Model) -> dict[str, Conv]:
+    """The network that `options` names, as a table."""
+    match options.name:
+        case "paper":
+            return PAPER
+        case "seed" | "torchvision":
+            return ONE_TOWER
+        case "cifar":
+            table = {}
+            for number, (channels, kernel) in enumerate(zip(options.channels, options.kernels, strict=True), 1):
+                reads = "both" if number > 1 else "image"
+                table[f"conv{number}"] = Conv(channels, kernel, 1, kernel // 2, reads, pool=f"conv{number}" in options.pooled, margin=1)
+            return table
+
+
 TORCHVISION_KEYS = {
     "features.0": "conv1",
     "features.3": "conv2",
@@ -91,6 +115,29 @@ class KeyedDropout(nn.Module):
         return f"probability={self.probability}"
 
 
+class BatchNorm(nn.Module):
+    """Batch normalisation (Ioffe & Szegedy 2015) of each channel of (pictures, channels, side, side), with a scale and a shift.
+
+    Evaluation uses the moving averages of mean and variance. Of several replicas, `parallelize` makes the statistics those of
+    the whole batch.
+    """
+
+    mean: Tensor
+    variance: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("variance", torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.batch_norm(x, self.mean, self.variance, self.weight, self.bias, self.training, MOMENTUM, EPSILON)
+
+    def extra_repr(self) -> str:
+        return f"{len(self.weight)}"
+
+
 class AlexNet(nn.Module):
     """AlexNet (Section 3.5), one network on one device.
 
@@ -103,16 +150,8 @@ class AlexNet(nn.Module):
         ValueError: the input is so small that a layer would have no output.
     """
 
-    conv1: nn.Conv2d
-    conv2: nn.Conv2d
-    conv3: nn.Conv2d
-    conv4: nn.Conv2d
-    conv5: nn.Conv2d
-    after1: nn.Sequential
-    after2: nn.Sequential
-    after3: nn.Sequential
-    after4: nn.Sequential
-    after5: nn.Sequential
+    fc6: nn.Linear | None
+    fc7: nn.Linear | None
     drop5: nn.Module
     drop6: nn.Module
     drop7: nn.Module
@@ -120,28 +159,35 @@ class AlexNet(nn.Module):
     def __init__(self, options: config.Model, classes: int, image_size: int) -> None:
         super().__init__()
         self.columns, self.classes, self.image_size = options.columns, classes, image_size
-        table = PAPER if options.name == "paper" else ONE_TOWER
+        self.table = convolutions(options)
+        pooled = POOLED_SMALL if options.name == "cifar" else POOLED
         channels, side = 3, image_size
-        for number, (name, conv) in enumerate(table.items(), 1):
+        for number, (name, conv) in enumerate(self.table.items(), 1):
             groups = options.columns if conv.reads == "own" else 1
-            layer = nn.Conv2d(channels, conv.channels, conv.kernel, conv.stride, conv.padding, groups=groups)
+            bias = not options.batch_norm  # which has a shift of its own
+            layer = nn.Conv2d(channels, conv.channels, conv.kernel, conv.stride, conv.padding, groups=groups, bias=bias)
             normalises = conv.lrn and options.lrn
             after: list[nn.Module] = [
                 LocalResponseNorm(options.lrn_alpha, options.columns) if normalises else nn.ReLU(inplace=True)  # either rectifies
             ]
             if conv.pool:  # windows of 3 every 2 pixels overlap (Section 3.4)
                 # ReLU and the maximum commute, so where nothing stands between them the ReLU takes the fewer pixels.
-                after.insert(1 if normalises else 0, nn.MaxPool2d(3, 2))
+                after.insert(1 if normalises else 0, nn.MaxPool2d(3, 2, conv.margin))
+            if options.batch_norm:
+                after.insert(len(after) - 1, BatchNorm(conv.channels))
             self.add_module(name, layer)
             self.add_module(f"after{number}", nn.Sequential(*after))
             channels, side = conv.channels, _side_after(side, conv)
         if side < 1:
-            raise ValueError(f"an input of {image_size}x{image_size} pixels has no output after pool5; 64 or more are needed")
-        self.pooled_side = side
-        self.pool = _pool_to_six(side)
-        self.fc6 = nn.Linear(channels * POOLED**2, options.fc6)
-        self.fc7 = nn.Linear(options.fc6, options.fc7)
-        self.fc8 = nn.Linear(options.fc7, classes)
+            raise ValueError(f"an input of {image_size}x{image_size} pixels has no output after {name}; 64 or more are needed")
+        self.repeats = max(1.0, (pooled / side) ** 2)
+        """How often adaptive pooling repeats each of fc6's inputs."""
+        self.pool = _pool_to(pooled, side)
+        units = channels * pooled**2
+        for name, width in (("fc6", options.fc6), ("fc7", options.fc7)):
+            self.add_module(name, nn.Linear(units, width) if width else None)
+            units = width or units
+        self.fc8 = nn.Linear(units, classes)
         dropped = ("drop6", "drop7") if options.name == "paper" else ("drop5", "drop6")
         for name in ("drop5", "drop6", "drop7"):
             self.add_module(name, KeyedDropout(options.dropout, name) if name in dropped else nn.Identity())
@@ -152,19 +198,24 @@ class AlexNet(nn.Module):
 
     def convolve(self, x: Tensor) -> Tensor:
         """What fc6 reads, (pictures, 36 * channels of conv5), of normalised pictures (pictures, 3, side, side)."""
-        x = self.after1(self.conv1(x))
-        x = self.after2(self.conv2(x))
-        x = self.after3(self.conv3(x))
-        x = self.after4(self.conv4(x))
-        x = self.after5(self.conv5(x))
+        for number, name in enumerate(self.table, 1):
+            x = self.get_submodule(name)(x)
+            x = self.get_submodule(f"after{number}")(x)
         return self.pool(x).flatten(1)
 
     def classify(self, x: Tensor) -> Tensor:
         """Logits (pictures, classes) of what `convolve` gives."""
         x = self.drop5(x)
-        x = self.drop6(functional.relu(self.fc6(x), inplace=True))
-        x = self.drop7(functional.relu(self.fc7(x), inplace=True))
+        if self.fc6 is not None:
+            x = self.drop6(functional.relu(self.fc6(x), inplace=True))
+        if self.fc7 is not None:
+            x = self.drop7(functional.relu(self.fc7(x), inplace=True))
         return self.fc8(x)
+
+    @property
+    def first_linear(self) -> str:
+        """The first of the fully connected layers."""
+        return next(name for name in ("fc6", "fc7", "fc8") if getattr(self, name) is not None)
 
     def key_masks(self, seed: int, step: int, first_row: int) -> None:
         """Name the step whose dropout masks come next, and which row of the global batch the first picture is."""
@@ -175,16 +226,16 @@ class AlexNet(nn.Module):
                 module.draw.copy_(draw, non_blocking=True)
 
 
-def _pool_to_six(side: int) -> nn.Module:
-    """Adaptive average pooling to 6x6. Where it only repeats pixels, nearest-neighbour resizing is the same and faster."""
-    if side == POOLED:
+def _pool_to(pooled: int, side: int) -> nn.Module:
+    """Adaptive average pooling to `pooled` pixels a side; where that only repeats pixels, nearest-neighbour resizing, which is faster."""
+    if side == pooled:
         return nn.Identity()
-    return nn.Upsample(size=(POOLED, POOLED)) if POOLED % side == 0 else nn.AdaptiveAvgPool2d(POOLED)
+    return nn.Upsample(size=(pooled, pooled)) if pooled % side == 0 else nn.AdaptiveAvgPool2d(pooled)
 
 
 def _side_after(side: int, conv: Conv) -> int:
     side = (side + 2 * conv.padding - conv.kernel) // conv.stride + 1
-    return (side - 3) // 2 + 1 if conv.pool else side
+    return (side + 2 * conv.margin - 3) // 2 + 1 if conv.pool else side
 
 
 def build_model(options: config.Model, classes: int, image_size: int, seed: int) -> AlexNet:
@@ -197,6 +248,9 @@ def build_model(options: config.Model, classes: int, image_size: int, seed: int)
             _initialise(layer, name, options.init, net, random.generator(seed, "init", name))
         elif isinstance(layer, KeyedDropout):
             layer.draw.zero_()
+        elif isinstance(layer, BatchNorm):
+            for tensor, value in ((layer.weight, 1.0), (layer.bias, 0.0), (layer.mean, 0.0), (layer.variance, 1.0)):
+                nn.init.constant_(tensor, value)
     return net
 
 
@@ -228,7 +282,7 @@ def _initialise(layer: nn.Conv2d | nn.Linear, name: str, init: str, net: AlexNet
             # He et al.'s variance keeps the convolutions' outputs alive; in layers of thousands of units it makes SGD at
             # 0.01 unstable, since curvature grows with the squared norm of a layer's input, so those get a sixth of it.
             # Adaptive pooling repeats each of fc6's inputs where pool5 is smaller than 6x6; repeated inputs add up.
-            repeats = (POOLED / net.pooled_side) ** 2 if name == "fc6" and net.pooled_side < POOLED else 1.0
+            repeats = net.repeats if name == net.first_linear else 1.0
             variance = 2.0 if isinstance(layer, nn.Conv2d) else 1.0 / 3.0
             layer.weight.normal_(0.0, math.sqrt(variance / (fan_in * repeats)), generator=generator)
             layer.bias.zero_()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from distalex import config
 from distalex.distributed import Shards
 from distalex.errors import UserError
+from distalex.model import BatchNorm
 
 Norms = Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor]
 """The norms of tensors, such as gradients, that belong to these parameters."""
@@ -121,7 +122,7 @@ def _rate_and_decay(name: str, net: nn.Module, options: config.Optim) -> tuple[f
     """Multiple of the learning rate, and weight decay, of the parameter `name`."""
     layer, _, kind = name.rpartition(".")
     rate = options.layer_lr.get(layer, 1.0)
-    if isinstance(net.get_submodule(layer), nn.BatchNorm2d | nn.LayerNorm | nn.GroupNorm):
+    if isinstance(net.get_submodule(layer), BatchNorm):
         return rate, options.weight_decay if options.norm_decay else 0.0
     if kind == "bias":
         return rate * options.bias_lr, options.weight_decay if options.bias_decay else 0.0

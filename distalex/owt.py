@@ -31,6 +31,7 @@ class OneWeirdTrick(nn.Module):
     def __init__(self, net: AlexNet, mesh: Mesh) -> None:
         super().__init__()
         require_rows(net, mesh, DIVIDED)
+        assert net.fc6 is not None and net.fc7 is not None  # which the configuration saw to
         rows = {name: len(value) for name, value in net.named_parameters() if name.rpartition(".")[0] in DIVIDED}
         self.net, self.mesh, self.shards = net, mesh, Shards(mesh, rows)
         self.convolve: Callable[[Tensor], Tensor] = net.convolve
@@ -53,8 +54,6 @@ class OneWeirdTrick(nn.Module):
 
     def compile(self, *arguments: Any, **options: Any) -> None:
         """Compile what lies between the exchanges."""
-        for layer in (self.net.fc7, self.net.fc8):
-            layer.forward = torch.compiler.disable(layer.forward)  # type: ignore[method-assign]
         self.convolve, self.classify = (torch.compile(part, *arguments, **options) for part in (self.net.convolve, self.net.classify))
 
     def _shift_masks(self, rows: int) -> None:

@@ -1,4 +1,4 @@
-"""Applies, in this order and nowhere else: columns, then compile, then data parallel. The model knows of none of them."""
+"""Applies, in this order and nowhere else: columns, shared statistics, compile, data parallel. The model knows of none of them."""
 
 import time
 from contextlib import AbstractContextManager, nullcontext
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from distalex import config
+from distalex.batch_norm import BatchNormOfAll, share_statistics
 from distalex.columns import ConvOfBoth, LinearOfBoth, split_into_columns
 from distalex.distributed import Mesh, Shards
 from distalex.model import AlexNet
@@ -53,6 +54,7 @@ def parallelize(net: AlexNet, options: config.Train, mesh: Mesh, trains: bool = 
         shards = plain.shards
     elif mesh.columns > 1:
         shards = split_into_columns(net, mesh)
+    share_statistics(net, mesh)
     net.to(device=mesh.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     wrapped: nn.Module = _compile(plain) if options.compile and trains else plain
     own = tuple(shards.rows) if mesh.spreads_pictures else ()  # no other process of the gradients' group has these rows
@@ -64,20 +66,20 @@ def parallelize(net: AlexNet, options: config.Train, mesh: Mesh, trains: bool = 
 
 def _compile(net: nn.Module) -> nn.Module:
     """`net` compiled, but for the layers that exchange."""
+    for layer in net.modules():
+        if isinstance(layer, ConvOfBoth | LinearOfBoth | BatchNormOfAll):
+            layer.forward = torch.compiler.disable(layer.forward)  # type: ignore[method-assign]
     if isinstance(net, OneWeirdTrick):
         net.compile()
         return net
-    for layer in net.modules():
-        if isinstance(layer, ConvOfBoth | LinearOfBoth):
-            layer.forward = torch.compiler.disable(layer.forward)  # type: ignore[method-assign]
     return torch.compile(net)  # type: ignore[return-value]
 
 
 def _replicate(net: nn.Module, mesh: Mesh, own: tuple[str, ...]) -> DistributedDataParallel:
-    # The masks' keys differ from process to process, so DDP must not make them equal; nor the parameters named in `own`.
-    masks = [name for name, _ in net.named_buffers() if name.endswith(".draw")]
+    # The masks' keys differ from process to process, so DDP must not make buffers equal; nor the parameters named in `own`.
+    buffers = [name for name, _ in net.named_buffers()]
     rows = [name for name, _ in net.named_parameters() if name.endswith(own)]
-    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(net, masks + rows)
+    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(net, buffers + rows)
     replicated = DistributedDataParallel(
         net,
         device_ids=[mesh.device.index] if mesh.device.type == "cuda" else None,

@@ -21,6 +21,7 @@ from distalex.data.pictures import open_picture, square
 from distalex.distributed import Mesh, start_processes
 from distalex.errors import UserError
 from distalex.evaluate import Trained, load_trained, logits_of, open_data_of
+from distalex.precision import arithmetic
 
 SHOWN = 5  # labels of a prediction
 
@@ -102,7 +103,7 @@ def predict(trained: Trained, images: Tensor, names: list[str], actual: list[str
     state, options = trained.state, trained.config
     device = next(trained.net.parameters()).device
     statistics = Statistics(tuple(state["mean"]), tuple(tuple(row) for row in state["covariance"]))
-    dtype = torch.bfloat16 if options.train.precision == "bf16" else torch.float32
+    dtype = arithmetic(options.train, device)
     views = Views(options.data, state["side"], statistics, options.seed, device, dtype)
     logits = torch.cat([logits_of(trained.net, views.test(part.to(device)), options.train) for part in images.split(256)])
     probabilities, classes = logits.softmax(1).topk(min(SHOWN, len(trained.classes)))

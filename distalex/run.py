@@ -22,6 +22,7 @@ from distalex.distributed import Mesh
 from distalex.errors import TrainingError, UserError
 from distalex.metrics import MetricsFile, WeightsAndBiases, check_wandb, matmul_peak
 from distalex.plan.layers import layers_of
+from distalex.precision import arithmetic
 from distalex.trace import Trace
 
 MAY_CHANGE = (
@@ -143,8 +144,7 @@ class Run:
         train = self.config.train
         layers = layers_of(self.config.model, classes, self.config.data.image_size, train.precision)
         self.flops = 3 * 2 * sum(layer.macs for layer in layers)
-        dtype = torch.bfloat16 if train.precision == "bf16" else torch.float32
-        own = torch.tensor(matmul_peak(self.mesh.device, dtype), dtype=torch.float64, device=self.mesh.device)
+        own = torch.tensor(matmul_peak(self.mesh.device, arithmetic(train, self.mesh.device)), dtype=torch.float64, device=self.mesh.device)
         self.peak = float(self.mesh.sum_over_columns(self.mesh.sum(own)))
 
     def say(self, line: str) -> None:

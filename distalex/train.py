@@ -24,6 +24,7 @@ from distalex.model import AlexNet, build_model
 from distalex.optim import MovingAverage, Schedule, build_optimizer, clip_gradients
 from distalex.parallelize import Parallel, parallelize
 from distalex.plan import measure as plan
+from distalex.precision import has_bf16
 from distalex.run import Run, StepResult, open_run
 from distalex.topology import Topology
 
@@ -80,7 +81,7 @@ def train_step(state: TrainState, forward: Parallel, batch: Batch, config: Confi
             continue
         state.net.key_masks(config.seed, state.step, part.first_row)
         with forward.exchanging(last):
-            with torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bf16"):
+            with torch.autocast(device.type, torch.bfloat16, enabled=part.images.dtype == torch.bfloat16):
                 logits = forward(part.images, len(part.labels))
             loss = summed_loss(logits.float(), part, options.label_smoothing)
             (loss / batch.total).backward()
@@ -169,11 +170,14 @@ def _introduction(config: Config, mesh: Mesh, pictures: Pictures, net: AlexNet, 
     processes = mesh.topology.world_size
     held = sum(parameter.numel() for parameter in net.parameters()) / 1e6
     largest = -(-config.train.batch_size // mesh.replicas)
+    computes: str = config.train.precision
+    if computes == "bf16" and not has_bf16(mesh.device):
+        computes = "fp32 (asked for bf16, which this device has no instructions for)"
     return "\n".join(
         [
             f"run {run.folder}: {config.model.name} network, {held:.1f} M parameters{' in each process' * (mesh.columns > 1)}, "
             f"{config.data.image_size}x{config.data.image_size}, "
-            f"{config.train.precision} on {processes} {mesh.device.type} process{'es' * (processes > 1)} (--parallel={mesh.parallel}), "
+            f"{computes} on {processes} {mesh.device.type} process{'es' * (processes > 1)} (--parallel={mesh.parallel}), "
             f"{torch.get_num_threads()} thread(s) each",
             f"data {config.data.name}: {pictures.describe()}; augment={config.data.augment}, "
             f"normalize={config.data.normalize}, loader={config.data.loader}",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import platform
+import statistics
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,9 +17,11 @@ from distalex.topology import cores
 PEAK = """
 import json, sys, torch
 from distalex.metrics import matmul_peak
+from distalex.precision import has_bf16
 torch.set_num_threads(int(sys.argv[1]))
 device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-print(json.dumps({name: matmul_peak(device, kind, 4096) / 1e9 for name, kind in (("fp32", torch.float32), ("bf16", torch.bfloat16))}))
+kinds = {"fp32": torch.float32, **({"bf16": torch.bfloat16} if has_bf16(device) else {})}
+print(json.dumps({name: matmul_peak(device, kind, 4096) / 1e9 for name, kind in kinds.items()}))
 """
 
 
@@ -36,7 +40,13 @@ def describe_machine() -> dict[str, Any]:
     return {"processor": model, "cores": cores(), "python": platform.python_version(), "versions": versions}
 
 
+def median_peaks(peaks: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The median of several measurements by `matmul_peak`."""
+    return {kind: statistics.median(rates[kind] for rates in peaks) for kind in peaks[0]}
+
+
 def matmul_peak() -> dict[str, float]:
-    """GFLOP/s of the best of four 4096x4096 matrix products, by precision, in a process of its own."""
+    """GFLOP/s of the best of four 4096x4096 matrix products, by precision, in a process of its own; without bf16 where
+    the device has no instructions for it."""
     output = subprocess.run([sys.executable, "-c", PEAK, str(cores())], check=True, capture_output=True, text=True).stdout
     return json.loads(output)

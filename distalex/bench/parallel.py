@@ -12,7 +12,7 @@ from typing import Any
 
 from distalex import config
 from distalex.bench.crossing import PAPER_CROSSING, Line, bytes_crossing, fit_line, lines_crossing, measured_crossing
-from distalex.bench.machine import describe_machine, matmul_peak
+from distalex.bench.machine import describe_machine, matmul_peak, median_peaks
 from distalex.bench.results import open_folder, run_program, spread, write_result
 from distalex.distributed import choose_device
 from distalex.errors import UserError
@@ -50,7 +50,7 @@ def bench_parallel(options: config.BenchOptions) -> dict[str, Any]:
         "command": _command(options, processes, batches),
         "date": time.strftime("%Y-%m-%d"),
         "machine": describe_machine(),
-        "matmul_peak_gflops": {kind: statistics.median(rates[kind] for rates in peaks) for kind in ("fp32", "bf16")},
+        "matmul_peak_gflops": median_peaks(peaks),
         "device": device,
         "network": f"paper, {options.image_size}x{options.image_size}, {CLASSES} classes, {options.precision}",
         "lrn": lrn_implementation(options.lrn, device),

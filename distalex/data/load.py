@@ -23,6 +23,7 @@ from distalex.data.readers import CachedReader, FFCVReader, Reader, SyntheticRea
 from distalex.data.sources import Source, measure
 from distalex.distributed import Arriving, Mesh
 from distalex.errors import UserError
+from distalex.precision import arithmetic
 from distalex.topology import cores, free_memory, share
 
 
@@ -252,7 +253,7 @@ def open_pictures(
         device = mesh.device if options.cache == "device" else torch.device("cpu")
         _require_memory(options, opened, device, mesh.topology.local_world_size)
         opened = opened._replace(readers=[_cached(opened, number, largest, device, progress) for number in range(2)])
-    dtype = torch.bfloat16 if train.precision == "bf16" else torch.float32
+    dtype = arithmetic(train, mesh.device)
     views = Views(options, opened.side, opened.statistics, configuration.seed, mesh.device, dtype)
     splits = [
         Split(reader, count, size, views, mesh, configuration.seed, train.accumulate, options.order)

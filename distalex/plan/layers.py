@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from distalex import config
-from distalex.model import ONE_TOWER, PAPER, AlexNet
+from distalex.model import AlexNet
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One of the eight layers with what follows it (ReLU, normalisation, pooling, dropout). Counts are of one picture."""
+    """One of the layers with weights, with what follows it (ReLU, normalisation, pooling, dropout). Counts are of one picture."""
 
     name: str
     reads: str
@@ -25,7 +25,7 @@ class Layer:
     rows: int
     """Output channels or units: dim 0 of the weight, which columns divide."""
     row_parameters: int
-    """Weights and bias of one row."""
+    """Weights, bias and normalisation of one row."""
     macs: int
     """Multiplications and additions of the forward pass."""
     inputs: int
@@ -47,7 +47,6 @@ class Layer:
 @lru_cache(maxsize=16)
 def layers_of(options: config.Model, classes: int, image_size: int, precision: str) -> tuple[Layer, ...]:
     """The layers of the network that `options` names, computing in `precision` (fp32 or bf16)."""
-    table = PAPER if options.name == "paper" else ONE_TOWER
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     with torch.device("meta"):
         net = AlexNet(options, classes, image_size).to(dtype)
@@ -55,33 +54,31 @@ def layers_of(options: config.Model, classes: int, image_size: int, precision: s
         layers = []
         for name, stage in stages(net).items():
             y, kept = _run(stage, x)
-            layers.append(_layer(name, stage[0], table[name].reads if name in table else "both", x, y, kept))
+            layers.append(_layer(name, stage, net.table[name].reads if name in net.table else "both", x, y, kept))
             x = y
     return tuple(layers)
 
 
 def stages(net: AlexNet) -> dict[str, nn.Sequential]:
     """The forward pass of `net` cut before each layer with parameters, in order."""
-    return {
-        "conv1": nn.Sequential(net.conv1, net.after1),
-        "conv2": nn.Sequential(net.conv2, net.after2),
-        "conv3": nn.Sequential(net.conv3, net.after3),
-        "conv4": nn.Sequential(net.conv4, net.after4),
-        "conv5": nn.Sequential(net.conv5, net.after5, net.pool, nn.Flatten(), net.drop5),
-        "fc6": nn.Sequential(net.fc6, nn.ReLU(inplace=True), net.drop6),
-        "fc7": nn.Sequential(net.fc7, nn.ReLU(inplace=True), net.drop7),
-        "fc8": nn.Sequential(net.fc8),
-    }
+    found = {name: [net.get_submodule(name), net.get_submodule(f"after{number}")] for number, name in enumerate(net.table, 1)}
+    found[f"conv{len(found)}"] += [net.pool, nn.Flatten(), net.drop5]
+    for name, layer, drop in (("fc6", net.fc6, net.drop6), ("fc7", net.fc7, net.drop7)):
+        if layer is not None:
+            found[name] = [layer, nn.ReLU(inplace=True), drop]
+    found["fc8"] = [net.fc8]
+    return {name: nn.Sequential(*modules) for name, modules in found.items()}
 
 
-def _layer(name: str, layer: nn.Module, reads: str, x: Tensor, y: Tensor, kept: int) -> Layer:
+def _layer(name: str, stage: nn.Sequential, reads: str, x: Tensor, y: Tensor, kept: int) -> Layer:
+    layer = stage[0]
     weight = layer.get_parameter("weight")
     positions = layer(x)[0, 0].numel() if isinstance(layer, nn.Conv2d) else 1
     return Layer(
         name,
         reads,
         rows=len(weight),
-        row_parameters=weight[0].numel() + 1,
+        row_parameters=sum(parameter.numel() for parameter in stage.parameters()) // len(weight),
         macs=weight.numel() * positions,
         inputs=x[0].numel(),
         outputs=y[0].numel(),

@@ -20,6 +20,7 @@ from distalex.errors import UserError
 from distalex.plan.cost import classes_of, rank
 from distalex.plan.layers import layers_of
 from distalex.plan.machine import Link, Machine, Timing
+from distalex.precision import as_computed
 from distalex.topology import cores
 
 BETWEEN_NODES = Link(1e-4, 1.25e9)  # not measured from one node: 10 Gb/s Ethernet is assumed
@@ -36,6 +37,7 @@ def choose(options: config.Config, world_size: int, local_world_size: int, devic
     if world_size == 1:
         return "none"
     kind = torch.device(device).type
+    options = as_computed(options, torch.device(device))
     machine = this_machine(options, classes_of(options), local_world_size, kind)
     return choose_on(machine, options, world_size)
 

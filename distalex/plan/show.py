@@ -32,7 +32,7 @@ def plan(options: config.PlanOptions) -> list[Prediction]:
     training = config.load(options.config, changes)
     classes = options.classes or classes_of(training)
     if options.machine == "this":
-        machines = _this_machine(training, classes, options)
+        training, machines = _this_machine(training, classes, options)
     else:
         machine = described(options.machine, training.train.precision, options.devices_per_node)
         machines = dict.fromkeys({1, options.world_size or machine.devices_per_node}, machine)
@@ -54,8 +54,11 @@ def plan(options: config.PlanOptions) -> list[Prediction]:
     return predictions
 
 
-def _this_machine(training: config.Config, classes: int, options: config.PlanOptions) -> dict[int, Machine]:
+def _this_machine(training: config.Config, classes: int, options: config.PlanOptions) -> tuple[config.Config, dict[int, Machine]]:
+    """The configuration as it computes here, and this machine as each count of processes shares it."""
     import torch
+
+    from distalex.precision import as_computed
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     most = torch.cuda.device_count() if device == "cuda" else max(2, min(8, topology.cores()))
@@ -66,7 +69,8 @@ def _this_machine(training: config.Config, classes: int, options: config.PlanOpt
         raise UserError(
             f"world_size={counts[-1]}: too many to measure on {topology.cores()} cores; describe the cluster instead, e.g. --machine=a100"
         )
-    return {count: this_machine(training, classes, count, device, options.remeasure) for count in counts}
+    training = as_computed(training, torch.device(device))
+    return training, {count: this_machine(training, classes, count, device, options.remeasure) for count in counts}
 
 
 def _heading(training: config.Config, classes: int, machine: Machine) -> str:
