@@ -222,6 +222,9 @@ class Data(Section):
     disks slower than memory; `sequential` keeps the file's own order, which is shuffled once when preparing."""
     holdout: Float = Field(0.1, ge=0, lt=1)
     """Share of a set without test pictures that is held out for testing, stratified and keyed. 0: the training pictures test."""
+    validation: Float = Field(0.0, ge=0, lt=1)
+    """Share of the training pictures, stratified and keyed, that the run does not train but is tested on, in place of the test
+    pictures: for choosing options, which the test set must not."""
     synthetic_images: Int = Field(2048, ge=2)
     """Training pictures of `data.name=synthetic`; a quarter as many test it."""
     synthetic_classes: Int = Field(10, ge=2)
@@ -250,6 +253,11 @@ class Data(Section):
             raise ValueError(f"data.dataset goes with data.name=torchvision, not data.name={self.name}; e.g. --data.dataset=Flowers102")
         if self.labels is not None and self.name not in ("folder", "imagenet"):
             raise ValueError(f"data.labels={self.labels}: goes with data.name=imagenet, not data.name={self.name}")
+        if self.validation and self.name == "beton":
+            raise ValueError(
+                f"data.validation={_plain(self.validation)}: a prepared file is read whole; hold pictures out where they come from, with "
+                "data.name and data.root, or make files of the two parts and name them with data.train and data.test"
+            )
         if self.skip_bad and self.loader == "torchvision":
             raise ValueError(
                 "data.skip_bad leaves pictures out of a prepared file, and data.loader=torchvision has none; use data.loader=ffcv"

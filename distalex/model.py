@@ -269,23 +269,23 @@ BIASED_TO_ONE = ("conv2", "conv4", "conv5", "fc6", "fc7")  # Section 5: gives th
 
 @torch.no_grad()
 def _initialise(layer: nn.Conv2d | nn.Linear, name: str, init: str, net: AlexNet, generator: torch.Generator) -> None:
-    assert layer.bias is not None
-    fan_in = layer.weight[0].numel()
+    weight, bias = layer.weight, layer.bias if layer.bias is not None else torch.empty(0)  # normalisation has its own shift
+    fan_in = weight[0].numel()
     match init:
         case "paper" | "released":
-            layer.weight.normal_(0.0, 0.01 if init == "paper" else RELEASED_STD[name], generator=generator)
-            layer.bias.fill_(float(name in BIASED_TO_ONE))
+            weight.normal_(0.0, 0.01 if init == "paper" else RELEASED_STD[name], generator=generator)
+            bias.fill_(float(name in BIASED_TO_ONE))
         case "torch":
-            nn.init.kaiming_uniform_(layer.weight, a=math.sqrt(5), generator=generator)
-            layer.bias.uniform_(-1 / math.sqrt(fan_in), 1 / math.sqrt(fan_in), generator=generator)
+            nn.init.kaiming_uniform_(weight, a=math.sqrt(5), generator=generator)
+            bias.uniform_(-1 / math.sqrt(fan_in), 1 / math.sqrt(fan_in), generator=generator)
         case "scaled":
             # He et al.'s variance keeps the convolutions' outputs alive; in layers of thousands of units it makes SGD at
             # 0.01 unstable, since curvature grows with the squared norm of a layer's input, so those get a sixth of it.
-            # Adaptive pooling repeats each of fc6's inputs where pool5 is smaller than 6x6; repeated inputs add up.
+            # Adaptive pooling repeats each of the first one's inputs where what it pools is smaller; repeated inputs add up.
             repeats = net.repeats if name == net.first_linear else 1.0
             variance = 2.0 if isinstance(layer, nn.Conv2d) else 1.0 / 3.0
-            layer.weight.normal_(0.0, math.sqrt(variance / (fan_in * repeats)), generator=generator)
-            layer.bias.zero_()
+            weight.normal_(0.0, math.sqrt(variance / (fan_in * repeats)), generator=generator)
+            bias.zero_()
 
 
 def from_torchvision(state: dict[str, Tensor]) -> dict[str, Tensor]:

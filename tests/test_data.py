@@ -87,6 +87,14 @@ def test_a_folder_without_test_set_holds_out_some_of_every_class(photographs):
     assert not places[0] & places[1]
 
 
+def test_validation_pictures_come_out_of_the_training_set(photographs):
+    train, _ = find.open_sources(config.Data(name="folder", root=str(photographs)))
+    rest, validation = find.open_sources(config.Data(name="folder", root=str(photographs), validation=0.25))
+    assert (np.bincount(rest.labels).tolist(), np.bincount(validation.labels).tolist()) == ([9, 9, 9], [3, 3, 3])
+    places = [{source.places(sample) for sample in range(len(source))} for source in (rest, validation)]
+    assert places[0] | places[1] == {train.places(sample) for sample in range(len(train))}
+
+
 def test_rotated_transparent_and_palette_pictures_become_what_a_person_sees(tmp_path):
     upright = Image.new("RGB", (40, 60), "red")
     upright.paste((0, 0, 255), (0, 0, 40, 30))  # blue above red

@@ -4,7 +4,7 @@ import torchvision
 from conftest import small
 
 from distalex import config
-from distalex.model import KeyedDropout, build_model, from_torchvision
+from distalex.model import BatchNorm, KeyedDropout, build_model, from_torchvision
 
 
 def net_of(name, classes=1000, size=224, **options):
@@ -40,6 +40,29 @@ def test_seed_network_is_the_tutorials():
     assert [tuple(layer.weight.shape) for layer in (net.fc6, net.fc7, net.fc8)] == [(4096, 9216), (1024, 4096), (10, 1024)]
     assert [net.conv1.out_channels, net.conv2.out_channels, net.conv4.out_channels] == [64, 192, 256]
     assert not any("LocalResponseNorm" in str(module) for module in net.modules())
+
+
+def test_cifar_network_is_as_its_table_says():
+    net = net_of("cifar", 10, 32, channels=[16, 24, 32], kernels=[5, 3, 3], pooled=["conv1", "conv3"], batch_norm=True, fc6=0)
+    assert [tuple(module.weight.shape) for module in net.modules() if isinstance(module, torch.nn.Conv2d)] == [
+        (16, 3, 5, 5),
+        (24, 16, 3, 3),
+        (32, 24, 3, 3),
+    ]
+    assert [type(module).__name__ for module in net.after1] == ["MaxPool2d", "BatchNorm", "ReLU"]
+    assert [type(module).__name__ for module in net.after2] == ["BatchNorm", "ReLU"]
+    assert net.convolve(torch.randn(2, 3, 32, 32)).shape == (2, 32 * 4 * 4)
+    assert (net.fc6, net.fc7) == (None, None)
+    assert net(torch.randn(2, 3, 64, 64)).shape == (2, 10)
+
+
+def test_batch_normalisation_is_torchs():
+    ours, theirs = BatchNorm(5), torch.nn.BatchNorm2d(5)
+    x = 3 * torch.randn(4, 5, 6, 6) + 1
+    assert torch.equal(ours(x), theirs(x))
+    assert torch.equal(ours.mean, theirs.running_mean)
+    assert torch.equal(ours.variance, theirs.running_var)
+    assert torch.equal(ours.eval()(x), theirs.eval()(x))
 
 
 def test_torchvisions_weights_give_torchvisions_logits():

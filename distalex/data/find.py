@@ -18,11 +18,16 @@ from distalex.errors import UserError
 
 
 def open_sources(options: config.Data) -> tuple[Source, Source]:
-    """The training and test split that `options` names. Raises UserError where they cannot be found or understood."""
-    splits = list_sources(options)
-    if len(splits) == 1:
-        return tuple(part.shuffled() for part in hold_out(splits[0], options.holdout))  # type: ignore[return-value]
-    return splits[0].shuffled(), splits[1].shuffled()
+    """What `options` trains and tests on, the latter held out of the former where it says so.
+
+    Raises UserError where they cannot be found or understood.
+    """
+    train, *test = list_sources(options)
+    if not test:
+        train, *test = hold_out(train, options.holdout)
+    if options.validation:
+        train, *test = hold_out(train, options.validation)
+    return train.shuffled(), test[0].shuffled()
 
 
 def list_sources(options: config.Data) -> tuple[Source, ...]:

@@ -230,11 +230,12 @@ class Pictures:
     """Of the stored pictures, in pixels."""
     resize: str
     """Which of a picture's sides became that."""
+    tested_on: str = "test"
+    """Pictures: `test`, or `validation` where they were held out of the training set."""
 
     def describe(self) -> str:
-        return (
-            f"{self.train.count:,} training and {self.test.count:,} test pictures of {self.side}x{self.side} in {len(self.classes)} classes"
-        )
+        counts = f"{self.train.count:,} training and {self.test.count:,} {self.tested_on} pictures"
+        return f"{counts} of {self.side}x{self.side} in {len(self.classes)} classes"
 
 
 def open_pictures(
@@ -259,7 +260,8 @@ def open_pictures(
         Split(reader, count, size, views, mesh, configuration.seed, train.accumulate, options.order)
         for reader, count, size in zip(opened.readers, opened.counts, sizes.values(), strict=True)
     ]
-    return Pictures(splits[0], splits[1], opened.classes, opened.statistics, opened.side, opened.resize)
+    tested_on = "validation" if options.validation else "test"
+    return Pictures(splits[0], splits[1], opened.classes, opened.statistics, opened.side, opened.resize, tested_on)
 
 
 class Opened(NamedTuple):
