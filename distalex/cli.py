@@ -225,6 +225,15 @@ def _show(request: Request) -> int:
 
 def _bench(request: Request) -> int:
     options = _take(request, config.BenchOptions, "what")
+    if options.what == "all":
+        from distalex.bench.all import bench_all
+
+        return 1 if bench_all(options)["failed"] else 0
+    if options.what == "accuracy":
+        from distalex.bench.accuracy import bench_accuracy
+
+        bench_accuracy(options)
+        return 0
     if options.what == "parallel":
         from distalex.bench.parallel import bench_parallel
 
@@ -300,7 +309,7 @@ COMMANDS = {
         lambda: config.describe(config.PlanOptions),
     ),
     "bench": Command(
-        "python -m distalex.bench plain|parallel|loader|lrn [--OPTION=VALUE …]",
+        "python -m distalex.bench plain|parallel|loader|lrn|accuracy|all [--OPTION=VALUE …]",
         "Benchmarks, all sides in turn in one run, with a JSON result.",
         _bench,
         lambda: config.describe(config.BenchOptions),

@@ -836,21 +836,28 @@ class PlanOptions(Section):
 class BenchOptions(Section):
     """Options of `bench`."""
 
-    what: Literal["plain", "parallel", "loader", "lrn"]
+    what: Literal["plain", "parallel", "loader", "lrn", "accuracy", "all"]
     """`plain`: the tutorial's job here against the same job in ordinary PyTorch, whole steps with loading.
     `parallel`: the paper's network under each --parallel in turn, on synthetic pictures.
     `loader`: reading and augmenting pictures here, in FFCV by itself, in PyTorch's DataLoader and in WebDataset.
-    `lrn`: local response normalisation against torch's layer."""
+    `lrn`: local response normalisation against torch's layer. `accuracy`: how soon a configuration reaches the tutorial's accuracy,
+    from the start of its process, against the tutorial's 20 epochs in ordinary PyTorch. `all`: each of these, and one table."""
     root: str | None = None
-    """`plain`: folder of CIFAR-10. `loader`: any folder of CLASS/*.jpg. Default there: 256 random photographs, made for it."""
+    """`plain`, `accuracy`, `all`: folder of CIFAR-10. `loader`: any folder of CLASS/*.jpg. Default there: 256 random photographs,
+    made for it."""
     out: str = Field("bench", min_length=1)
     """Folder of the JSON results."""
     repeats: Int = Field(3, ge=1, le=100)
-    """Interleaved repeats of each side."""
+    """Interleaved repeats of each side; of `accuracy`, seeds."""
+    quick: bool = False
+    """`all`: one short repeat of each, about three minutes on two cores."""
+    config: str = "cifar10_fast"
+    """`accuracy`: the configuration, a path or the name of a shipped one."""
     steps: Int = Field(4, ge=1)
-    """Timed steps of each repeat, after one (`plain`) or two (`parallel`) that are not."""
+    """Timed steps of each repeat, after one (`plain`, `accuracy`'s peer) or two (`parallel`) that are not."""
     peer: str | None = None
-    """`plain`: a script to measure instead of our own plain PyTorch: takes --root and --steps, prints JSON with images_per_second."""
+    """`plain`, `accuracy`: a script to measure instead of our own plain PyTorch: takes --root and --steps, prints JSON with
+    images_per_second."""
     batches: Counts = Field((32, 64, 128, 256, 512), min_length=1)
     """`parallel`: pictures of a step over all processes, each tried."""
     modes: Modes = ()
@@ -879,13 +886,15 @@ class BenchOptions(Section):
     @model_validator(mode="after")
     def _options_go_with_what(self) -> BenchOptions:
         own = {
-            "plain": {"root", "steps", "peer"},
-            "parallel": {"steps", "batches", "modes", "processes", "precision", "image_size", "lrn", "device"},
-            "loader": {"root", "precision", "image_size", "sides", "pictures", "batch", "seconds"},
-            "lrn": {"batch", "device"},
+            "plain": {"root", "steps", "peer", "repeats"},
+            "accuracy": {"root", "steps", "peer", "config", "repeats"},
+            "all": {"root", "quick"},
+            "parallel": {"steps", "batches", "modes", "processes", "precision", "image_size", "lrn", "device", "repeats"},
+            "loader": {"root", "precision", "image_size", "sides", "pictures", "batch", "seconds", "repeats"},
+            "lrn": {"batch", "device", "repeats"},
         }
-        for name in sorted(self.model_fields_set - {"what", "out", "repeats"} - own[self.what]):
-            others = " and ".join(f"`bench {what}`" for what, names in own.items() if name in names)
+        for name in sorted(self.model_fields_set - {"what", "out"} - own[self.what]):
+            others = ", ".join(f"`bench {what}`" for what, names in own.items() if name in names)
             raise ValueError(f"{name} goes with {others}, not with `bench {self.what}`; leave it out")
         return self
 

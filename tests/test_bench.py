@@ -166,8 +166,8 @@ MISTAKES = {
     "--image_size=32": "image_size=32",
     "--lrn=perhaps": "lrn=perhaps",
     "--repeats=0": "repeats=0",
-    "--root=pictures": "root goes with `bench plain` and `bench loader`, not with `bench parallel`",
-    "--batch=32": "batch goes with `bench loader` and `bench lrn`, not with `bench parallel`",
+    "--root=pictures": "root goes with `bench plain`, `bench accuracy`, `bench all`, `bench loader`, not with `bench parallel`",
+    "--batch=32": "batch goes with `bench loader`, `bench lrn`, not with `bench parallel`",
     "--batchs=32": "--batchs (command line): no such option, did you mean batches?",
     "--out=file/inside": "out=file/inside",
 }
@@ -304,7 +304,7 @@ def test_both_ways_to_the_networks_input_have_its_shape_and_scale(stored, tmp_pa
         ("--root=nowhere", "root=nowhere: no folder of class folders"),
         ("--root=.", "root=.: pictures of two classes at least are needed"),
         ("--sides=fast", "sides=fast"),
-        ("--steps=3", "steps goes with `bench plain` and `bench parallel`, not with `bench loader`"),
+        ("--steps=3", "steps goes with `bench plain`, `bench accuracy`, `bench parallel`, not with `bench loader`"),
     ],
 )
 def test_a_mistake_with_loaders_is_one_line(typed, message, tmp_path, monkeypatch, capsys):

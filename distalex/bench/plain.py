@@ -29,7 +29,7 @@ def bench_plain(options: config.BenchOptions) -> dict[str, Any]:
     ours, peers, peaks = [], [], []
     for repeat in range(options.repeats):
         peaks.append(matmul_peak())
-        peers.append(_peer(options, root))
+        peers.append(measure_peer(options, root))
         ours.append(_ours(options.steps, root))
         print(
             f"repeat {repeat + 1}: plain {peers[-1]:,.0f} images/s, distalex {ours[-1]:,.0f} images/s, ratio {ours[-1] / peers[-1]:.2f}",
@@ -61,7 +61,8 @@ def bench_plain(options: config.BenchOptions) -> dict[str, Any]:
     return result
 
 
-def _peer(options: config.BenchOptions, root: str) -> float:
+def measure_peer(options: config.BenchOptions, root: str) -> float:
+    """Images/s of the tutorial's job in ordinary PyTorch, in a process of its own."""
     program = [options.peer] if options.peer else ["-m", "distalex.bench.peer"]
     output = run_program([sys.executable, *program, "--root", root, "--steps", str(options.steps)])
     return json.loads(output.strip().splitlines()[-1])["images_per_second"]

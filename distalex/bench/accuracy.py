@@ -1,0 +1,90 @@
+"""How soon a shipped configuration reaches the tutorial's accuracy, from the start of its process, against ordinary PyTorch."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from distalex import config
+from distalex.bench.machine import describe_machine
+from distalex.bench.plain import measure_peer
+from distalex.bench.results import open_folder, run_program, spread, write_result
+from distalex.data.named import CIFAR10, find_cifar
+from distalex.metrics import read_metrics
+
+TUTORIAL = {"top1": 71.91, "epochs": 20, "pictures": 50_000}
+"""What the recipe says of itself: top-1 on the test set after so many epochs."""
+
+
+def bench_accuracy(options: config.BenchOptions) -> dict[str, Any]:
+    """Train with `repeats` seeds, each between two measurements of the peer, print a table and write OUT/accuracy-TIME.json.
+
+    The peer's time is that of its steps alone, as measured here over some of them: nobody waits for its 20 epochs.
+    """
+    root = str(find_cifar(CIFAR10, options.root, unpack=True))
+    folder = open_folder(options.out)
+    started = time.perf_counter()
+    run_program([sys.executable, "-m", "distalex.train", *_words(options, root, 0), "--train.max_steps=1", f"--runs_dir={folder}/.first"])
+    preparing = time.perf_counter() - started
+    print(f"prepared, compiled and tried in {preparing:.0f} s, which are not counted", flush=True)
+    peers, runs = [measure_peer(options, root)], []
+    for seed in range(options.repeats):
+        runs.append(_train(options, root, seed))
+        peers.append(measure_peer(options, root))
+        print(f"seed {seed}: {runs[-1]['top1']:.2f} % after {runs[-1]['seconds']:.1f} s", flush=True)
+    plain = TUTORIAL["epochs"] * TUTORIAL["pictures"] / statistics.median(peers)
+    result = {
+        "what": "accuracy",
+        "command": f"python -m distalex.bench accuracy --config={options.config} --repeats={options.repeats} --steps={options.steps}",
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": describe_machine(),
+        "config": options.config,
+        "tutorial": TUTORIAL,
+        "preparing_seconds": preparing,
+        "plain_images_per_second": spread(peers),
+        "plain_seconds_of_20_epochs": plain,
+        "runs": runs,
+        "top1": spread([run["top1"] for run in runs]),
+        "top1_standard_deviation": statistics.stdev([run["top1"] for run in runs]) if len(runs) > 1 else None,
+        "seconds": spread([run["seconds"] for run in runs]),
+        "sooner": spread([plain / run["seconds"] for run in runs]),
+    }
+    print(_report(result))
+    write_result(result, folder)
+    return result
+
+
+def _words(options: config.BenchOptions, root: str, seed: int) -> list[str]:
+    return [
+        f"--config={options.config}",
+        f"--data.root={root}",
+        "--parallel=none",
+        "--log.wandb=disabled",
+        f"--name=seed-{seed}",
+        f"--seed={seed}",
+    ]
+
+
+def _train(options: config.BenchOptions, root: str, seed: int) -> dict[str, Any]:
+    """One run in a process of its own, from its start to its end, evaluation and checkpoint included."""
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.perf_counter()
+        run_program([sys.executable, "-m", "distalex.train", *_words(options, root, seed), f"--runs_dir={folder}"])
+        seconds = time.perf_counter() - started
+        rows = [row for row in read_metrics(Path(folder) / f"seed-{seed}" / "metrics.jsonl") if row["kind"] == "eval"]
+    return {"seed": seed, "seconds": seconds, "top1": rows[-1]["top1"], "pictures": rows[-1]["count"], "epochs": rows[-1]["epoch"]}
+
+
+def _report(result: dict[str, Any]) -> str:
+    top1, seconds, sooner = result["top1"], result["seconds"], result["sooner"]
+    return (
+        f"{result['config']}: {top1['median']:.2f} % ({top1['min']:.2f} to {top1['max']:.2f}) of the test pictures, "
+        f"{seconds['median']:.1f} s ({seconds['min']:.1f} to {seconds['max']:.1f}) from the start of the process to its end\n"
+        f"the tutorial's job in ordinary PyTorch: {result['plain_images_per_second']['median']:,.0f} images/s, so "
+        f"{result['plain_seconds_of_20_epochs']:,.0f} s for 20 epochs and {TUTORIAL['top1']} %; "
+        f"{sooner['median']:.0f} x sooner (from {sooner['min']:.0f} to {sooner['max']:.0f})"
+    )
