@@ -105,8 +105,9 @@ class Model(Section):
     """Units of the first fully connected layer (Section 3.5: 4096). 0 leaves it out of the `cifar` network."""
     fc7: Int = Field(4096, ge=0)
     """Units of the second fully connected layer (Section 3.5: 4096; the seed network has 1024). 0 leaves it out of the `cifar` network."""
-    init: Literal["scaled", "torch", "paper", "released"] = "scaled"
-    """Initial weights. `scaled`: by fan-in, trains at every input size. `torch`: PyTorch's default. `paper`: N(0, 0.01),
+    init: Literal["scaled", "identity", "torch", "paper", "released"] = "scaled"
+    """Initial weights. `scaled`: by fan-in, trains at every input size. `identity`: and as many filters of each convolution after the
+    first as there are inputs pass those on unchanged (Zagoruyko & Komodakis 2017), and the classifier is zero. `torch`: PyTorch's default. `paper`: N(0, 0.01),
     biases 1 in conv2, conv4, conv5, fc6, fc7 (Section 5); `released`: the 2012 code's. The last two expect `data.normalize=paper`."""
     weights: str | None = None
     """File or run whose weights to start from: torchvision's AlexNet, a checkpoint, a run directory. A classifier for

@@ -278,7 +278,7 @@ def _initialise(layer: nn.Conv2d | nn.Linear, name: str, init: str, net: AlexNet
         case "torch":
             nn.init.kaiming_uniform_(weight, a=math.sqrt(5), generator=generator)
             bias.uniform_(-1 / math.sqrt(fan_in), 1 / math.sqrt(fan_in), generator=generator)
-        case "scaled":
+        case "scaled" | "identity":
             # He et al.'s variance keeps the convolutions' outputs alive; in layers of thousands of units it makes SGD at
             # 0.01 unstable, since curvature grows with the squared norm of a layer's input, so those get a sixth of it.
             # Adaptive pooling repeats each of the first one's inputs where what it pools is smaller; repeated inputs add up.
@@ -286,6 +286,11 @@ def _initialise(layer: nn.Conv2d | nn.Linear, name: str, init: str, net: AlexNet
             variance = 2.0 if isinstance(layer, nn.Conv2d) else 1.0 / 3.0
             weight.normal_(0.0, math.sqrt(variance / (fan_in * repeats)), generator=generator)
             bias.zero_()
+            if init == "identity" and isinstance(layer, nn.Conv2d) and name != "conv1":
+                for filters in weight.chunk(layer.groups):
+                    nn.init.dirac_(filters[: filters.shape[1]])
+            elif init == "identity" and name == "fc8":
+                weight.zero_()
 
 
 def from_torchvision(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
@@ -114,6 +115,15 @@ def cifar10_jpeg() -> Path:
     if not archive.is_file():
         pytest.skip("no cifar10-jpg.tar.gz in DISTALEX_TEST_DATA")
     return archive
+
+
+def write_cifar10(root: Path, pictures: int) -> None:
+    """Noise as CIFAR-10's pickles, `pictures` in each of the five training batches and in the test batch."""
+    noise = np.random.default_rng(0)
+    root.mkdir()
+    for name in [f"data_batch_{number}" for number in range(1, 6)] + ["test_batch"]:
+        batch = {"data": noise.integers(0, 256, (pictures, 3072), dtype=np.uint8), "labels": [label % 10 for label in range(pictures)]}
+        (root / name).write_bytes(pickle.dumps(batch))
 
 
 def small(**changes: str) -> config.Config:

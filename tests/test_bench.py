@@ -7,9 +7,11 @@ import os
 import numpy as np
 import pytest
 import torch
+from conftest import write_cifar10
 from PIL import Image
 
 from distalex import cli, config
+from distalex.bench import all as every
 from distalex.bench import files, loader, side
 from distalex.bench.crossing import Line, bytes_crossing, fit_line, lines_crossing, measured_crossing
 from distalex.bench.parallel import choose_modes, crossing, lrn_implementation, summary
@@ -331,3 +333,53 @@ def test_lrn_is_measured_in_every_layout_and_precision(tmp_path, monkeypatch):
     )
     assert len(result["rows"]) == 12
     assert all(row["ratio"]["median"] > 0 and row["shape"][0] == 2 for row in result["rows"])
+
+
+@pytest.mark.slow
+def test_accuracy_is_that_of_every_seeds_last_evaluation(tmp_path, capsys):
+    write_cifar10(tmp_path / "cifar", 200)
+    small = config.load("cifar10_fast", {"model.channels": "8,8,8", "model.kernels": "3,3,3", "model.pooled": "conv1,conv2,conv3"})
+    (tmp_path / "small.yaml").write_text(small.dump())
+    words = [f"--root={tmp_path / 'cifar'}", f"--config={tmp_path / 'small.yaml'}", f"--out={tmp_path / 'out'}", "--repeats=2", "--steps=1"]
+    assert cli.main(["bench", "accuracy", *words]) == 0
+    (written,) = (tmp_path / "out").glob("accuracy-*.json")
+    result = json.loads(written.read_text())
+    assert [(run["seed"], run["pictures"], run["epochs"]) for run in result["runs"]] == [(seed, 200, small.train.epochs) for seed in (0, 1)]
+    assert 0 < result["top1"]["min"] <= result["top1"]["max"] < 40  # of noise
+    assert result["sooner"]["max"] == pytest.approx(result["plain_seconds_of_20_epochs"] / result["seconds"]["min"])
+    assert f"{result['top1']['median']:.2f} %" in capsys.readouterr().out
+
+
+def test_one_table_and_picture_hold_every_comparison(tmp_path):
+    once = {"median": 2.0, "min": 1.0, "max": 3.0}
+    results = {
+        "plain": {"distalex_images_per_second": once, "plain_images_per_second": once, "ratio": {"median": 7.5}},
+        "lrn": {
+            "rows": [
+                {"where": "after conv1", "layout": layout, "precision": "fp32", "distalex_ms": once, "torch_ms": once, "ratio": once}
+                for layout in ("channels-last", "contiguous")
+            ]
+        },
+        "parallel": {
+            "batches": [
+                {
+                    "batch": 64,
+                    "modes": {mode: {"images_per_second": once} for mode in ("none", "model")},
+                    "columns_to_none": {"median": 0.9},
+                    "columns_to_data": None,
+                }
+            ]
+        },
+        "loader": {
+            "sides": {"input_raw": {"images_per_second": once}, "dataloader_original": {"images_per_second": once}},
+            "ratios": {"input_raw": {"dataloader_original": {"median": 30.0}}, "input_jpg": {}},
+        },
+        "accuracy": {"seconds": once, "plain_seconds_of_20_epochs": 120.0, "top1": once, "tutorial": {"top1": 71.91}, "sooner": {"median": 60}},
+    }
+    rows = [row for what, found in results.items() for row in every.ROWS[what](found)]
+    assert [row["ratio"] for row in rows] == [7.5, 2.0, 0.9, 30.0, 60]
+    machine = {"processor": "one", "cores": 2, "versions": {"torch": "2"}}
+    result = {"rows": rows, "machine": machine, "date": "2026-11-25", "seconds": 100.0}
+    assert [line.split("  ")[0] for line in every.table(result).splitlines()[1:6]] == [row["name"] for row in rows]
+    every.draw_all(result, tmp_path / "all.png")
+    assert Image.open(tmp_path / "all.png").size[0] > 800

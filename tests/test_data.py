@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import options, small
+from conftest import options, small, write_cifar10
 from PIL import Image
 
 from distalex import cli, config
@@ -111,12 +111,8 @@ def test_rotated_transparent_and_palette_pictures_become_what_a_person_sees(tmp_
 
 
 def test_cifar10_pickles_and_jpeg_folders_are_one_data_set(tmp_path):
-    noise = np.random.default_rng(0)
     root = tmp_path / "cifar-10-batches-py"
-    root.mkdir()
-    for name in [f"data_batch_{number}" for number in range(1, 6)] + ["test_batch"]:
-        batch = {"data": noise.integers(0, 256, (20, 3072), dtype=np.uint8), "labels": list(range(10)) * 2}
-        (root / name).write_bytes(pickle.dumps(batch))
+    write_cifar10(root, 20)
     train, test = find.open_sources(config.Data(name="cifar10", root=str(tmp_path)))
     assert (len(train), len(test)) == (100, 20)
     assert train.classes[3] == "cat"

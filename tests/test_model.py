@@ -56,6 +56,15 @@ def test_cifar_network_is_as_its_table_says():
     assert net(torch.randn(2, 3, 64, 64)).shape == (2, 10)
 
 
+def test_initial_filters_pass_their_inputs_on_where_asked():
+    net = net_of("paper", fc6=64, fc7=64, init="identity", columns=2)
+    x = torch.rand(1, 96, 9, 9)
+    passed = net.conv2(x)
+    assert torch.equal(passed[:, :48], x[:, :48])  # conv2's columns have 48 inputs and 128 filters each
+    assert torch.equal(passed[:, 128:176], x[:, 48:])
+    assert net.conv2.weight[48].std() > 0
+
+
 def test_batch_normalisation_is_torchs():
     ours, theirs = BatchNorm(5), torch.nn.BatchNorm2d(5)
     x = 3 * torch.randn(4, 5, 6, 6) + 1
