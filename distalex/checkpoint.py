@@ -11,8 +11,9 @@ import io
 import os
 import re
 import shutil
+import threading
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,8 @@ class TrainState:
     """The epoch that the next step belongs to."""
     step_in_epoch: int = 0
     best_top1: float = -1.0
+    left_out: set[int] = field(default_factory=set)
+    """Steps whose loss was not finite and that change nothing."""
     described: dict[str, Any] = field(default_factory=dict)
     """What the weights need besides: configuration, classes, colour statistics, side of the stored pictures."""
 
@@ -72,6 +75,7 @@ class TrainState:
         """Take over this process's part. Raises KeyError or RuntimeError where `state` belongs to another network or optimizer."""
         self.net.load_state_dict(self._parts(state["model"]))
         named = dict(self.net.named_parameters())
+        self.optimizer.state.clear()
         for name, values in state["optimizer"].items():
             parameter = named[name]
             whole = state["model"][name].shape
@@ -109,6 +113,50 @@ class TrainState:
                     if value is not None
                 }
         return state
+
+
+class Writer:
+    """Writes checkpoints in a thread of its own, one at a time, so that training goes on meanwhile."""
+
+    def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
+        self.folder, self.say = folder, say
+        self.thread: threading.Thread | None = None
+
+    def write(self, state: dict[str, Any], names: Sequence[str], keep: int, failed: str) -> None:
+        """Write a copy of `state` under the first of `names`, make the others the same file, and keep the newest `keep`.
+
+        Waits for the one before. Where the disk refuses, says `failed` and why; what was there stays.
+        """
+        self.wait()
+        copy = _copied(state)
+        self.thread = threading.Thread(target=self._write, args=(copy, names, keep, failed), name="checkpoint")
+        self.thread.start()
+
+    def wait(self) -> None:
+        """Until what was begun is written, or has failed."""
+        if self.thread is not None:
+            self.thread.join()
+            self.thread = None
+
+    def _write(self, state: dict[str, Any], names: Sequence[str], keep: int, failed: str) -> None:
+        path, *others = (self.folder / name for name in names)
+        try:
+            save(state, path)
+            for other in others:
+                link(path, other)
+        except OSError as error:
+            self.say(f"{failed}: {path}: {error.strerror or error}; training goes on, the last one stays")
+        for old in newest_first(self.folder)[keep:]:
+            old.unlink(missing_ok=True)
+
+
+def _copied(value: Any) -> Any:
+    """Nested dicts and lists with tensors of their own, which training does not change."""
+    if isinstance(value, Tensor):
+        return value.clone()
+    if isinstance(value, dict):
+        return {key: _copied(one) for key, one in value.items()}
+    return value
 
 
 def save(state: dict[str, Any], path: Path) -> None:

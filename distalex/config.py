@@ -107,8 +107,9 @@ class Model(Section):
     """Units of the second fully connected layer (Section 3.5: 4096; the seed network has 1024). 0 leaves it out of the `cifar` network."""
     init: Literal["scaled", "identity", "torch", "paper", "released"] = "scaled"
     """Initial weights. `scaled`: by fan-in, trains at every input size. `identity`: and as many filters of each convolution after the
-    first as there are inputs pass those on unchanged (Zagoruyko & Komodakis 2017), and the classifier is zero. `torch`: PyTorch's default. `paper`: N(0, 0.01),
-    biases 1 in conv2, conv4, conv5, fc6, fc7 (Section 5); `released`: the 2012 code's. The last two expect `data.normalize=paper`."""
+    first as there are inputs pass those on unchanged (Zagoruyko & Komodakis 2017), and the classifier is zero. `torch`: PyTorch's
+    default. `paper`: N(0, 0.01), biases 1 in conv2, conv4, conv5, fc6, fc7 (Section 5); `released`: the 2012 code's. The last two
+    expect `data.normalize=paper`."""
     weights: str | None = None
     """File or run whose weights to start from: torchvision's AlexNet, a checkpoint, a run directory. A classifier for
     another number of classes starts anew."""
@@ -370,6 +371,10 @@ class Train(Section):
     """Refuse GPU kernels whose result may differ from run to run."""
     label_smoothing: Float = Field(0.0, ge=0, lt=1)
     """Share of the target spread over all classes."""
+    on_nonfinite: Literal["stop", "skip", "rollback"] = "stop"
+    """What a loss that is not finite leads to. `stop`: the run ends at the next line of metrics.jsonl, naming the step. `skip`: that step
+    changes nothing. `rollback`: back to the newest checkpoint, and that step changes nothing when it comes again. The last two read
+    the loss at every step, which waits for a GPU."""
     clip_norm: Float | None = Field(None, gt=0)
     """Largest norm of the whole network's gradient; a longer one is scaled down."""
     ema: Float | None = Field(None, gt=0, lt=1)
@@ -378,6 +383,8 @@ class Train(Section):
     """Epochs between evaluations; the last epoch is always evaluated."""
     mirror_test: bool = False
     """Evaluate the mean of each picture's and its mirror image's logits."""
+    timeout: Float = Field(45.0, ge=1, le=86400)
+    """Seconds that processes wait for one that does not answer, once the first steps are done; then they end, and say which it was."""
     threads: Int = Field(0, ge=0, le=1024)
     """CPU threads of each process. 0: the processor's cores shared between the processes."""
 
@@ -445,6 +452,10 @@ class Config(Section):
                 f"train.accumulate={self.train.accumulate}: batch normalisation takes the statistics of the whole batch, which would not "
                 "go through at once; set it to 1, or model.batch_norm to false"
             )
+        if self.model.batch_norm and self.train.on_nonfinite == "skip":
+            raise ValueError(
+                "train.on_nonfinite=skip: batch normalisation's averages would keep what is not finite; use train.on_nonfinite=rollback"
+            )
         if self.parallel == "owt" and not (self.model.fc6 and self.model.fc7):
             raise ValueError(
                 "parallel=owt divides fc6, fc7 and fc8, and this network lacks one; set model.fc6 and model.fc7, or parallel=data"
@@ -463,6 +474,17 @@ class Config(Section):
     def dump(self) -> str:
         """YAML that `load` reads back to an equal configuration."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
+
+
+def flat(values: dict[str, Any], prefix: str = "", separator: str = ".") -> dict[str, Any]:
+    """Nested values by dotted name."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict) and key != "layer_lr":
+            found |= flat(value, f"{prefix}{key}{separator}", separator)
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
 
 
 def load(config: str | None = None, overrides: Mapping[str, str] | None = None) -> Config:

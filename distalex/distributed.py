@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import math
 import os
+import platform
 import socket
 import sys
 import time
@@ -14,19 +16,25 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.autograd.profiler import record_function
+from torch.distributed import distributed_c10d
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
-from distalex.config import Config
-from distalex.errors import UserError
+from distalex import __version__
+from distalex.config import Config, flat
+from distalex.errors import TrainingError, UserError
+from distalex.precision import arithmetic
 from distalex.topology import Topology, cores, layout, share
 
 TIMEOUT = timedelta(minutes=30)
+OF_A_NODE = ("data.root", "data.train", "data.test", "data.workers", "train.threads")
+"""Options that may differ from node to node."""
 
 
 class Traffic:
@@ -128,6 +136,7 @@ class Mesh:
     """Processes that a replica's network is divided among. Each may hold several of the network's own columns."""
     devices: DeviceMesh | None = None
     traffic: Traffic = field(default_factory=Traffic, compare=False)
+    last_beat: list[float] = field(default_factory=lambda: [-math.inf], compare=False)
 
     @property
     def rank(self) -> int:
@@ -173,6 +182,23 @@ class Mesh:
         flag = torch.tensor([float(condition)])
         dist.all_reduce(flag, op=dist.ReduceOp.MAX)
         return bool(flag)
+
+    def expect_answers_within(self, seconds: float) -> None:
+        """From here on, a rank that keeps the others waiting for longer ends them."""
+        if self.devices is not None:
+            for group in (None, *self.devices.get_all_groups()):
+                distributed_c10d._set_pg_timeout(timedelta(seconds=seconds), group)
+
+    def beat(self) -> None:
+        """Tell the other ranks, once a second at most, that this one is there."""
+        if not self.alone and time.monotonic() - self.last_beat[0] > 1.0:
+            self.last_beat[0] = time.monotonic()
+            distributed_c10d._get_default_store().set(f"distalex/beat/{self.rank}", str(time.time()))
+
+    def barrier(self) -> None:
+        """Go on when every rank is here."""
+        if not self.alone:
+            dist.barrier(device_ids=[self.device.index] if self.device.type == "cuda" else None)
 
     def from_first(self, value: Any) -> Any:
         """Rank 0's `value`, on every rank. Plain values only."""
@@ -277,12 +303,31 @@ def start_processes(config: Config, choose: Callable[[Config, Topology, torch.de
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, timeout=TIMEOUT, device_id=device if device.type == "cuda" else None)
     try:
+        require_agreement(_facts(config, device))
         if parallel == "auto":
             assert choose is not None
             parallel = _agree(partial(choose, config, topology, device), topology)
         yield mesh_of(topology, device, parallel, columns)
+    except RuntimeError as error:
+        if "timed out waiting" in str(error).lower():
+            raise TrainingError(_who_is_silent(topology)) from error
+        raise
     finally:
         dist.destroy_process_group()
+
+
+def _who_is_silent(topology: Topology) -> str:
+    """Which rank has kept the others waiting, by when each was last heard of."""
+    store, now = distributed_c10d._get_default_store(), time.time()
+    keys = {rank: f"distalex/beat/{rank}" for rank in range(topology.world_size)}
+    heard = {rank: float(store.get(key)) for rank, key in keys.items() if store.check([key])}
+    if not heard:
+        return "another process of this job does not answer; its own message may say why"
+    first = min(heard, key=lambda rank: heard[rank])
+    return (
+        f"rank {first} does not answer and was last heard of {now - heard[first]:.0f} s ago: it is stopped, stuck or out of memory; "
+        "where it is only slow, give it longer with --train.timeout=SECONDS"
+    )
 
 
 def mesh_of(topology: Topology, device: torch.device, parallel: str, columns: int) -> Mesh:
@@ -332,3 +377,35 @@ def keep_freed_memory() -> None:
         m_trim_threshold, m_mmap_max = -1, -4
         libc.mallopt(m_mmap_max, 0)
         libc.mallopt(m_trim_threshold, 2**31 - 1)
+
+
+def require_agreement(facts: Mapping[str, Any]) -> None:
+    """Raise UserError on every rank where `facts`, plain values by name, are not the same on all; says which, where and what."""
+    if not dist.is_initialized():
+        return
+    own = {"host": socket.gethostname(), **facts}
+    everyone: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(everyone, own)
+    for rank, others in enumerate(everyone):
+        for name in everyone[0]:
+            first, other = everyone[0][name], others.get(name)
+            if other != first and name != "host":
+                raise UserError(
+                    f"rank {rank} on {others['host']} has {name} {other} and rank 0 on {everyone[0]['host']} has {first}; "
+                    "all processes of a job need the same"
+                )
+
+
+def _facts(config: Config, device: torch.device) -> dict[str, Any]:
+    """What a run's numbers depend on besides its data, by name: the configuration, the software and the arithmetic."""
+    code = hashlib.blake2b(digest_size=6)
+    package = Path(__file__).resolve().parent
+    for path in sorted(package.rglob("*.py")):
+        code.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
+    return {
+        "Python": platform.python_version(),
+        "torch": torch.__version__,
+        "distalex": f"{__version__} (code {code.hexdigest()})",
+        "arithmetic": str(arithmetic(config.train, device)),
+        **{name: value for name, value in flat(config.model_dump(mode="json")).items() if name not in OF_A_NODE},
+    }

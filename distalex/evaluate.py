@@ -22,7 +22,7 @@ from distalex.console import Console
 from distalex.data.beton import write_atomically
 from distalex.data.load import Pictures, Split, open_pictures
 from distalex.distributed import Mesh, start_processes
-from distalex.errors import UserError
+from distalex.errors import Stopped, UserError
 from distalex.model import AlexNet, build_model
 from distalex.parallelize import Parallel, parallelize
 from distalex.topology import Topology, layout
@@ -47,8 +47,17 @@ class Evaluation:
 
 
 @torch.no_grad()
-def evaluate(forward: Parallel, split: Split, mesh: Mesh, options: config.Train, ten_crop: bool = False) -> Evaluation:
+def evaluate(
+    forward: Parallel,
+    split: Split,
+    mesh: Mesh,
+    options: config.Train,
+    ten_crop: bool = False,
+    stop_requested: Callable[[], bool] = lambda: False,
+) -> Evaluation:
     """The network on the whole of `split`, summed over the replicas; the same result on every rank.
+
+    Raises Stopped, on every rank, once `stop_requested` says so on all.
 
     Each picture is seen in its centre, or with `ten_crop` in ten views whose soft-max outputs are averaged (Section 4.1).
     """
@@ -56,7 +65,12 @@ def evaluate(forward: Parallel, split: Split, mesh: Mesh, options: config.Train,
     classes = forward.net.classes
     sums = torch.zeros(4, dtype=torch.float64, device=mesh.device)  # loss, top-1, top-5, pictures
     confusion = torch.zeros(classes * classes, dtype=torch.int64, device=mesh.device)
-    for batch in split.stored() if ten_crop else split.test():
+    batches = split.stored() if ten_crop else split.test()
+    for batch in batches:
+        if stop_requested():  # every rank has as many batches, and the same answer
+            batches.close()  # type: ignore[attr-defined]
+            forward.net.train()
+            raise Stopped
         if not len(batch.labels):
             continue
         net = partial(forward.evaluate, pictures=len(batch.labels))

@@ -7,6 +7,7 @@ import math
 import netrc
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +19,29 @@ from distalex.errors import UserError
 
 
 class MetricsFile:
-    """metrics.jsonl: one JSON object a line, flushed."""
+    """metrics.jsonl: one JSON object a line, flushed. Lines that a full disk refuses are kept and tried again with the next."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, say: Callable[[str], None]) -> None:
+        self.path, self.say = path, say
+        self.waiting: list[str] = []
 
     def write(self, kind: str, values: dict[str, Any]) -> None:
         """Numbers that are not finite become null, which JSON has."""
         row = {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in values.items()}
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps({"kind": kind, **row}) + "\n")
+        self.waiting.append(json.dumps({"kind": kind, **row}) + "\n")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            size = self.path.stat().st_size if self.path.exists() else 0
+            try:
+                with open(self.path, "a", encoding="utf-8") as file:
+                    file.write("".join(self.waiting))
+            except OSError:
+                os.truncate(self.path, size)  # no half line stays
+                raise
+            self.waiting.clear()
+        except OSError as error:
+            if len(self.waiting) == 1:
+                self.say(f"{self.path}: {error.strerror or error}; training goes on, and its lines are written when that is possible again")
 
     def has_eval(self, step: int) -> bool:
         return self.path.is_file() and any(row["kind"] == "eval" and row["step"] == step for row in read_metrics(self.path))

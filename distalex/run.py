@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import signal
+import socket
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 from torch.autograd.profiler import record_function
@@ -25,6 +29,9 @@ from distalex.plan.layers import layers_of
 from distalex.precision import arithmetic
 from distalex.trace import Trace
 
+STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+"""Signals after which a run saves and ends: what people and schedulers send."""
+MOST_LEFT_OUT = 20  # steps whose loss was not finite, before a run that rolls back gives up
 MAY_CHANGE = (
     "parallel",
     "device",
@@ -35,6 +42,7 @@ MAY_CHANGE = (
     "data.root",
     "data.workers",
     "train.threads",
+    "train.timeout",
     "train.max_steps",
     "train.compile",
     "train.profile",
@@ -63,12 +71,15 @@ class Run:
         self.config = configuration.model_copy(update={"name": name})
         self.mesh, self.console = mesh, console
         self.folder = Path(configuration.runs_dir) / name
-        self.metrics = MetricsFile(self.folder / "metrics.jsonl")
+        self.metrics = MetricsFile(self.folder / "metrics.jsonl", self.say)
         self.resumed = self._find_checkpoint()
         self.wandb: WeightsAndBiases | None = None
         self.trace: Trace | None = None
         self.stop_signal: int | None = None
+        self.began, self.has_stepped = False, False
         self.first_bad_step: torch.Tensor | None = None
+        self.lock: TextIO | None = None
+        self.writer = checkpoint.Writer(self.folder / "checkpoints", self.say)
         self._restart_window()
 
     def _find_checkpoint(self) -> dict[str, Any] | None:
@@ -98,7 +109,7 @@ class Run:
         path = self.folder / "config.yaml"
         if not path.is_file():
             raise UserError(f"checkpoint.resume=auto: {self.folder}/ has no config.yaml and is not a run; choose another --name")
-        before, now = (_flat(values.model_dump(mode="json")) for values in (config.load(str(path)), self.config))
+        before, now = (config.flat(values.model_dump(mode="json")) for values in (config.load(str(path)), self.config))
         changed = [key for key in now if before[key] != now[key] and not key.startswith(MAY_CHANGE)]
         if changed:
             differences = ", ".join(f"{key} was {before[key]} and is {now[key]}" for key in changed[:4])
@@ -123,9 +134,10 @@ class Run:
                     "has to be the same for all nodes: give a shared one with --runs_dir=DIR"
                 )
             self.say(f"going on from step {state.step:,} (epoch {state.epoch + 1})")
+        if problem := self.mesh.from_first(self._claim() if self.mesh.is_first else ""):
+            raise UserError(problem)
         if self.mesh.is_first:
             try:
-                (self.folder / "checkpoints").mkdir(parents=True, exist_ok=True)
                 (self.folder / "config.yaml").write_text(self.config.dump(), encoding="utf-8")
             except OSError as error:
                 raise UserError(f"{self.folder}: cannot be written ({error.strerror}); give another place with --runs_dir=DIR") from None
@@ -134,10 +146,35 @@ class Run:
                 if checkpoint.step_of(later) > state.step:  # damaged, or of a branch that this run leaves
                     later.rename(later.with_suffix(".stale"))
             self.wandb = WeightsAndBiases(self.config, self.folder, self.console)
+        self.began = True
+        if state.step == 0 and self.config.train.on_nonfinite == "rollback":
+            self.save(state)  # so that there is something to go back to
         self._measure_peak(len(state.described["classes"]))
         if self.config.train.profile:
             self.trace = Trace(self.config.train.profile, state.net, state.optimizer, self.folder, self.mesh.rank, self.mesh.device)
         self._restart_window()
+
+    def _claim(self) -> str:
+        """Lock the folder for this job, or say why not. The lock ends with the process, however that ends."""
+        try:
+            (self.folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+            self.lock = open(self.folder / ".lock", "a+")  # noqa: SIM115
+        except OSError as error:
+            return f"{self.folder}: cannot be written ({error.strerror}); give another place with --runs_dir=DIR"
+        try:
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.lock.seek(0)
+            return (
+                f"name={self.config.name}: {self.folder}/ is another job's, {self.lock.read().strip() or 'which does not say whose'}; "
+                "wait for it, or choose another --name"
+            )
+        except OSError as error:
+            self.say(f"{self.folder}/.lock: this file system has no locks ({error.strerror}); see to it that one job alone uses the folder")
+        self.lock.truncate(0)
+        self.lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        self.lock.flush()
+        return ""
 
     def _measure_peak(self, classes: int) -> None:
         """What all processes together reach in matrix products, and what a picture takes: forward, and twice that backward."""
@@ -176,6 +213,9 @@ class Run:
         if self.trace and (table := self.trace.step()):
             self.say(table)
         self.window_images += result.images
+        if not self.has_stepped:  # which takes the longest, as much is compiled and measured first
+            self.has_stepped = True
+            self.mesh.expect_answers_within(self.config.train.timeout)
         if state.step % self.config.log.every and state.step_in_epoch != steps_per_epoch and not self.ended(state):
             return
         sums = torch.stack([result.loss_sum.float(), result.correct.float()]).double()
@@ -190,6 +230,7 @@ class Run:
             "top1": 100.0 * correct,
             "lr": result.lr,
             "images_per_second": self.window_images / seconds,
+            "left_out": len(state.left_out),
             "mfu": self.window_images / seconds * self.flops / self.peak,
             "data_wait_fraction": self.window_wait / seconds,
             "comm_bytes": traffic.bytes,
@@ -197,11 +238,12 @@ class Run:
             "comm_bytes_by": dict(traffic.sent),
             "comm_exposed_by": exposed,
         }
-        self._raise_if_not_finite(loss_sum)
+        if self.config.train.on_nonfinite == "stop":
+            self._raise_if_not_finite(loss_sum)
         if self.mesh.is_first:
             self.metrics.write("train", values)
             if self.wandb:
-                self.wandb.log(_flat({"train": values}, separator="/"), state.step)
+                self.wandb.log(config.flat({"train": values}, separator="/"), state.step)
         self.console.progress(
             f"epoch {state.epoch + 1}/{self.config.train.epochs}",
             state.step_in_epoch,
@@ -226,26 +268,38 @@ class Run:
         self._restart_window()
 
     def save(self, state: TrainState, best: bool = False, newest: bool = True) -> None:
-        """Write the newest checkpoint, the best, or both in one file, and keep the newest few.
+        """Have the newest checkpoint, the best, or both in one file written, while training goes on; the newest few are kept.
 
-        Where the disk refuses, says so and goes on; the last good one stays.
+        Where the disk refuses, the run says so and goes on; the last good one stays.
         """
-        folder = self.folder / "checkpoints"
-        path = folder / (f"step-{state.step:08d}.pt" if newest else "best.pt")
         whole = state.state_dict() if newest or best else {}
         if self.mesh.is_first and whole:
-            try:
-                checkpoint.save(whole, path)
-                if best and newest:
-                    checkpoint.link(path, folder / "best.pt")
-            except OSError as error:
-                self.say(f"no checkpoint at step {state.step}: {path}: {error.strerror or error}; training goes on, the last one stays")
-            for old in checkpoint.newest_first(folder)[self.config.checkpoint.keep :]:
-                old.unlink(missing_ok=True)
+            names = [f"step-{state.step:08d}.pt"] * newest + ["best.pt"] * best
+            self.writer.write(whole, names, self.config.checkpoint.keep, f"no checkpoint at step {state.step}")
+        self._restart_window()
+
+    def roll_back(self, state: TrainState) -> None:
+        """Restore `state` from the newest checkpoint, and leave the step that it stands at out when it comes again.
+
+        Raises TrainingError where there is none, or where it has happened too often.
+        """
+        bad = state.step
+        state.left_out.add(bad)
+        self.writer.wait()
+        self.mesh.barrier()
+        found = checkpoint.load_newest(self.folder / "checkpoints", self.say)
+        if found is None or len(state.left_out) > MOST_LEFT_OUT:
+            why = "no checkpoint is left to go back to" if found is None else f"{len(state.left_out)} steps were left out already"
+            raise TrainingError(f"the loss of step {bad} is not finite, and {why}; {self._remedies()}")
+        state.load_state_dict(found)
+        if self.mesh.is_first:
+            self.metrics.rewind(state.step, state.epoch)
+        self.say(f"the loss of step {bad:,} is not finite: back to step {state.step:,}, and that step will change nothing")
         self._restart_window()
 
     def stop_requested(self) -> bool:
         """Whether any rank was told to stop; asked by every rank at every step."""
+        self.mesh.beat()
         return self.mesh.any(self.stop_signal is not None)
 
     def _restart_window(self) -> None:
@@ -262,39 +316,37 @@ class Run:
     def _raise_if_not_finite(self, loss: float) -> None:
         if loss != loss or loss in (float("inf"), float("-inf")):
             step = int(self.first_bad_step or 0)
-            raise TrainingError(
-                f"the loss is not finite (first at step {step or 'another rank'}); lower optim.lr={self.config.optim.lr:g}, add "
-                "optim.warmup_epochs or train.clip_norm, or see that model.init and data.normalize go together"
-            )
+            raise TrainingError(f"the loss is not finite (first at step {step or 'another rank'}); {self._remedies()}")
 
-
-def _flat(values: dict[str, Any], prefix: str = "", separator: str = ".") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict) and key != "layer_lr":
-            flat |= _flat(value, f"{prefix}{key}{separator}", separator)
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
+    def _remedies(self) -> str:
+        return (
+            f"lower optim.lr={self.config.optim.lr:g}, add optim.warmup_epochs or train.clip_norm, or see that model.init and "
+            "data.normalize go together"
+        )
 
 
 @contextmanager
 def open_run(configuration: config.Config, mesh: Mesh, console: Console) -> Iterator[Run]:
-    """A run that listens for SIGTERM and Ctrl-C, and whose W&B run is finished whatever happens."""
+    """A run that listens for SIGTERM, SIGUSR1 and Ctrl-C, and whose checkpoint and W&B run are finished whatever happens."""
     run = Run(configuration, mesh, console)
 
     def remember(number: int, _: FrameType | None) -> None:
         if run.stop_signal is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
+        if not run.began:  # there is nothing to save yet, and preparing data can take hours
+            sys.exit(128 + number)
         run.stop_signal = number
 
-    before = {number: signal.signal(number, remember) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.signal(number, remember) for number in STOPPING}
     failed = True
     try:
         with console.showing():
             yield run
         failed = False
     finally:
+        run.writer.wait()
+        if run.lock:
+            run.lock.close()
         for number, handler in before.items():
             signal.signal(number, handler)
         if run.wandb:

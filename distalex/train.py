@@ -7,6 +7,7 @@ if __name__ == "__main__":  # before torch is imported, so that --help answers a
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from distalex.checkpoint import TrainState, freeze, load_weights
 from distalex.config import Config
 from distalex.console import Console
 from distalex.data.load import Batch, Part, Pictures, open_pictures
-from distalex.distributed import Mesh, start_processes
+from distalex.distributed import Mesh, require_agreement, start_processes
+from distalex.errors import NotFinite, Stopped
 from distalex.evaluate import Evaluation, evaluate
 from distalex.model import AlexNet, build_model
 from distalex.optim import MovingAverage, Schedule, build_optimizer, clip_gradients
@@ -48,17 +50,23 @@ def train(config: Config) -> Summary:
     """
     with start_processes(config, choose_parallel) as mesh, open_run(config, mesh, Console(mesh.is_first)) as run:
         pictures = open_pictures(config, mesh, run.say, run.console.progress)
+        require_agreement({"data": pictures.describe(), "classes": pictures.classes, "colours": pictures.statistics})
         state, forward = build_state(config, mesh, pictures, run)
         run.begin(state)
         run.say(_introduction(config, mesh, pictures, state.net, run))
         evaluation = None
         while evaluation is None:
-            for batch in run.steps(pictures.train.train(state.epoch, state.step_in_epoch), state):
-                run.log(train_step(state, forward, batch, config), state, pictures.train.steps_per_epoch)
-                if config.checkpoint.every_steps and state.step % config.checkpoint.every_steps == 0:
-                    run.save(state)
+            try:
+                for batch in run.steps(pictures.train.train(state.epoch, state.step_in_epoch), state):
+                    run.log(train_step(state, forward, batch, config), state, pictures.train.steps_per_epoch)
+                    if config.checkpoint.every_steps and state.step % config.checkpoint.every_steps == 0:
+                        run.save(state)
+            except NotFinite:
+                run.roll_back(state)
+                continue
             if run.stop_requested():
                 run.save(state)
+                run.writer.wait()
                 run.say(f"stopped at step {state.step:,} and saved; go on with --name={run.folder.name} --checkpoint.resume=auto")
                 break
             evaluation = end_epoch(state, forward, pictures, config, run)
@@ -90,11 +98,22 @@ def train_step(state: TrainState, forward: Parallel, batch: Batch, config: Confi
     traffic.backward_done(device)
     if options.clip_norm:
         clip_gradients(state.net, options.clip_norm, state.shards)
-    state.optimizer.step()
+    if options.on_nonfinite == "stop" or is_finite(loss_sum, state, forward.mesh, options.on_nonfinite):
+        state.optimizer.step()
+        if state.average:
+            state.average.update(state.net)
     state.step, state.step_in_epoch = state.step + 1, state.step_in_epoch + 1
-    if state.average:
-        state.average.update(state.net)
     return StepResult(loss_sum, correct, batch.total, lr)
+
+
+def is_finite(loss: Tensor, state: TrainState, mesh: Mesh, otherwise: str) -> bool:
+    """Whether the step's loss is finite on every rank. Raises NotFinite where the run is to go back because it is not."""
+    if not mesh.any(not bool(torch.isfinite(loss))):
+        return True
+    if otherwise == "rollback" and state.step not in state.left_out:
+        raise NotFinite(f"step {state.step}")
+    state.left_out.add(state.step)
+    return False
 
 
 def summed_loss(logits: Tensor, part: Part, smoothing: float) -> Tensor:
@@ -115,7 +134,12 @@ def end_epoch(state: TrainState, forward: Parallel, pictures: Pictures, config: 
     ends, best, evaluation = run.ended(state), False, None
     due = whole_epoch and state.epoch % config.train.evaluate_every == 0
     if ends or due:
-        evaluation = evaluate_average(state, forward, pictures, config)
+        try:
+            evaluation = evaluate_average(state, forward, pictures, config, run)
+        except Stopped:  # the state is that before the evaluation, so that the run goes on with it
+            if whole_epoch:
+                state.epoch, state.step_in_epoch = state.epoch - 1, pictures.train.steps_per_epoch
+            return None
         if due:  # an evaluation that only ends a part of the run must not change how it goes on
             state.schedule.evaluated(evaluation.loss)
         best, state.best_top1 = evaluation.top1 > state.best_top1, max(evaluation.top1, state.best_top1)
@@ -125,13 +149,14 @@ def end_epoch(state: TrainState, forward: Parallel, pictures: Pictures, config: 
     return evaluation if ends else None
 
 
-def evaluate_average(state: TrainState, forward: Parallel, pictures: Pictures, config: Config) -> Evaluation:
-    """Evaluate the moving average of the weights if there is one, else the weights."""
+def evaluate_average(state: TrainState, forward: Parallel, pictures: Pictures, config: Config, run: Run) -> Evaluation:
+    """Evaluate the moving average of the weights if there is one, else the weights. Raises Stopped."""
+    measured = partial(evaluate, forward, pictures.test, forward.mesh, config.train, stop_requested=run.stop_requested)
     if state.average is None:
-        return evaluate(forward, pictures.test, forward.mesh, config.train)
+        return measured()
     state.average.swap(state.net)
     try:
-        return evaluate(forward, pictures.test, forward.mesh, config.train)
+        return measured()
     finally:
         state.average.swap(state.net)
 

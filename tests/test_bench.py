@@ -374,7 +374,13 @@ def test_one_table_and_picture_hold_every_comparison(tmp_path):
             "sides": {"input_raw": {"images_per_second": once}, "dataloader_original": {"images_per_second": once}},
             "ratios": {"input_raw": {"dataloader_original": {"median": 30.0}}, "input_jpg": {}},
         },
-        "accuracy": {"seconds": once, "plain_seconds_of_20_epochs": 120.0, "top1": once, "tutorial": {"top1": 71.91}, "sooner": {"median": 60}},
+        "accuracy": {
+            "seconds": once,
+            "plain_seconds_of_20_epochs": 120.0,
+            "top1": once,
+            "tutorial": {"top1": 71.91},
+            "sooner": {"median": 60},
+        },
     }
     rows = [row for what, found in results.items() for row in every.ROWS[what](found)]
     assert [row["ratio"] for row in rows] == [7.5, 2.0, 0.9, 30.0, 60]

@@ -9,11 +9,11 @@ PACKAGE = Path(distalex.__file__).parent
 ORDER = [
     {"errors"},
     {"config", "topology", "console"},
-    {"random", "compiled"},
+    {"random", "compiled", "precision"},
     {"lrn_cpu", "windows", "mixing"},
     {"lrn", "augment_cpu"},
     {"model", "augment"},
-    {"distributed", "metrics", "trace", "precision"},
+    {"distributed", "metrics", "trace"},
     {"columns", "batch_norm", "data", "optim"},
     {"owt"},
     {"parallelize", "checkpoint", "plan"},

@@ -1,0 +1,208 @@
+"""Killed, stopped, starved and mistreated runs: they go on with the same curve, or say in one line why they cannot."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import metrics, newest, options
+
+from distalex import cli
+from distalex import train as training
+from distalex.data.load import Split
+from distalex.metrics import MetricsFile, read_metrics
+
+LONG = {"train__epochs": "12", "checkpoint__every_steps": "2", "data__synthetic_images": "40", "checkpoint__keep": "2"}
+
+
+@pytest.fixture(autouse=True)
+def in_own_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def start(*arguments, processes=1):
+    """distalex.train in the background, in a group of processes of its own."""
+    command = [sys.executable, "-m", "distalex.train"]
+    if processes > 1:
+        command[2:2] = ["torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen([*command, *arguments], env={**os.environ, "OMP_NUM_THREADS": "1"}, start_new_session=True, **pipes)
+
+
+def start_ranks(*arguments):
+    """A rank for each of the lists of `arguments`, as torchrun would start them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    ranks = []
+    for rank, words in enumerate(arguments):
+        place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": len(arguments), "LOCAL_WORLD_SIZE": len(arguments)}
+        place |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": 1}
+        environment = {**os.environ, **{name: str(value) for name, value in place.items()}}
+        command = [sys.executable, "-m", "distalex.train", *words]
+        ranks.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+    return ranks
+
+
+def wait_for_step(run, step, process, seconds=120):
+    """Until metrics.jsonl has a line of `step` or a later one."""
+    path = run / "metrics.jsonl"
+    for _ in range(seconds * 50):
+        if path.is_file() and any(row.get("step", 0) >= step for row in read_metrics(path)):
+            return
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.02)
+    raise AssertionError(f"no step {step} after {seconds} s")
+
+
+def assert_same_to_the_bit(one, other):
+    """Every step and evaluation once, with the same numbers, and the same weights and momenta."""
+    for kind, keys in (("train", ("step", "epoch", "loss", "lr", "top1")), ("eval", ("step", "epoch", "loss", "top1", "count"))):
+        first, second = ([tuple(row[key] for key in keys) for row in metrics(run, kind)] for run in (one, other))
+        assert first == second
+    first, second = newest(one), newest(other)
+    for name, value in first["model"].items():
+        assert torch.equal(value, second["model"][name]), name
+    for name, values in first["optimizer"].items():
+        assert all(torch.equal(value, second["optimizer"][name][key]) for key, value in values.items()), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("processes", "parallel"), [(1, "none"), (2, "model")])
+def test_a_run_killed_at_any_moment_goes_on_to_the_same_bits(tmp_path, processes, parallel):
+    words = [*options(parallel=parallel, device="cpu", **LONG), "--checkpoint.resume=auto"]
+    whole = start(*words, "--name=whole", processes=processes)
+    assert whole.wait(300) == 0, whole.communicate()[1]
+    for step in (3, 11, 20):
+        killed = start(*words, "--name=killed", processes=processes)
+        wait_for_step(tmp_path / "runs" / "killed", step, killed)
+        os.killpg(killed.pid, signal.SIGKILL)
+        killed.wait()
+        time.sleep(0.5)  # for the ranks that torchrun started
+        subprocess.run(["pkill", "-KILL", "-f", "name=killed"], check=False)
+    last = start(*words, "--name=killed", processes=processes)
+    assert last.wait(300) == 0, last.communicate()[1]
+    assert_same_to_the_bit(tmp_path / "runs" / "whole", tmp_path / "runs" / "killed")
+
+
+@pytest.mark.slow
+def test_a_second_job_on_one_run_is_refused_and_a_killed_one_leaves_no_lock(tmp_path):
+    words = [*options(name="it", **LONG), "--train.epochs=2000", "--checkpoint.resume=auto"]
+    first = start(*words)
+    wait_for_step(tmp_path / "runs" / "it", 2, first)
+    second = start(*words)
+    assert second.wait(120) == 2
+    (line,) = second.communicate()[1].strip().splitlines()
+    assert f"runs/it/ is another job's, process {first.pid} on {socket.gethostname()}" in line
+    first.kill()
+    first.wait()
+    third = start(*words, "--train.max_steps=5")
+    assert third.wait(120) in (0,), third.communicate()[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGUSR1, 138), (signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_what_schedulers_and_people_send_saves_the_run(tmp_path, number, status):
+    process = start(*options(name="it", train__epochs="5000"), "--checkpoint.every_epochs=0")
+    wait_for_step(tmp_path / "runs" / "it", 3, process)
+    process.send_signal(number)
+    assert process.wait(20) == status
+    assert newest(tmp_path / "runs" / "it")["progress"]["step"] == metrics(tmp_path / "runs" / "it")[-1]["step"]
+
+
+def test_a_signal_during_evaluation_ends_it_and_the_run_goes_on_with_it(tmp_path, monkeypatch):
+    assert cli.main(["train", *options(name="whole", parallel="none")]) == 0
+    batches = Split.test
+
+    def interrupted(split):
+        for number, batch in enumerate(batches(split)):
+            if number == 0:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield batch
+
+    monkeypatch.setattr(Split, "test", interrupted)
+    words = ["train", *options(name="stopped", parallel="none", train__eval_batch_size="2"), "--checkpoint.resume=auto"]
+    assert cli.main(words) == 143
+    assert metrics(tmp_path / "runs" / "stopped", "eval") == []
+    monkeypatch.setattr(Split, "test", batches)
+    assert cli.main(words) == 0
+    losses = [[row["loss"] for row in metrics(tmp_path / "runs" / name)] for name in ("whole", "stopped")]
+    assert losses[0] == losses[1]
+    whole, stopped = ([(row["epoch"], row["count"]) for row in metrics(tmp_path / "runs" / name, "eval")] for name in ("whole", "stopped"))
+    assert whole == stopped
+
+
+def not_finite_at(step, monkeypatch):
+    """Let the loss of one step come out as NaN, every time."""
+    summed_loss, train_step = training.summed_loss, training.train_step
+    now = []
+    monkeypatch.setattr(training, "train_step", lambda state, *rest: (now.append(state.step), train_step(state, *rest))[1])
+    monkeypatch.setattr(training, "summed_loss", lambda *arguments: summed_loss(*arguments) * (float("nan") if now[-1] == step else 1.0))
+    return now
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_or_is_left_out(tmp_path, monkeypatch, capsys):
+    not_finite_at(3, monkeypatch)
+    words = options(parallel="none", train__epochs="3")
+    assert cli.main(["train", *words, "--name=stop"]) == 1
+    assert "first at step 4" in capsys.readouterr().err
+    assert cli.main(["train", *words, "--name=skip", "--train.on_nonfinite=skip"]) == 0
+    rows = metrics(tmp_path / "runs" / "skip")
+    assert [row["step"] for row in rows if row["loss"] is None] == [4]
+    assert [row["left_out"] for row in rows] == [0] * 3 + [1] * 6
+    assert all(torch.isfinite(value).all() for value in newest(tmp_path / "runs" / "skip")["model"].values())
+
+
+def test_a_run_rolls_back_and_leaves_the_bad_step_out(tmp_path, monkeypatch, capsys):
+    steps = not_finite_at(5, monkeypatch)
+    words = options(name="it", parallel="none", train__epochs="3", checkpoint__every_steps="2")
+    assert cli.main(["train", *words, "--train.on_nonfinite=rollback"]) == 0
+    assert steps == [0, 1, 2, 3, 4, 5, 4, 5, 6, 7, 8]
+    assert "the loss of step 5 is not finite: back to step 4" in capsys.readouterr().out
+    assert [row["step"] for row in metrics(tmp_path / "runs" / "it")] == list(range(1, 10))
+
+
+@pytest.mark.slow
+def test_ranks_that_differ_are_told_so_before_the_first_step(tmp_path):
+    ranks = start_ranks(options(name="it", optim__lr="0.01"), options(name="it", optim__lr="0.02"))
+    assert [rank.wait(120) for rank in ranks] == [2, 2]
+    for rank in ranks:
+        assert "rank 1 on " in (line := rank.communicate()[1])
+        assert "has optim.lr 0.02 and rank 0" in line
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
+def test_a_rank_that_is_stopped_is_named_by_the_others(tmp_path):
+    words = options(name="it", train__epochs="20000", train__timeout="4")
+    ranks = start_ranks(words, words)
+    wait_for_step(tmp_path / "runs" / "it", 5, ranks[0])
+    ranks[1].send_signal(signal.SIGSTOP)
+    try:
+        assert ranks[0].wait(40) == 1
+        assert "rank 1 does not answer and was last heard of" in ranks[0].communicate()[1].strip().splitlines()[-1]
+    finally:
+        ranks[1].kill()
+
+
+def test_metrics_wait_for_a_disk_that_takes_them_again(tmp_path):
+    said = []
+    path = tmp_path / "run" / "metrics.jsonl"
+    file = MetricsFile(path, said.append)
+    file.write("train", {"step": 1})
+    path.unlink()
+    path.parent.rmdir()
+    path.parent.write_text("in the way")
+    file.write("train", {"step": 2})
+    file.write("train", {"step": 3})
+    assert len(said) == 1
+    assert "training goes on" in said[0]
+    path.parent.unlink()
+    file.write("train", {"step": 4})
+    assert [json.loads(line)["step"] for line in Path(path).read_text().splitlines()] == [2, 3, 4]
