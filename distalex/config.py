@@ -552,8 +552,14 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
             raise UserError(f"{path}: YAML aliases (*name) are not allowed; write the values out")
         node = yaml.compose(text, _StrictLoader)
         values = yaml.load(text, _StrictLoader)
+    except UserError:
+        raise
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise UserError(f"{path}: nested too deeply; a configuration has sections of options, e.g. `train: {{epochs: 2}}`") from None
+    except ValueError as error:  # of a number with thousands of digits
+        raise UserError(f"{path}: a value that cannot be read ({' '.join(str(error).split())[:120]})") from None
     if values is None:
         return {}, {}
     if not isinstance(values, dict):
@@ -639,7 +645,7 @@ def _one_line(error: ValidationError, kind: type[Section], places: Mapping[str, 
     key = next((".".join(names[:end]) for end in range(len(names), 0, -1) if ".".join(names[:end]) in fields), ".".join(names))
     message = first["msg"].removeprefix("Value error, ")
     if key not in fields:
-        return message  # a check of several fields, which names them itself
+        return _with_place(message, places)  # a check of several fields, which names them itself
     place = f" ({places[key]})" if key in places else ""
     value = first["input"]
     field = fields[key]
@@ -651,6 +657,13 @@ def _one_line(error: ValidationError, kind: type[Section], places: Mapping[str, 
     default = field.get_default(call_default_factory=True)
     example = "" if choices or field.is_required() or default in (None, "", (), {}) else f"; e.g. --{key}={_plain(default)}"
     return f"{key}={value}{place}: {message[:1].lower()}{message[1:]}{example}"
+
+
+def _with_place(message: str, places: Mapping[str, str]) -> str:
+    """A message that begins with an option and its value, and says where that was given, if it was in a file."""
+    option = re.match(r"[a-z_.0-9]+(?==)", message)
+    place = places.get(option[0], "") if option else ""
+    return message if place in ("", "command line") else f"{place}: {message}"
 
 
 def _choices(annotation: Any) -> list[str]:

@@ -155,6 +155,15 @@ YAML_MISTAKES = {
     "train:\n  epochs: true": ["train.epochs", "line 2", "number"],
     "optim:\n  lr: fast": ["optim.lr=fast", "line 2", "number"],
     "train: {epochs: [1]}": ["train.epochs", "integer"],
+    "a: &a [x,x]\nb: &b [*a,*a]\nc: [*b,*b]": ["aliases"],
+    "seed: !!python/object/apply:os.system [ls]": ["line 1"],
+    "seed: " + "[" * 5000 + "]" * 5000: ["nested"],
+    "seed: " + "9" * 5000: ["cannot be read", "digits"],
+    "seed: 1\n---\nseed: 2": ["single document"],
+    "1: 2": ["1", "line 1", "no such option"],
+    "train: {? [a] : 1}": ["train"],
+    "seed: 2001-01-01": ["seed=2001-01-01", "integer"],
+    'name: "a\\0b"': ["name=", "no folder"],
 }
 
 
@@ -167,6 +176,18 @@ def test_a_mistake_in_a_file_names_its_line(text, tmp_path):
     assert "\n" not in str(caught.value)
     for word in ["mine.yaml", *YAML_MISTAKES[text]]:
         assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_a_file_in_another_encoding_is_refused(encoding, tmp_path):
+    (tmp_path / "mine.yaml").write_bytes("name: café".encode(encoding))
+    with pytest.raises(UserError, match=r"mine\.yaml.*(UTF-8|utf-8)"):
+        config.load(str(tmp_path / "mine.yaml"))
+
+
+def test_a_folder_in_place_of_a_file_is_refused(tmp_path):
+    with pytest.raises(UserError, match="no such file"):
+        config.load(str(tmp_path))
 
 
 def test_yaml_numbers_are_what_they_look_like(tmp_path):

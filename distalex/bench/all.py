@@ -110,13 +110,17 @@ def table(result: dict[str, Any]) -> str:
     """One line a comparison, and the machine."""
     head = ("", "distalex", "peer", "", "ratio", "peer is")
     rows = [
-        (row["name"], f"{row['distalex']:,.4g}", f"{row['peer']:,.4g}", row["unit"], f"{row['ratio']:.2f} x", row["peers_name"])
+        (row["name"], _short(row["distalex"]), _short(row["peer"]), row["unit"], f"{row['ratio']:.2f} x", row["peers_name"])
         for row in result["rows"]
     ]
     machine = result["machine"]
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
     where = f"{machine['processor']}, {machine['cores']} cores, {versions}, {result['date']}"
     return f"{aligned([head, *rows])}\n{where}; {result['seconds']:.0f} s in all"
+
+
+def _short(number: float) -> str:
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
 
 
 def draw_all(result: dict[str, Any], path: Path) -> None:
@@ -127,10 +131,11 @@ def draw_all(result: dict[str, Any], path: Path) -> None:
     figure = Figure(figsize=(9, 0.6 + 0.38 * len(rows)), layout="constrained")
     axes = figure.subplots()
     ratios = [row["ratio"] for row in rows]
-    bars = axes.barh([row["name"] for row in rows], [ratio - 1 for ratio in ratios], left=1, color="tab:blue")
-    for bar, row in zip(bars, rows, strict=True):
-        words = f" {row['ratio']:.3g} x: {row['distalex']:,.3g} against {row['peer']:,.3g} {row['unit']}, {row['peers_name']}"
-        axes.text(max(1.0, row["ratio"]), bar.get_y() + bar.get_height() / 2, words, va="center", fontsize=8)
+    axes.barh(range(len(rows)), [ratio - 1 for ratio in ratios], left=1, color="tab:blue")
+    axes.set_yticks(range(len(rows)), [row["name"] for row in rows])
+    for place, row in enumerate(rows):
+        words = f" {row['ratio']:.3g} x: {_short(row['distalex'])} against {_short(row['peer'])} {row['unit']}, {row['peers_name']}"
+        axes.text(max(1.0, row["ratio"]), place, words, va="center", fontsize=8)
     axes.set_xscale("log")
     axes.set_xlim(min(0.8, *ratios), max(ratios) * 60)
     axes.axvline(1, color="black", linewidth=0.8)

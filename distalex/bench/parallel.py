@@ -18,6 +18,7 @@ from distalex.distributed import choose_device
 from distalex.errors import UserError
 from distalex.metrics import read_metrics
 from distalex.plan.show import aligned
+from distalex.precision import has_bf16
 from distalex.topology import Topology, cores
 
 MODES = ("none", "data", "model", "hybrid", "owt")
@@ -32,7 +33,10 @@ def bench_parallel(options: config.BenchOptions) -> dict[str, Any]:
     A run that fails is listed under `failed`, and the others go on. Raises UserError before anything starts.
     """
     processes = choose_modes(options)
-    device = choose_device(options.device, Topology()).type
+    chosen = choose_device(options.device, Topology())
+    device = chosen.type
+    if options.precision == "bf16" and not has_bf16(chosen):
+        options = options.model_copy(update={"precision": "fp32"})  # which it would be computed in
     folder = open_folder(options.out)
     batches = sorted(set(options.batches))
     print(_heading(options, processes, device), flush=True)
