@@ -317,15 +317,17 @@ def start_processes(config: Config, choose: Callable[[Config, Topology, torch.de
 
 
 def _who_is_silent(topology: Topology) -> str:
-    """Which rank has kept the others waiting, by when each was last heard of."""
-    store, now = distributed_c10d._get_default_store(), time.time()
+    """Which rank has kept the others waiting: the one that does not say, as all who waited do now, that it is there."""
+    store, started = distributed_c10d._get_default_store(), time.time()
     keys = {rank: f"distalex/beat/{rank}" for rank in range(topology.world_size)}
+    store.set(keys[topology.rank], str(started))
+    time.sleep(3.0)
     heard = {rank: float(store.get(key)) for rank, key in keys.items() if store.check([key])}
-    if not heard:
-        return "another process of this job does not answer; its own message may say why"
     first = min(heard, key=lambda rank: heard[rank])
+    if heard[first] > started - 3.0:
+        return "another process of this job does not answer; its own message may say why"
     return (
-        f"rank {first} does not answer and was last heard of {now - heard[first]:.0f} s ago: it is stopped, stuck or out of memory; "
+        f"rank {first} does not answer and was last heard of {started - heard[first]:.0f} s ago: it is stopped, stuck or out of memory; "
         "where it is only slow, give it longer with --train.timeout=SECONDS"
     )
 

@@ -158,7 +158,7 @@ class Run:
         """Lock the folder for this job, or say why not. The lock ends with the process, however that ends."""
         try:
             (self.folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-            self.lock = open(self.folder / ".lock", "a+")  # noqa: SIM115
+            self.lock = open(self.folder.with_name(f".{self.folder.name}.lock"), "a+")  # noqa: SIM115
         except OSError as error:
             return f"{self.folder}: cannot be written ({error.strerror}); give another place with --runs_dir=DIR"
         try:
@@ -170,7 +170,7 @@ class Run:
                 "wait for it, or choose another --name"
             )
         except OSError as error:
-            self.say(f"{self.folder}/.lock: this file system has no locks ({error.strerror}); see to it that one job alone uses the folder")
+            self.say(f"{self.lock.name}: this file system has no locks ({error.strerror}); see to it that one job alone uses the folder")
         self.lock.truncate(0)
         self.lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         self.lock.flush()
