@@ -186,8 +186,9 @@ class Mesh:
     def expect_answers_within(self, seconds: float) -> None:
         """From here on, a rank that keeps the others waiting for longer ends them."""
         if self.devices is not None:
+            set_timeout = getattr(dist, "set_timeout", None) or distributed_c10d._set_pg_timeout  # its name before PyTorch 2.14
             for group in (None, *self.devices.get_all_groups()):
-                distributed_c10d._set_pg_timeout(timedelta(seconds=seconds), group)
+                set_timeout(timedelta(seconds=seconds), group)
 
     def beat(self) -> None:
         """Tell the other ranks, once a second at most, that this one is there."""
