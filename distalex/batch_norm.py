@@ -29,7 +29,7 @@ class BatchNormOfAll(BatchNorm):
     """Batch normalisation of pictures that several processes have some of, maybe none."""
 
     def __init__(self, layer: BatchNorm, mesh: Mesh) -> None:
-        nn.Module.__init__(self)
+        nn.Module.__init__(self)  # what `layer` has is taken over as it is, frozen or not
         self.weight, self.bias, self.mesh = layer.weight, layer.bias, mesh
         self.register_buffer("mean", layer.mean)
         self.register_buffer("variance", layer.variance)

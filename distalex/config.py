@@ -140,6 +140,10 @@ class Model(Section):
             raise ValueError(
                 f"model.kernels={_plain(self.kernels)}: as many as model.channels={_plain(self.channels)} are needed, from 1 to 16"
             )
+        if self.name == "cifar" and self.init == "released":
+            raise ValueError(
+                "model.init=released: the 2012 code's weights are those of five convolutions and three layers; use model.init=paper"
+            )
         if max(self.kernels) > 11:
             raise ValueError(f"model.kernels={_plain(self.kernels)}: sides of at most 11 pixels are possible")
         for name in self.pooled:
@@ -283,6 +287,11 @@ class Data(Section):
     def of_folders(self) -> bool:
         """Whether its pictures are photographs of any size."""
         return self.name in ("folder", "imagenet", "webdataset", "torchvision", "beton")
+
+    @property
+    def tested_on(self) -> str:
+        """Which pictures evaluation takes."""
+        return "validation" if self.validation else "test"
 
     @property
     def side(self) -> int:
@@ -886,7 +895,7 @@ class BenchOptions(Section):
     repeats: Int = Field(3, ge=1, le=100)
     """Interleaved repeats of each side; of `accuracy`, seeds."""
     quick: bool = False
-    """`all`: one short repeat of each, about three minutes on two cores."""
+    """`all`: one short repeat of each, some minutes on two cores."""
     config: str = "cifar10_fast"
     """`accuracy`: the configuration, a path or the name of a shipped one."""
     steps: Int = Field(4, ge=1)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import math
 import os
-import platform
 import socket
 import sys
 import time
@@ -16,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,15 +23,12 @@ from torch.autograd.profiler import record_function
 from torch.distributed import distributed_c10d
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
-from distalex import __version__
-from distalex.config import Config, flat
+from distalex.agreement import facts_of, require_agreement
+from distalex.config import Config
 from distalex.errors import TrainingError, UserError
-from distalex.precision import arithmetic
 from distalex.topology import Topology, cores, layout, share
 
 TIMEOUT = timedelta(minutes=30)
-OF_A_NODE = ("data.root", "data.train", "data.test", "data.workers", "train.threads")
-"""Options that may differ from node to node."""
 
 
 class Traffic:
@@ -304,7 +298,7 @@ def start_processes(config: Config, choose: Callable[[Config, Topology, torch.de
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, timeout=TIMEOUT, device_id=device if device.type == "cuda" else None)
     try:
-        require_agreement(_facts(config, device))
+        require_agreement(facts_of(config, device))
         if parallel == "auto":
             assert choose is not None
             parallel = _agree(partial(choose, config, topology, device), topology)
@@ -380,35 +374,3 @@ def keep_freed_memory() -> None:
         m_trim_threshold, m_mmap_max = -1, -4
         libc.mallopt(m_mmap_max, 0)
         libc.mallopt(m_trim_threshold, 2**31 - 1)
-
-
-def require_agreement(facts: Mapping[str, Any]) -> None:
-    """Raise UserError on every rank where `facts`, plain values by name, are not the same on all; says which, where and what."""
-    if not dist.is_initialized():
-        return
-    own = {"host": socket.gethostname(), **facts}
-    everyone: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(everyone, own)
-    for rank, others in enumerate(everyone):
-        for name in everyone[0]:
-            first, other = everyone[0][name], others.get(name)
-            if other != first and name != "host":
-                raise UserError(
-                    f"rank {rank} on {others['host']} has {name} {other} and rank 0 on {everyone[0]['host']} has {first}; "
-                    "all processes of a job need the same"
-                )
-
-
-def _facts(config: Config, device: torch.device) -> dict[str, Any]:
-    """What a run's numbers depend on besides its data, by name: the configuration, the software and the arithmetic."""
-    code = hashlib.blake2b(digest_size=6)
-    package = Path(__file__).resolve().parent
-    for path in sorted(package.rglob("*.py")):
-        code.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
-    return {
-        "Python": platform.python_version(),
-        "torch": torch.__version__,
-        "distalex": f"{__version__} (code {code.hexdigest()})",
-        "arithmetic": str(arithmetic(config.train, device)),
-        **{name: value for name, value in flat(config.model_dump(mode="json")).items() if name not in OF_A_NODE},
-    }

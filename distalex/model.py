@@ -18,10 +18,8 @@ from distalex.lrn import LocalResponseNorm
 
 POOLED = 6  # side of pool5's output that fc6 reads: 6 at 224 pixels, made 6 by adaptive pooling at other sizes
 POOLED_SMALL = 4  # the same of the `cifar` network: 4 at 32 pixels
-MOMENTUM, EPSILON = (
-    0.1,
-    1e-5,
-)  # of batch normalisation: weight of the newest statistics in their moving average, and what is added to the variance
+MOMENTUM = 0.1  # of batch normalisation: weight of the newest statistics in their moving averages
+EPSILON = 1e-5  # and what is added to the variance
 
 
 class Conv(NamedTuple):

@@ -140,7 +140,7 @@ class Run:
             try:
                 (self.folder / "config.yaml").write_text(self.config.dump(), encoding="utf-8")
             except OSError as error:
-                raise UserError(f"{self.folder}: cannot be written ({error.strerror}); give another place with --runs_dir=DIR") from None
+                raise UserError(self._unwritable(error)) from None
             self.metrics.rewind(state.step, state.epoch)
             for later in checkpoint.newest_first(self.folder / "checkpoints"):
                 if checkpoint.step_of(later) > state.step:  # damaged, or of a branch that this run leaves
@@ -160,7 +160,7 @@ class Run:
             (self.folder / "checkpoints").mkdir(parents=True, exist_ok=True)
             self.lock = open(self.folder.with_name(f".{self.folder.name}.lock"), "a+")  # noqa: SIM115
         except OSError as error:
-            return f"{self.folder}: cannot be written ({error.strerror}); give another place with --runs_dir=DIR"
+            return self._unwritable(error)
         try:
             fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -175,6 +175,9 @@ class Run:
         self.lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         self.lock.flush()
         return ""
+
+    def _unwritable(self, error: OSError) -> str:
+        return f"{self.folder}: cannot be written ({error.strerror}); give another place with --runs_dir=DIR"
 
     def _measure_peak(self, classes: int) -> None:
         """What all processes together reach in matrix products, and what a picture takes: forward, and twice that backward."""
@@ -262,8 +265,8 @@ class Run:
                 self.wandb.log({f"eval/{key}": value for key, value in values.items()}, state.step)
         self.console.done(f"epoch {state.epoch}/{self.config.train.epochs}")
         self.say(
-            f"epoch {state.epoch}/{self.config.train.epochs}  step {state.step:,}: test top-1 {values['top1']:.2f} %  "
-            f"top-5 {values['top5']:.2f} %  loss {values['loss']:.4f}  ({values['count']:,} pictures)"
+            f"epoch {state.epoch}/{self.config.train.epochs}  step {state.step:,}: {self.config.data.tested_on} "
+            f"top-1 {values['top1']:.2f} %  top-5 {values['top5']:.2f} %  loss {values['loss']:.4f}  ({values['count']:,} pictures)"
         )
         self._restart_window()
 
@@ -279,7 +282,7 @@ class Run:
         self._restart_window()
 
     def roll_back(self, state: TrainState) -> None:
-        """Restore `state` from the newest checkpoint, and leave the step that it stands at out when it comes again.
+        """Restore `state` from the newest checkpoint; the step that it stands at will change nothing when it comes again.
 
         Raises TrainingError where there is none, or where it has happened too often.
         """

@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from distalex.agreement import require_agreement
 from distalex.checkpoint import TrainState, freeze, load_weights
 from distalex.config import Config
 from distalex.console import Console
 from distalex.data.load import Batch, Part, Pictures, open_pictures
-from distalex.distributed import Mesh, require_agreement, start_processes
+from distalex.distributed import Mesh, start_processes
 from distalex.errors import NotFinite, Stopped
 from distalex.evaluate import Evaluation, evaluate
 from distalex.model import AlexNet, build_model
@@ -57,10 +58,7 @@ def train(config: Config) -> Summary:
         evaluation = None
         while evaluation is None:
             try:
-                for batch in run.steps(pictures.train.train(state.epoch, state.step_in_epoch), state):
-                    run.log(train_step(state, forward, batch, config), state, pictures.train.steps_per_epoch)
-                    if config.checkpoint.every_steps and state.step % config.checkpoint.every_steps == 0:
-                        run.save(state)
+                train_epoch(state, forward, pictures, config, run)
             except NotFinite:
                 run.roll_back(state)
                 continue
@@ -71,6 +69,14 @@ def train(config: Config) -> Summary:
                 break
             evaluation = end_epoch(state, forward, pictures, config, run)
         return Summary(run.folder, state.step, evaluation, run.stop_signal)
+
+
+def train_epoch(state: TrainState, forward: Parallel, pictures: Pictures, config: Config, run: Run) -> None:
+    """What is left of the epoch, or of what the run is to do of it. Raises NotFinite where the run is to go back."""
+    for batch in run.steps(pictures.train.train(state.epoch, state.step_in_epoch), state):
+        run.log(train_step(state, forward, batch, config), state, pictures.train.steps_per_epoch)
+        if config.checkpoint.every_steps and state.step % config.checkpoint.every_steps == 0:
+            run.save(state)
 
 
 def train_step(state: TrainState, forward: Parallel, batch: Batch, config: Config) -> StepResult:

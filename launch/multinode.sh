@@ -3,6 +3,9 @@
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd) # no change of folder: a relative data.root is the caller's
 
+# shellcheck source=launch/processes.sh
+source "$here/launch/processes.sh"
+
 usage() {
     cat <<'EOF'
 usage: NNODES=2 HEAD=HOST launch/multinode.sh [training options]
@@ -16,7 +19,7 @@ in any order, with the same options. The folder of runs has to be shared by all 
   JOB       tells jobs that meet at one place apart; default: distalex
   RESTARTS  how often all processes start again after one has ended badly; default: 3
 
-  NNODES=2 HEAD=node01 launch/multinode.sh --config=imagenet_modern --name=big --checkpoint.resume=auto
+  NNODES=2 HEAD=node01 launch/multinode.sh --config=alexnet_paper --data.name=imagenet --data.root=/data/imagenet --name=big --checkpoint.resume=auto
 
 With several network interfaces, name the one between the nodes: GLOO_SOCKET_IFNAME=eth1, and NCCL_SOCKET_IFNAME=eth1 for GPUs.
 NCCL_DEBUG=INFO shows what NCCL chose. docs/running.md has more.
@@ -35,14 +38,9 @@ case "${1:-}" in
         ;;
 esac
 
-[ -x "$here/.venv/bin/torchrun" ] || die "nothing is installed yet: run $here/launch/setup.sh"
 [[ ${NNODES:-} =~ ^[1-9][0-9]*(:[1-9][0-9]*)?$ ]] || die "NNODES=${NNODES:-}: give a number of nodes, or a least and a most such as 1:4"
 [ -n "${HEAD:-}" ] || die "HEAD is missing: name the node where they meet, e.g. HEAD=node01"
-processes=${NPROC:-$({ nvidia-smi -L 2>/dev/null || true; } | grep -c '^GPU' || true)}
-[[ $processes =~ ^[0-9]+$ ]] || die "NPROC=$processes is not a number of processes"
-((processes > 0)) || processes=1
+choose_processes
 [[ $HEAD == *:* ]] || HEAD=$HEAD:29400
-cores=$(env -u OMP_NUM_THREADS nproc)
-export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((cores > processes ? cores / processes : 1))}
 exec "$here/.venv/bin/torchrun" --nnodes="$NNODES" --nproc_per_node="$processes" --max-restarts="${RESTARTS:-3}" \
     --rdzv_backend=c10d --rdzv_endpoint="$HEAD" --rdzv_id="${JOB:-distalex}" -m distalex.train "$@"

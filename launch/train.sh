@@ -3,6 +3,9 @@
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd) # no change of folder: a relative data.root is the caller's
 
+# shellcheck source=launch/processes.sh
+source "$here/launch/processes.sh"
+
 usage() {
     cat <<'EOF'
 usage: launch/train.sh [training options]
@@ -21,14 +24,6 @@ die() {
     exit 2
 }
 
-count_gpus() {
-    if [ -n "${CUDA_VISIBLE_DEVICES+set}" ]; then
-        tr ',' '\n' <<<"$CUDA_VISIBLE_DEVICES" | grep -cE '^[^-]' || true # "" and "-1" hide every GPU
-    else
-        { nvidia-smi -L 2>/dev/null || true; } | grep -c '^GPU' || true
-    fi
-}
-
 case "${1:-}" in
     -h | --help)
         usage
@@ -36,10 +31,5 @@ case "${1:-}" in
         ;;
 esac
 
-[ -x "$here/.venv/bin/torchrun" ] || die "nothing is installed yet: run $here/launch/setup.sh"
-processes=${NPROC:-$(count_gpus)}
-[[ $processes =~ ^[0-9]+$ ]] || die "NPROC=$processes is not a number of processes"
-((processes > 0)) || processes=1
-cores=$(env -u OMP_NUM_THREADS nproc) # the cores this process may use
-export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((cores > processes ? cores / processes : 1))}
+choose_processes
 exec "$here/.venv/bin/torchrun" --standalone --nproc_per_node="$processes" -m distalex.train "$@"

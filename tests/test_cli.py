@@ -93,6 +93,7 @@ MISTAKES = [
     (["--model.channels=8,8"], ["model.channels=8,8", "model.name=cifar"]),
     (["--model.fc6=0"], ["model.fc6=0", "model.name=cifar"]),
     (["--model.name=cifar", "--model.channels=8,8"], ["model.kernels=5,3,3,3,3", "as many as model.channels=8,8"]),
+    (["--model.name=cifar", "--model.init=released"], ["model.init=released", "five convolutions"]),
     (["--model.name=cifar", "--model.pooled=conv6"], ["model.pooled=conv6", "conv5"]),
     (["--model.name=cifar", "--model.batch_norm=true", "--train.accumulate=2"], ["train.accumulate=2", "batch normalisation"]),
     (["--model.name=cifar", "--model.fc7=0", "--parallel=owt"], ["parallel=owt", "model.fc7"]),

@@ -10,7 +10,7 @@ ORDER = [
     {"errors"},
     {"config", "topology", "console"},
     {"random", "compiled", "precision"},
-    {"lrn_cpu", "windows", "mixing"},
+    {"lrn_cpu", "windows", "mixing", "agreement"},
     {"lrn", "augment_cpu"},
     {"model", "augment"},
     {"distributed", "metrics", "trace"},

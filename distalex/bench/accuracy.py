@@ -27,9 +27,7 @@ def bench_accuracy(options: config.BenchOptions) -> dict[str, Any]:
     """
     root = str(find_cifar(CIFAR10, options.root, unpack=True))
     folder = open_folder(options.out)
-    started = time.perf_counter()
-    run_program([sys.executable, "-m", "distalex.train", *_words(options, root, 0), "--train.max_steps=1", f"--runs_dir={folder}/.first"])
-    preparing = time.perf_counter() - started
+    preparing = _train(options, root, 0, "--train.max_steps=1")["seconds"]
     print(f"prepared, compiled and tried in {preparing:.0f} s, which are not counted", flush=True)
     peers, runs = [measure_peer(options, root)], []
     for seed in range(options.repeats):
@@ -58,24 +56,15 @@ def bench_accuracy(options: config.BenchOptions) -> dict[str, Any]:
     return result
 
 
-def _words(options: config.BenchOptions, root: str, seed: int) -> list[str]:
-    return [
-        f"--config={options.config}",
-        f"--data.root={root}",
-        "--parallel=none",
-        "--log.wandb=disabled",
-        f"--name=seed-{seed}",
-        f"--seed={seed}",
-    ]
-
-
-def _train(options: config.BenchOptions, root: str, seed: int) -> dict[str, Any]:
+def _train(options: config.BenchOptions, root: str, seed: int, *words: str) -> dict[str, Any]:
     """One run in a process of its own, from its start to its end, evaluation and checkpoint included."""
     with tempfile.TemporaryDirectory() as folder:
+        words = (f"--config={options.config}", f"--data.root={root}", f"--seed={seed}", *words)
+        place = ("--parallel=none", "--log.wandb=disabled", f"--runs_dir={folder}", "--name=bench")
         started = time.perf_counter()
-        run_program([sys.executable, "-m", "distalex.train", *_words(options, root, seed), f"--runs_dir={folder}"])
+        run_program([sys.executable, "-m", "distalex.train", *words, *place])
         seconds = time.perf_counter() - started
-        rows = [row for row in read_metrics(Path(folder) / f"seed-{seed}" / "metrics.jsonl") if row["kind"] == "eval"]
+        rows = [row for row in read_metrics(Path(folder) / "bench" / "metrics.jsonl") if row["kind"] == "eval"]
     return {"seed": seed, "seconds": seconds, "top1": rows[-1]["top1"], "pictures": rows[-1]["count"], "epochs": rows[-1]["epoch"]}
 
 

@@ -35,9 +35,9 @@ def bench_plain(options: config.BenchOptions) -> dict[str, Any]:
             f"repeat {repeat + 1}: plain {peers[-1]:,.0f} images/s, distalex {ours[-1]:,.0f} images/s, ratio {ours[-1] / peers[-1]:.2f}",
             flush=True,
         )
-    peaks_in = median_peaks(peaks)
-    precision = "bf16" if "bf16" in peaks_in else "fp32"  # what the job computes in here
-    peak = peaks_in[precision]
+    medians = median_peaks(peaks)
+    precision = "bf16" if "bf16" in medians else "fp32"  # what the job computes in here
+    peak = medians[precision]
     ratio = spread([mine / peer for mine, peer in zip(ours, peers, strict=True)])
     share = statistics.median(ours) * GFLOP_PER_IMAGE / peak
     result = {
@@ -46,7 +46,7 @@ def bench_plain(options: config.BenchOptions) -> dict[str, Any]:
         "peer": Path(options.peer).name if options.peer else "distalex.bench.peer",
         "date": time.strftime("%Y-%m-%d"),
         "machine": describe_machine(),
-        "matmul_peak_gflops": peaks_in,
+        "matmul_peak_gflops": medians,
         "plain_images_per_second": spread(peers),
         "distalex_images_per_second": spread(ours),
         "ratio": ratio,

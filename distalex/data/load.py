@@ -230,8 +230,8 @@ class Pictures:
     """Of the stored pictures, in pixels."""
     resize: str
     """Which of a picture's sides became that."""
-    tested_on: str = "test"
-    """Pictures: `test`, or `validation` where they were held out of the training set."""
+    tested_on: str
+    """`test`, or `validation` where those pictures were held out of the training set."""
 
     def describe(self) -> str:
         counts = f"{self.train.count:,} training and {self.test.count:,} {self.tested_on} pictures"
@@ -260,8 +260,7 @@ def open_pictures(
         Split(reader, count, size, views, mesh, configuration.seed, train.accumulate, options.order)
         for reader, count, size in zip(opened.readers, opened.counts, sizes.values(), strict=True)
     ]
-    tested_on = "validation" if options.validation else "test"
-    return Pictures(splits[0], splits[1], opened.classes, opened.statistics, opened.side, opened.resize, tested_on)
+    return Pictures(splits[0], splits[1], opened.classes, opened.statistics, opened.side, opened.resize, options.tested_on)
 
 
 class Opened(NamedTuple):

@@ -1,0 +1,21 @@
+# shellcheck shell=bash disable=SC2154 # here is the caller's
+# Sourced by the scripts that start torchrun on a node; they define `die` and `here`.
+
+count_gpus() {
+    if [ -n "${CUDA_VISIBLE_DEVICES+set}" ]; then
+        tr ',' '\n' <<<"$CUDA_VISIBLE_DEVICES" | grep -cE '^[^-]' || true # "" and "-1" hide every GPU
+    else
+        { nvidia-smi -L 2>/dev/null || true; } | grep -c '^GPU' || true
+    fi
+}
+
+# Sets processes to those of this node, NPROC or its GPUs or one, and shares the cores between them.
+choose_processes() {
+    local cores
+    [ -x "$here/.venv/bin/torchrun" ] || die "nothing is installed yet: run $here/launch/setup.sh"
+    processes=${NPROC:-$(count_gpus)}
+    [[ $processes =~ ^[0-9]+$ ]] || die "NPROC=$processes is not a number of processes"
+    ((processes > 0)) || processes=1
+    cores=$(env -u OMP_NUM_THREADS nproc) # the cores this process may use
+    export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((cores > processes ? cores / processes : 1))}
+}
