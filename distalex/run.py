@@ -156,25 +156,36 @@ class Run:
 
     def _claim(self) -> str:
         """Lock the folder for this job, or say why not. The lock ends with the process, however that ends."""
+        path = self.folder.with_name(f".{self.folder.name}.lock")
         try:
             (self.folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-            self.lock = open(self.folder.with_name(f".{self.folder.name}.lock"), "a+")  # noqa: SIM115
+            self.lock = open(path, "a+")  # noqa: SIM115
         except OSError as error:
             return self._unwritable(error)
         try:
             fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self.lock.seek(0)
-            return (
-                f"name={self.config.name}: {self.folder}/ is another job's, {self.lock.read().strip() or 'which does not say whose'}; "
-                "wait for it, or choose another --name"
-            )
+            owner = self.lock.read().strip() or "which does not say whose"
+            self.lock.close()
+            self.lock = None
+            return f"name={self.config.name}: {self.folder}/ is another job's, {owner}; wait for it, or choose another --name"
         except OSError as error:
-            self.say(f"{self.lock.name}: this file system has no locks ({error.strerror}); see to it that one job alone uses the folder")
+            self.say(f"{path}: this file system has no locks ({error.strerror}); see to it that one job alone uses the folder")
+        if not path.exists() or not os.path.samestat(os.fstat(self.lock.fileno()), path.stat()):
+            self.lock.close()  # its job has just ended and taken it away
+            return self._claim()
         self.lock.truncate(0)
         self.lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         self.lock.flush()
         return ""
+
+    def release(self) -> None:
+        """Let others have the folder."""
+        if self.lock is not None:
+            Path(self.lock.name).unlink(missing_ok=True)  # while it is still held
+            self.lock.close()
+            self.lock = None
 
     def _unwritable(self, error: OSError) -> str:
         return f"{self.folder}: cannot be written ({error.strerror}); give another place with --runs_dir=DIR"
@@ -348,8 +359,7 @@ def open_run(configuration: config.Config, mesh: Mesh, console: Console) -> Iter
         failed = False
     finally:
         run.writer.wait()
-        if run.lock:
-            run.lock.close()
+        run.release()
         for number, handler in before.items():
             signal.signal(number, handler)
         if run.wandb:

@@ -103,7 +103,8 @@ def test_a_second_job_on_one_run_is_refused_and_a_killed_one_leaves_no_lock(tmp_
     first.kill()
     first.wait()
     third = start(*words, "--train.max_steps=5")
-    assert third.wait(120) in (0,), third.communicate()[1]
+    assert third.wait(120) == 0, third.communicate()[1]
+    assert os.listdir(tmp_path / "runs") == ["it"]
 
 
 @pytest.mark.slow
