@@ -275,9 +275,11 @@ def wandb_records(content):
 
 
 def test_wandb_offline_holds_the_losses(tmp_path):
+    import wandb
     from wandb.proto import wandb_internal_pb2
 
     assert train(name="it", log__wandb="offline") == 0
+    wandb.teardown()  # W&B's own process writes the file's end after run.finish() has returned
     (file,) = (tmp_path / "runs" / "it" / "wandb").glob("offline-run-*/run-*.wandb")
     logged = {}
     for data in wandb_records(file.read_bytes()):
@@ -286,7 +288,8 @@ def test_wandb_offline_holds_the_losses(tmp_path):
         items = {"/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in record.history.item}
         if "train/loss" in items:
             logged[items["_step"]] = items["train/loss"]
-    assert logged == {row["step"]: row["loss"] for row in metrics(tmp_path / "runs" / "it")}
+    says = (file.parent / "logs" / "debug-internal.log").read_text()
+    assert logged == {row["step"]: row["loss"] for row in metrics(tmp_path / "runs" / "it")}, says
 
 
 def test_wandb_failing_does_not_stop_a_run(tmp_path, monkeypatch, capsys):
