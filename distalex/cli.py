@@ -191,6 +191,16 @@ def _predict(request: Request) -> int:
     return 0
 
 
+def _report(request: Request) -> int:
+    if not request.words and "runs" not in request.options:
+        raise UserError(f"RUN is missing: name a run's folder, or several (usage: {COMMANDS['report'].usage})")
+    options = _take(request, config.ReportOptions, rest="runs")
+    from distalex.report.page import report_runs
+
+    report_runs(options)
+    return 0
+
+
 def _prepare(request: Request) -> int:
     if request.words[:1] == ("check",):
         checked = _take(request._replace(words=request.words[1:]), config.CheckOptions, "file")
@@ -294,6 +304,12 @@ COMMANDS = {
         "Labels and probabilities of pictures; with no picture, some of the test set beside their actual labels.",
         _predict,
         lambda: config.describe(config.PredictOptions),
+    ),
+    "report": Command(
+        "python -m distalex.report RUN [RUN …] [--out=FILE.html] [--OPTION=VALUE …]",
+        "One self-contained page: curves, confusion, predictions, neighbours, filters, processes; or several runs compared.",
+        _report,
+        lambda: config.describe(config.ReportOptions),
     ),
     "prepare": Command(
         "python -m distalex.prepare [SOURCE] [--root=DIR] [--out=FILE.beton] [--OPTION=VALUE …]\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import signal
 import socket
@@ -18,12 +19,13 @@ from typing import Any, TextIO
 import torch
 from torch.autograd.profiler import record_function
 
-from distalex import checkpoint, config
+from distalex import __version__, checkpoint, config
 from distalex.checkpoint import TrainState
 from distalex.console import Console
 from distalex.data.load import Batch
 from distalex.distributed import Mesh
 from distalex.errors import TrainingError, UserError
+from distalex.machine import computes_on, describe_machine
 from distalex.metrics import MetricsFile, WeightsAndBiases, check_wandb, matmul_peak
 from distalex.plan.layers import layers_of
 from distalex.precision import arithmetic
@@ -139,6 +141,7 @@ class Run:
         if self.mesh.is_first:
             try:
                 (self.folder / "config.yaml").write_text(self.config.dump(), encoding="utf-8")
+                self._note_start(state.step)
             except OSError as error:
                 raise UserError(self._unwritable(error)) from None
             self.metrics.rewind(state.step, state.epoch)
@@ -153,6 +156,27 @@ class Run:
         if self.config.train.profile:
             self.trace = Trace(self.config.train.profile, state.net, state.optimizer, self.folder, self.mesh.rank, self.mesh.device)
         self._restart_window()
+
+    def _note_start(self, step: int) -> None:
+        """Add what the run goes on with from `step`, one JSON object, to starts.jsonl."""
+        mesh, topology = self.mesh, self.mesh.topology
+        start = {
+            "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "step": step,
+            "parallel": mesh.parallel,
+            "processes": topology.world_size,
+            "processes_a_node": topology.local_world_size,
+            "replicas": mesh.replicas,
+            "columns": mesh.columns,
+            "device": computes_on(mesh.device),
+            "threads": torch.get_num_threads(),
+            "arithmetic": str(arithmetic(self.config.train, mesh.device)).removeprefix("torch."),
+            "host": socket.gethostname(),
+            "distalex": __version__,
+            **describe_machine(),
+        }
+        with open(self.folder / "starts.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps(start) + "\n")
 
     def _claim(self) -> str:
         """Lock the folder for this job, or say why not. The lock ends with the process, however that ends."""

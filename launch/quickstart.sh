@@ -8,7 +8,7 @@ usage() {
 usage: launch/quickstart.sh [training options]
 
 Installs distalex into .venv where that is not done, then trains a small AlexNet on real images with two processes, a
-column each, evaluates it, and draws some predictions. It needs no account and asks nothing. CIFAR-10 is used where DISTALEX_DATA or
+column each, evaluates it, draws some predictions and writes a page of it all. It needs no account and asks nothing. CIFAR-10 is used where DISTALEX_DATA or
 data/ holds it or it can be downloaded; else scikit-learn's scanned digits, which need no network.
 
   launch/quickstart.sh                            about five minutes on two cores
@@ -58,11 +58,17 @@ predict() {
     .venv/bin/python -m distalex.predict "$run" --save="$run/predictions.png"
 }
 
+report() {
+    say "writing its page"
+    .venv/bin/python -m distalex.report "$run"
+}
+
 say_what_next() {
     cat <<EOF
 == done, $SECONDS s in all
 
   the run       $run
+  its page      $run/report.html
   its pictures  $run/predictions.png
   its numbers   $run/metrics.jsonl
 
@@ -92,4 +98,5 @@ choose_data
 train "$@"
 evaluate
 predict
+report
 say_what_next

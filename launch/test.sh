@@ -23,9 +23,18 @@ case "${1:-}" in
         ;;
 esac
 
+# The page of a report is tried in a browser; where there is none and it cannot be installed, that test says so.
+install_browser() {
+    if command -v chromium >/dev/null || [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then return; fi
+    echo "== installing chromium for the tests"
+    env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends chromium >.venv/logs/chromium.log 2>&1 ||
+        echo "   chromium cannot be installed (.venv/logs/chromium.log)"
+}
+
 launch/setup.sh
 [ $# -eq 0 ] || exec .venv/bin/python -m pytest "$@"
 
+install_browser
 failed=()
 check() { # NAME COMMAND...
     echo "== $1"

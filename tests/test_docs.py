@@ -27,7 +27,7 @@ QUICK = [
 
 def test_the_readme_has_the_commands_this_test_knows():
     assert COMMANDS[:2] == ["./launch/quickstart.sh", "./launch/test.sh"]
-    assert len(COMMANDS) == 17
+    assert len(COMMANDS) == 18
 
 
 @pytest.mark.parametrize("command", COMMANDS[2:])
@@ -66,6 +66,7 @@ def test_the_quickstart_runs(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     (run,) = (tmp_path / "runs").iterdir()
     assert (run / "predictions.png").is_file()
+    assert "finished at step 4" in (run / "report.html").read_text()
     assert "top-1" in done.stdout
 
 

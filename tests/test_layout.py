@@ -10,7 +10,7 @@ ORDER = [
     {"errors"},
     {"config", "topology", "console"},
     {"random", "compiled", "precision"},
-    {"lrn_cpu", "windows", "mixing", "agreement"},
+    {"lrn_cpu", "windows", "mixing", "agreement", "machine"},
     {"lrn", "augment_cpu"},
     {"model", "augment"},
     {"distributed", "metrics", "trace"},
@@ -19,6 +19,7 @@ ORDER = [
     {"parallelize", "checkpoint", "plan"},
     {"evaluate", "run"},
     {"train", "predict", "prepare", "show", "bench", "compare"},
+    {"report"},
     {"cli"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from distalex import config
-from distalex.bench.machine import describe_machine
 from distalex.bench.plain import measure_peer
 from distalex.bench.results import open_folder, run_program, spread, write_result
 from distalex.data.named import CIFAR10, find_cifar
+from distalex.machine import describe_machine
 from distalex.metrics import read_metrics
 
 TUTORIAL = {"top1": 71.91, "epochs": 20, "pictures": 50_000}

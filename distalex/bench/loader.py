@@ -14,9 +14,9 @@ from typing import Any
 
 from distalex import config
 from distalex.bench.files import write_files
-from distalex.bench.machine import describe_machine
 from distalex.bench.results import open_folder, run_program, spread, write_result
 from distalex.errors import UserError
+from distalex.machine import describe_machine
 from distalex.plan.show import aligned
 from distalex.topology import cores
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from distalex import config
-from distalex.bench.machine import describe_machine
 from distalex.bench.results import open_folder, spread, write_result
 from distalex.lrn import local_response_norm
+from distalex.machine import describe_machine
 from distalex.plan.show import aligned
 
 SIZES = {"after conv1 of a column": (48, 55), "after conv1": (96, 55), "after conv2": (256, 27)}

@@ -12,10 +12,11 @@ from typing import Any
 
 from distalex import config
 from distalex.bench.crossing import PAPER_CROSSING, Line, bytes_crossing, fit_line, lines_crossing, measured_crossing
-from distalex.bench.machine import describe_machine, matmul_peak, median_peaks
+from distalex.bench.peak import matmul_peak, median_peaks
 from distalex.bench.results import open_folder, run_program, spread, write_result
 from distalex.distributed import choose_device
 from distalex.errors import UserError
+from distalex.machine import describe_machine
 from distalex.metrics import read_metrics
 from distalex.plan.show import aligned
 from distalex.precision import has_bf16

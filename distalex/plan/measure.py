@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import platform
 import socket
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import torch
 
 from distalex import __version__, config
 from distalex.errors import UserError
+from distalex.machine import computes_on
 from distalex.plan.cost import classes_of, rank
 from distalex.plan.layers import layers_of
 from distalex.plan.machine import Link, Machine, Timing
@@ -73,23 +73,12 @@ def this_machine(options: config.Config, classes: int, processes: int, device: s
     )
 
 
-def processor() -> str:
-    """The processor's name, family and model, or the GPU's name."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    information = Path("/proc/cpuinfo")
-    if not information.is_file():
-        return platform.processor() or platform.machine()
-    lines = [line.partition(":")[2].strip() for line in information.read_text().splitlines() if line.startswith(("model", "cpu family"))]
-    return " ".join(dict.fromkeys(lines)) or platform.machine()
-
-
 def _key(options: config.Config, classes: int, processes: int, device: str) -> dict[str, Any]:
     """All that a measurement depends on."""
     network = options.model.model_dump(mode="json", exclude={"weights", "freeze", "init"})
     return {
         "distalex": __version__,
-        "processor": processor(),
+        "processor": computes_on(torch.device(device)),
         "cores": cores(),
         "torch": torch.__version__,
         "precision": options.train.precision,

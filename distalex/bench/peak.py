@@ -1,16 +1,12 @@
-"""What a benchmark ran on: names, versions, and the speed of the plainest work the machine does."""
+"""The speed of the plainest work the machine does."""
 
 from __future__ import annotations
 
 import json
-import platform
 import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
-from pathlib import Path
-from typing import Any
 
 from distalex.topology import cores
 
@@ -23,21 +19,6 @@ device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 kinds = {"fp32": torch.float32, **({"bf16": torch.bfloat16} if has_bf16(device) else {})}
 print(json.dumps({name: matmul_peak(device, kind, 4096) / 1e9 for name, kind in kinds.items()}))
 """
-
-
-def describe_machine() -> dict[str, Any]:
-    """Processor, cores and versions."""
-    model = platform.processor() or platform.machine()
-    information = Path("/proc/cpuinfo")
-    if information.is_file():
-        lines = [
-            line.partition(":")[2].strip()
-            for line in information.read_text().splitlines()
-            if line.startswith(("model name", "cpu family", "model\t"))
-        ]
-        model = " ".join(dict.fromkeys(lines)) or model
-    versions = {name: version(name) for name in ("torch", "torchvision", "ffcv", "numpy", "numba")}
-    return {"processor": model, "cores": cores(), "python": platform.python_version(), "versions": versions}
 
 
 def median_peaks(peaks: Sequence[dict[str, float]]) -> dict[str, float]:

@@ -1,0 +1,3 @@
+from distalex.cli import entry
+
+entry("report")

@@ -1,0 +1,217 @@
+"""Curves as SVG that shows without a script, and the same numbers for the script that reads them out under a pointer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from html import escape
+from typing import Any
+
+from distalex.report.history import History, number
+
+POINTS = 300  # of a curve: more than a screen shows apart
+WIDTH, HEIGHT = 560.0, 260.0
+LEFT, RIGHT, TOP, BOTTOM = 56.0, 12.0, 12.0, 30.0  # margins of the axes
+
+
+@dataclass(frozen=True)
+class Point:
+    """Steps that are drawn as one: their last step, and the mean, least and largest of their values."""
+
+    step: int
+    mean: float
+    least: float
+    largest: float
+
+
+@dataclass(frozen=True)
+class Curve:
+    label: str
+    colour: int
+    dashed: bool
+    points: tuple[Point | None, ...]
+    """None is a gap, where values are not finite."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Curves over steps that share an axis."""
+
+    title: str
+    unit: str
+    curves: tuple[Curve, ...]
+    zero: bool = False
+    """Whether the axis starts at 0."""
+    bad: tuple[int, ...] = field(default=())
+    """Steps whose value is not finite."""
+
+
+MEASURES: tuple[tuple[str, str, bool, dict[str, tuple[str, str, float]]], ...] = (
+    ("Loss", "cross-entropy", False, {"training": ("train", "loss", 1), "test": ("eval", "loss", 1)}),
+    ("Top-1", "%", False, {"training": ("train", "top1", 1), "test": ("eval", "top1", 1)}),
+    ("Top-5", "%", False, {"test": ("eval", "top5", 1)}),
+    ("Learning rate", "", True, {"": ("train", "lr", 1)}),
+    ("Throughput", "images/s", True, {"": ("train", "images_per_second", 1)}),
+    (
+        "Waiting",
+        "% of the time",
+        True,
+        {"for data": ("train", "data_wait_fraction", 100), "for other processes": ("train", "comm_exposed_fraction", 100)},
+    ),
+    ("Model FLOP utilisation", "% of the matmul peak", True, {"": ("train", "mfu", 100)}),
+)
+"""Panels: title, unit, whether from 0, and by label the kind of row, its key and a factor."""
+
+
+def panels(runs: Sequence[History]) -> list[Panel]:
+    """Those of MEASURES that any of the runs has values for; a colour for each curve of one run, or for each of several runs."""
+    drawn = []
+    for title, unit, zero, measures in MEASURES:
+        curves, bad = [], []
+        for place, run in enumerate(runs):
+            for order, (label, (kind, key, factor)) in enumerate(measures.items()):
+                rows = run.train if kind == "train" else run.evals
+                values = [(row["step"], number(row[key])) for row in rows if key in row]
+                bad += [step for step, value in values if value is None]
+                named = " ".join(part for part in (run.name if len(runs) > 1 else "", label) if part) or title.lower()
+                points = thin([(step, None if value is None else factor * value) for step, value in values])
+                if any(points):
+                    curves.append(Curve(named, place if len(runs) > 1 else order, order > 0, points))
+        if curves:
+            drawn.append(Panel(title, unit, tuple(curves), zero, tuple(bad)))
+    return drawn
+
+
+def thin(values: Sequence[tuple[int, float | None]], most: int = POINTS) -> tuple[Point | None, ...]:
+    """At most about `most` points: neighbours are drawn as one, but a gap stays a gap."""
+    every = max(1, -(-len(values) // most))
+    points: list[Point | None] = []
+    for start in range(0, len(values), every):
+        part = values[start : start + every]
+        finite = [value for _, value in part if value is not None]
+        if finite:
+            points.append(Point(part[-1][0], math.fsum(finite) / len(finite), min(finite), max(finite)))
+        if len(finite) < len(part) and (points and points[-1] is not None):
+            points.append(None)
+    return tuple(points)
+
+
+def draw(panel: Panel, name: str) -> str:
+    """The panel as an <svg>; its colours are the classes c0, c1, … of the page."""
+    horizontal, vertical = _scales(panel)
+    parts = [
+        f'<svg viewBox="0 0 {WIDTH:g} {HEIGHT:g}" role="img" aria-labelledby="{name}-says">',
+        f'<title id="{name}-says">{escape(describe(panel))}</title>',
+    ]
+    for value in horizontal.ticks:
+        x = horizontal(value)
+        parts.append(f'<text class="tick" x="{x:.1f}" y="{HEIGHT - BOTTOM + 18:.1f}" text-anchor="middle">{_short(value)}</text>')
+    for value in vertical.ticks:
+        y = vertical(value)
+        parts.append(f'<line class="grid" x1="{LEFT:g}" x2="{WIDTH - RIGHT:g}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<text class="tick" x="{LEFT - 6:g}" y="{y + 4:.1f}" text-anchor="end">{_short(value)}</text>')
+    for step in panel.bad[:POINTS]:
+        x = horizontal(step)
+        parts.append(f'<line class="bad" x1="{x:.1f}" x2="{x:.1f}" y1="{HEIGHT - BOTTOM - 8:.1f}" y2="{HEIGHT - BOTTOM:.1f}"/>')
+    for curve in panel.curves:
+        parts += _drawn(curve, horizontal, vertical)
+    parts.append(f'<line class="cross" y1="{TOP:g}" y2="{HEIGHT - BOTTOM:g}" x1="-9" x2="-9"/></svg>')
+    return "".join(parts)
+
+
+def numbers_of(panel: Panel) -> dict[str, Any]:
+    """What the page's script needs: where steps lie, and each curve's steps and values."""
+    horizontal, _ = _scales(panel)
+    return {
+        "unit": panel.unit,
+        "steps": [horizontal.low, horizontal.high],
+        "across": [LEFT / WIDTH, 1 - RIGHT / WIDTH],
+        "curves": [
+            {"label": curve.label, "points": [[point.step, float(f"{point.mean:.5g}")] for point in curve.points if point]}
+            for curve in panel.curves
+        ],
+    }
+
+
+def describe(panel: Panel) -> str:
+    """The panel in words, for those who do not see it."""
+    said = []
+    for curve in panel.curves:
+        points = [point for point in curve.points if point]
+        first, last = points[0], points[-1]
+        said.append(f"{curve.label}: {first.mean:.4g} at step {first.step:,}, {last.mean:.4g} at step {last.step:,}")
+    unit = f" ({panel.unit})" if panel.unit else ""
+    return f"{panel.title}{unit} over steps. {'; '.join(said)}."
+
+
+@dataclass(frozen=True)
+class Scale:
+    low: float
+    high: float
+    start: float
+    end: float
+    ticks: tuple[float, ...]
+
+    def __call__(self, value: float) -> float:
+        return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
+
+
+def _scales(panel: Panel) -> tuple[Scale, Scale]:
+    points = [point for curve in panel.curves for point in curve.points if point]
+    steps = [point.step for point in points]
+    low, high = min(point.least for point in points), max(point.largest for point in points)
+    if len(points) > 20:  # a first step at ten times the loss must not flatten the rest
+        means = sorted(point.mean for point in points)
+        high = min(high, means[int(0.99 * (len(means) - 1))] * 1.25) if means[0] >= 0 else high
+        high = max(high, low)
+    vertical = _scale(0.0 if panel.zero else low, high, HEIGHT - BOTTOM, TOP, 5)
+    return _scale(min(0, *steps), max(steps), LEFT, WIDTH - RIGHT, 6), vertical
+
+
+def _scale(low: float, high: float, start: float, end: float, count: int) -> Scale:
+    from matplotlib.ticker import MaxNLocator
+
+    if high <= low:
+        high = low + (abs(low) * 0.1 or 1.0)
+    ticks = [float(tick) for tick in MaxNLocator(count).tick_values(low, high)]
+    low, high = min(low, next((tick for tick in reversed(ticks) if tick <= low), low)), max(high, low)
+    return Scale(low, high, start, end, tuple(tick for tick in ticks if low <= tick <= high))
+
+
+def _drawn(curve: Curve, horizontal: Scale, vertical: Scale) -> list[str]:
+    """A band from the least to the largest value where points stand for several, then the line of means; a lone point is a dot."""
+
+    def inside(value: float) -> float:
+        return vertical(min(value, vertical.high))
+
+    parts, kind = [], f"c{curve.colour % 8}{' dashed' if curve.dashed else ''}"
+    for piece in _pieces(curve.points):
+        if any(point.largest > point.least for point in piece):
+            above = [f"{horizontal(point.step):.1f},{inside(point.largest):.1f}" for point in piece]
+            below = [f"{horizontal(point.step):.1f},{inside(point.least):.1f}" for point in reversed(piece)]
+            parts.append(f'<polygon class="band {kind}" points="{" ".join(above + below)}"/>')
+        places = [f"{horizontal(point.step):.1f},{inside(point.mean):.1f}" for point in piece]
+        parts.append(f'<polyline class="curve {kind}" points="{" ".join(places)}"/>')
+        if len(piece) <= 30:
+            for place in places:
+                x, y = place.split(",")
+                parts.append(f'<circle class="dot {kind}" cx="{x}" cy="{y}" r="2.4"/>')
+    return parts
+
+
+def _pieces(points: Sequence[Point | None]) -> list[list[Point]]:
+    """What lies between gaps."""
+    pieces: list[list[Point]] = [[]]
+    for point in points:
+        if point is None:
+            pieces.append([])
+        else:
+            pieces[-1].append(point)
+    return [piece for piece in pieces if piece]
+
+
+def _short(value: float) -> str:
+    if value and (abs(value) >= 1e6 or abs(value) < 1e-3):
+        return f"{value:.0e}".replace("e+0", "e").replace("e-0", "e-")
+    return f"{value:,.6g}"

@@ -1,0 +1,143 @@
+"""What a run's folder tells without its network: options, metrics, where it ran and whether it still does."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from distalex import checkpoint, config
+from distalex.errors import UserError
+
+Row = dict[str, Any]
+MOST_ROWS = 200_000  # of metrics.jsonl that are kept: enough for any curve
+
+
+@dataclass(frozen=True)
+class History:
+    """A run as its files have it; whatever is missing or damaged is empty, and told in `notes`."""
+
+    folder: Path
+    options: dict[str, Any]
+    """By dotted name."""
+    train: tuple[Row, ...]
+    """Rows of metrics.jsonl in order of steps."""
+    evals: tuple[Row, ...]
+    starts: tuple[Row, ...]
+    """Rows of starts.jsonl."""
+    notes: tuple[str, ...]
+    running: bool
+
+    @property
+    def name(self) -> str:
+        return self.folder.resolve().name
+
+    @property
+    def step(self) -> int:
+        """The last that any row tells of."""
+        return max((row["step"] for row in (*self.train, *self.evals)), default=0)
+
+    @property
+    def best(self) -> Row | None:
+        """The evaluation with the highest top-1."""
+        return max((row for row in self.evals if number(row.get("top1")) is not None), key=lambda row: row["top1"], default=None)
+
+    @property
+    def state(self) -> str:
+        """`running`, `finished` or `stopped`, with the step."""
+        if self.running:
+            return f"running, step {self.step:,}"
+        epochs, most = self.options.get("train.epochs"), self.options.get("train.max_steps")
+        last = self.evals[-1] if self.evals else {}
+        if last and (last.get("epoch") == epochs or (most is not None and last["step"] == most)):
+            return f"finished at step {self.step:,}"
+        return f"stopped at step {self.step:,}" if self.step else "no step yet"
+
+
+def read_history(place: str, runs_dir: str) -> History:
+    """The run at a path, or of a name in `runs_dir`. Raises UserError where there is none."""
+    folder = _find(place, runs_dir)
+    notes: list[str] = []
+    options = _read_options(folder / "config.yaml", notes)
+    rows = _read_rows(folder / "metrics.jsonl", notes)
+    rows = [row for row in rows if isinstance(row.get("step"), int) and row["step"] >= 0]
+    kinds = {
+        kind: tuple(sorted((row for row in rows if row.get("kind") == kind), key=lambda row: row["step"])) for kind in ("train", "eval")
+    }
+    if not rows:
+        notes.append("no step has been logged yet")
+    bad = [row["step"] for row in kinds["train"] if "loss" in row and number(row["loss"]) is None]
+    if bad:
+        notes.append(f"the loss of {len(bad):,} logged step(s) is not finite, first of step {bad[0]:,}")
+    starts = tuple(_read_rows(folder / "starts.jsonl", notes)) if (folder / "starts.jsonl").exists() else ()
+    return History(folder, options, kinds["train"], kinds["eval"], starts, tuple(notes), is_running(folder))
+
+
+def number(value: Any) -> float | None:
+    """None for what is no finite number, which metrics.jsonl writes as null."""
+    finite = isinstance(value, (int, float)) and not isinstance(value, bool) and value == value and abs(value) != float("inf")
+    return float(value) if finite else None
+
+
+def is_running(folder: Path) -> bool:
+    """Whether the job that holds the run's lock is alive; that of another host is believed."""
+    folder = folder.resolve()
+    try:
+        owner = folder.with_name(f".{folder.name}.lock").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    found = re.match(r"process (\d+) on (\S+)", owner)
+    if not found or found[2] != socket.gethostname():
+        return bool(found)
+    try:
+        os.kill(int(found[1]), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def _find(place: str, runs_dir: str) -> Path:
+    for path in (Path(place), Path(runs_dir) / place):
+        folder = path.parent if path.name in ("checkpoints", "config.yaml", "metrics.jsonl") else path
+        if any((folder / file).exists() for file in ("config.yaml", "metrics.jsonl", "checkpoints")):
+            return folder
+    raise UserError(f"{place}: no such run{checkpoint.known_runs(runs_dir)}")
+
+
+def _read_options(path: Path, notes: list[str]) -> dict[str, Any]:
+    try:
+        return config.flat(config.read_yaml(path)[0])
+    except (OSError, UserError) as error:
+        notes.append(f"its options are not known: {error}")
+        return {}
+
+
+def _read_rows(path: Path, notes: list[str]) -> list[Row]:
+    """The JSON objects of a file of lines; others are counted in `notes`, and of very many lines only every so many are taken."""
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        notes.append(f"{path.name}: cannot be read ({error.strerror})")
+        return []
+    every = max(1, len(lines) // MOST_ROWS)
+    rows, bad = [], 0
+    for place, line in enumerate(lines):
+        if place % every and b'"train"' in line[:20]:
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError:
+            row = None
+        if isinstance(row, dict):
+            rows.append(row)
+        else:
+            bad += 1
+    if bad:
+        notes.append(f"{path.name}: {bad:,} line(s) are no JSON objects and were left out")
+    return rows

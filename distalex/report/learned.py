@@ -1,0 +1,254 @@
+"""What a run's network learned: its test set, its mistakes, its neighbours by the last hidden layer, its first filters."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional
+
+from distalex import config, random
+from distalex.augment import Views
+from distalex.console import Console
+from distalex.data.load import Pictures, Split
+from distalex.distributed import Mesh, start_processes
+from distalex.evaluate import Trained, load_trained, logits_of, open_data_of
+
+SHOWN = 8  # pictures of a row of predictions (Figure 4, left)
+QUERIES, NEAREST = 5, 6  # pictures whose neighbours are shown, and how many of each (Figure 4, right)
+BATCH = 250
+LARGEST = 128  # side in pixels of a picture on the page
+PAIRS = 10  # of classes that are taken for each other most
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A picture on the page and what the network takes it for."""
+
+    picture: str
+    """A data URI."""
+    actual: str
+    labels: tuple[str, ...]
+    """Up to five, the likeliest first."""
+    probabilities: tuple[float, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    """The first filters of a column (Figure 3)."""
+
+    picture: str
+    count: int
+    colour: float
+    """Mean share of a filter's energy that is colour and not grey."""
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What the page shows of one checkpoint."""
+
+    checkpoint: str
+    classes: tuple[str, ...]
+    tested_on: str
+    count: int
+    of: int
+    """Pictures that were looked at, of so many."""
+    loss: float
+    top1: float
+    top5: float
+    confusion: np.ndarray
+    """(classes, classes): how many of the class (row) were taken for each (column)."""
+    predictions: tuple[Shown, ...]
+    mistakes: tuple[Shown, ...]
+    """The surest ones."""
+    neighbours: tuple[tuple[Shown, ...], ...]
+    """A test picture, then the training pictures nearest to it."""
+    searched: int
+    """Training pictures that were searched for these."""
+
+    def confused(self) -> list[tuple[str, str, int]]:
+        """Pairs of an actual class and another that it is taken for, the most frequent first."""
+        counts = self.confusion.copy()
+        np.fill_diagonal(counts, 0)
+        places = np.argsort(counts, axis=None)[::-1][:PAIRS]
+        pairs = (np.unravel_index(place, counts.shape) for place in places)
+        return [(self.classes[row], self.classes[column], int(counts[row, column])) for row, column in pairs if counts[row, column]]
+
+
+def filters_of(trained: Trained) -> tuple[Column, ...]:
+    """The filters of conv1, those of each of the network's columns apart."""
+    weight = trained.net.get_submodule("conv1").weight.detach().float()  # type: ignore[union-attr,operator]
+    return tuple(_column(part) for part in weight.chunk(trained.config.model.columns))
+
+
+def learn(options: config.ReportOptions, place: str, console: Console) -> tuple[tuple[Column, ...], Learned]:
+    """Look at test and training pictures through the network of the run at `place`. Raises UserError where it or the data are missing."""
+    with start_processes(config.Config(parallel="none", device=options.device)) as mesh:
+        trained = load_trained(place, options.runs_dir)
+        trained.net.to(device=mesh.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        pictures = open_data_of(trained, options.data_root, BATCH, mesh, console)
+        with console.showing(), torch.no_grad():
+            return filters_of(trained), _look(trained, pictures, options, mesh, console)
+
+
+def _look(trained: Trained, pictures: Pictures, options: config.ReportOptions, mesh: Mesh, console: Console) -> Learned:
+    test, classes = pictures.test, trained.classes
+    chosen = _chosen(test, options.pictures, trained.config.seed)
+    outputs, labels = [], []
+    for batch, images in _batches(test, chosen):
+        outputs.append(logits_of(trained.net, test.views.test(images.to(mesh.device)), trained.config.train).cpu())
+        labels.append(batch)
+        console.progress("test pictures", sum(map(len, outputs)), len(chosen))
+    console.done("test pictures")
+    logits, actual = torch.cat(outputs), torch.cat(labels)
+    shares = logits.softmax(1)
+    hits = logits.topk(min(5, len(classes))).indices == actual[:, None]
+    wrong = torch.where(hits[:, 0], -1.0, shares.amax(1))
+    surest = [int(place) for place in wrong.argsort(descending=True)[:SHOWN] if wrong[place] > 0]
+    some = np.sort(random.permutation(random.key(trained.config.seed, "shown"), len(chosen))[:SHOWN])
+
+    def shown(places: list[int]) -> tuple[Shown, ...]:
+        return tuple(
+            _shown(image, int(label), shares[place], classes, f"test picture {chosen[place]}")
+            for place, (image, label) in zip(places, _pictures(test, chosen[places]), strict=True)
+        )
+
+    searched = _chosen(pictures.train, options.searched, trained.config.seed)
+    return Learned(
+        trained.path.name,
+        classes,
+        pictures.tested_on,
+        len(chosen),
+        test.count,
+        float(functional.cross_entropy(logits, actual)),
+        100.0 * float(hits[:, 0].float().mean()),
+        100.0 * float(hits.sum(1).float().mean()),
+        np.bincount(actual.numpy() * len(classes) + logits.argmax(1).numpy(), minlength=len(classes) ** 2).reshape(len(classes), -1),
+        shown([int(place) for place in some]),
+        shown(surest),
+        _neighbours(trained, pictures, chosen[some[:QUERIES]], searched, mesh, console) if len(searched) else (),
+        len(searched),
+    )
+
+
+def _neighbours(
+    trained: Trained, pictures: Pictures, queries: np.ndarray, searched: np.ndarray, mesh: Mesh, console: Console
+) -> tuple[tuple[Shown, ...], ...]:
+    """Training pictures whose last hidden layer is nearest to that of a test picture, by Euclidean distance (Section 6.1)."""
+    views, best = pictures.train.views, torch.empty(len(queries), 0)
+    numbers = torch.empty(len(queries), 0, dtype=torch.int64)
+    wanted = torch.cat([_hidden(trained, views, images, mesh) for _, images in _batches(pictures.test, queries)])
+    done = 0
+    for labels, images in _batches(pictures.train, searched):
+        apart = torch.cdist(wanted, _hidden(trained, views, images, mesh))
+        best = torch.cat([best, apart], 1)
+        numbers = torch.cat([numbers, torch.from_numpy(searched[done : done + len(labels)]).expand(len(queries), -1)], 1)
+        best, order = best.topk(min(NEAREST, best.shape[1]), largest=False)
+        numbers = numbers.gather(1, order)
+        done += len(labels)
+        console.progress("training pictures", done, len(searched))
+    console.done("training pictures")
+    rows = []
+    for query, near, distances in zip(queries, numbers.numpy(), best.tolist(), strict=True):
+        ((image, label),) = _pictures(pictures.test, np.array([query]))
+        row = [Shown(_as_uri(image), trained.classes[label], (), (), f"test picture {query}")]
+        for (image, label), sample, distance in zip(_pictures(pictures.train, near), near, distances, strict=True):
+            row.append(Shown(_as_uri(image), trained.classes[label], (), (), f"training picture {sample}, {distance:.3g} away"))
+        rows.append(tuple(row))
+    return tuple(rows)
+
+
+def _hidden(trained: Trained, views: Views, images: Tensor, mesh: Mesh) -> Tensor:
+    """(n, units) that fc8 reads."""
+    with _reading(trained.net.fc8) as read:
+        options = trained.config.train.model_copy(update={"mirror_test": False})
+        logits_of(trained.net, views.test(images.to(mesh.device)), options)
+    return read[0].float().cpu()
+
+
+@contextmanager
+def _reading(layer: nn.Module) -> Iterator[list[Tensor]]:
+    """What `layer` is given meanwhile."""
+    read: list[Tensor] = []
+    handle = layer.register_forward_pre_hook(lambda _, given: read.append(given[0]))
+    try:
+        yield read
+    finally:
+        handle.remove()
+
+
+def _chosen(split: Split, most: int, seed: int) -> np.ndarray:
+    """Numbers of all pictures of a split, or of `most` chosen by the seed, in order."""
+    if split.count <= most:
+        return np.arange(split.count)
+    return np.sort(random.permutation(random.key(seed, "shown"), split.count)[:most])
+
+
+def _batches(split: Split, samples: np.ndarray) -> Iterator[tuple[Tensor, Tensor]]:
+    """Labels and stored pictures (n, side, side, 3) uint8, valid until the next are asked for."""
+    parts = [samples[start : start + BATCH] for start in range(0, len(samples), BATCH)]
+    for images, labels in split.reader.read(parts):
+        yield labels.clone(), images
+
+
+def _pictures(split: Split, samples: np.ndarray) -> list[tuple[np.ndarray, int]]:
+    return [
+        (image.copy(), int(label))
+        for labels, images in _batches(split, samples)
+        for image, label in zip(images.numpy(), labels, strict=True)
+    ]
+
+
+def _shown(image: np.ndarray, label: int, shares: Tensor, classes: tuple[str, ...], note: str) -> Shown:
+    probabilities, places = shares.topk(min(5, len(classes)))
+    return Shown(_as_uri(image), classes[label], tuple(classes[place] for place in places.tolist()), tuple(probabilities.tolist()), note)
+
+
+def _as_uri(image: np.ndarray) -> str:
+    """A picture (side, side, 3) uint8: small ones as they are, larger ones scaled down and as JPEG."""
+    picture = Image.fromarray(image)
+    if max(picture.size) > LARGEST:
+        picture = picture.resize((LARGEST, LARGEST), Image.Resampling.LANCZOS)
+    return _uri(picture, "PNG" if max(picture.size) <= 48 else "JPEG")
+
+
+def _uri(picture: Image.Image, kind: str) -> str:
+    file = io.BytesIO()
+    picture.save(file, kind, **({"quality": 88} if kind == "JPEG" else {"optimize": True}))
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _column(weight: Tensor) -> Column:
+    """A picture of filters (n, 3, side, side) in rows of 8, each from its least to its largest weight around grey."""
+    grey = weight.mean(1, keepdim=True)
+    energy = weight.square().sum((1, 2, 3))
+    colour = ((weight - grey).square().sum((1, 2, 3)) / energy.clamp_min(1e-30)).mean()
+    scaled = (weight / weight.abs().amax((1, 2, 3), keepdim=True).clamp_min(1e-30) + 1) * 127.5
+    count, _, side, _ = weight.shape
+    across, gap = min(8, count), 1
+    down = -(-count // across)
+    sheet = np.full((down * (side + gap) - gap, across * (side + gap) - gap, 4), 0, np.uint8)
+    for place, filter_ in enumerate(scaled.round().byte().permute(0, 2, 3, 1).cpu().numpy()):
+        top, left = place // across * (side + gap), place % across * (side + gap)
+        sheet[top : top + side, left : left + side, :3] = filter_
+        sheet[top : top + side, left : left + side, 3] = 255
+    scale = max(1, 320 // sheet.shape[1])
+    picture = Image.fromarray(sheet).resize((sheet.shape[1] * scale, sheet.shape[0] * scale), Image.Resampling.NEAREST)
+    return Column(_uri(picture, "PNG"), count, float(colour))
+
+
+def drawn_confusion(shares: np.ndarray) -> str:
+    """Shares of each row (classes, classes) as a picture, a pixel or more a pair, the brighter the larger by its root."""
+    from matplotlib import colormaps
+
+    pixels = (colormaps["viridis"](np.sqrt(shares))[:, :, :3] * 255).round().astype(np.uint8)
+    scale = max(1, 500 // len(shares))
+    return _uri(Image.fromarray(pixels.repeat(scale, 0).repeat(scale, 1)), "PNG")
