@@ -244,6 +244,10 @@ def _bench(request: Request) -> int:
 
         bench_accuracy(options)
         return 0
+    if options.what == "faults":
+        from distalex.bench.faults import bench_faults
+
+        return 1 if bench_faults(options)["failed"] else 0
     if options.what == "parallel":
         from distalex.bench.parallel import bench_parallel
 
@@ -325,7 +329,7 @@ COMMANDS = {
         lambda: config.describe(config.PlanOptions),
     ),
     "bench": Command(
-        "python -m distalex.bench plain|parallel|loader|lrn|accuracy|all [--OPTION=VALUE …]",
+        "python -m distalex.bench plain|parallel|loader|lrn|accuracy|faults|all [--OPTION=VALUE …]",
         "Benchmarks, all sides in turn in one run, with a JSON result.",
         _bench,
         lambda: config.describe(config.BenchOptions),

@@ -905,12 +905,13 @@ class PlanOptions(Section):
 class BenchOptions(Section):
     """Options of `bench`."""
 
-    what: Literal["plain", "parallel", "loader", "lrn", "accuracy", "all"]
+    what: Literal["plain", "parallel", "loader", "lrn", "accuracy", "faults", "all"]
     """`plain`: the tutorial's job here against the same job in ordinary PyTorch, whole steps with loading.
     `parallel`: the paper's network under each --parallel in turn, on synthetic pictures.
     `loader`: reading and augmenting pictures here, in FFCV by itself, in PyTorch's DataLoader and in WebDataset.
     `lrn`: local response normalisation against torch's layer. `accuracy`: how soon a configuration reaches the tutorial's accuracy,
-    from the start of its process, against the tutorial's 20 epochs in ordinary PyTorch. `all`: each of these, and one table."""
+    from the start of its process, against the tutorial's 20 epochs in ordinary PyTorch. `faults`: runs that are killed, stopped and
+    signalled at random moments, against one that is not. `all`: each but `faults`, and one table."""
     root: str | None = None
     """`plain`, `accuracy`, `all`: folder of CIFAR-10. `loader`: any folder of CLASS/*.jpg. Default there: 256 random photographs,
     made for it."""
@@ -930,8 +931,12 @@ class BenchOptions(Section):
     batches: Counts = Field((32, 64, 128, 256, 512), min_length=1)
     """`parallel`: pictures of a step over all processes, each tried."""
     modes: Modes = ()
-    """`parallel`: which of none, data, model, hybrid and owt. Default: all that this machine can run side by side; `hybrid`, which
-    takes four processes, where there are four cores or GPUs."""
+    """`parallel`, `faults`: which of none, data, model, hybrid and owt. Default: all; in `parallel` those that this machine can run side
+    by side, so `hybrid`, which takes four processes, where there are four cores or GPUs."""
+    kills: Int = Field(100, ge=1, le=100_000)
+    """`faults`: how many."""
+    seed: Int = 0
+    """`faults`: of what happens when."""
     processes: Int = Field(2, ge=2, le=64)
     """`parallel`: processes of data, model and owt; `none` has one, `hybrid` at least four."""
     precision: Literal["fp32", "bf16"] = "bf16"
@@ -961,6 +966,7 @@ class BenchOptions(Section):
             "parallel": {"steps", "batches", "modes", "processes", "precision", "image_size", "lrn", "device", "repeats"},
             "loader": {"root", "precision", "image_size", "sides", "pictures", "batch", "seconds", "repeats"},
             "lrn": {"batch", "device", "repeats"},
+            "faults": {"modes", "kills", "seed"},
         }
         for name in sorted(self.model_fields_set - {"what", "out"} - own[self.what]):
             others = ", ".join(f"`bench {what}`" for what, names in own.items() if name in names)

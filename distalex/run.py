@@ -144,6 +144,8 @@ class Run:
                 self._note_start(state.step)
             except OSError as error:
                 raise UserError(self._unwritable(error)) from None
+            for half in self.folder.rglob("*.partial"):  # written when the job before was killed
+                half.unlink(missing_ok=True)
             self.metrics.rewind(state.step, state.epoch)
             for later in checkpoint.newest_first(self.folder / "checkpoints"):
                 if checkpoint.step_of(later) > state.step:  # damaged, or of a branch that this run leaves

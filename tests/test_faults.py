@@ -207,3 +207,12 @@ def test_metrics_wait_for_a_disk_that_takes_them_again(tmp_path):
     path.parent.unlink()
     file.write("train", {"step": 4})
     assert [json.loads(line)["step"] for line in Path(path).read_text().splitlines()] == [2, 3, 4]
+
+
+def test_what_a_killed_job_left_half_written_is_taken_away(tmp_path):
+    words = ["train", *options(name="it", parallel="none"), "--checkpoint.resume=auto"]
+    assert cli.main([*words, "--train.max_steps=3"]) == 0
+    for name in ("checkpoints/.step-00000004.pt.99.partial", "metrics.partial"):
+        (tmp_path / "runs" / "it" / name).write_bytes(b"half")
+    assert cli.main(words) == 0
+    assert not list((tmp_path / "runs" / "it").rglob("*.partial"))
