@@ -118,8 +118,9 @@ class TrainState:
 class Writer:
     """Writes checkpoints in a thread of its own, one at a time, so that training goes on meanwhile."""
 
-    def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
-        self.folder, self.say = folder, say
+    def __init__(self, folder: Path, say: Callable[[str], None], written: Callable[[Sequence[str]], None] = lambda _: None) -> None:
+        """`written` is called, in that thread, with the names of what is there now."""
+        self.folder, self.say, self.written = folder, say, written
         self.thread: threading.Thread | None = None
 
     def write(self, state: dict[str, Any], names: Sequence[str], keep: int, failed: str) -> None:
@@ -146,8 +147,10 @@ class Writer:
                 link(path, other)
         except OSError as error:
             self.say(f"{failed}: {path}: {error.strerror or error}; training goes on, the last one stays")
+            return
         for old in newest_first(self.folder)[keep:]:
             old.unlink(missing_ok=True)
+        self.written(names)
 
 
 def _copied(value: Any) -> Any:

@@ -410,6 +410,9 @@ class Checkpoint(Section):
     resume: str = "never"
     """`never`: a run that exists is refused. `auto`: go on from its newest good checkpoint, or start. Or the path of a
     checkpoint or run to go on from."""
+    remote: str | None = None
+    """URL of a folder, of any kind that fsspec knows (s3://bucket/runs, gs://…, sftp://…, file:///…), where a copy of the run is kept:
+    options, metrics and the newest checkpoints. With `resume=auto` a machine that lacks the run brings it from there."""
 
 
 class Log(Section):

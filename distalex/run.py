@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,7 @@ from distalex.machine import computes_on, describe_machine
 from distalex.metrics import MetricsFile, WeightsAndBiases, check_wandb, matmul_peak
 from distalex.plan.layers import layers_of
 from distalex.precision import arithmetic
+from distalex.remote import Remote
 from distalex.trace import Trace
 
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
@@ -74,6 +75,8 @@ class Run:
         self.mesh, self.console = mesh, console
         self.folder = Path(configuration.runs_dir) / name
         self.metrics = MetricsFile(self.folder / "metrics.jsonl", self.say)
+        remote = configuration.checkpoint.remote
+        self.remote = Remote(remote, name, self.say) if remote else None
         self.resumed = self._find_checkpoint()
         self.wandb: WeightsAndBiases | None = None
         self.trace: Trace | None = None
@@ -81,12 +84,16 @@ class Run:
         self.began, self.has_stepped = False, False
         self.first_bad_step: torch.Tensor | None = None
         self.lock: TextIO | None = None
-        self.writer = checkpoint.Writer(self.folder / "checkpoints", self.say)
+        self.writer = checkpoint.Writer(self.folder / "checkpoints", self.say, self._copy_away)
         self._restart_window()
 
     def _find_checkpoint(self) -> dict[str, Any] | None:
         """The state to go on from, if any."""
         resume = self.config.checkpoint.resume
+        if self.remote and resume == "auto":
+            if self.mesh.topology.local_rank == 0:
+                self.remote.fetch(self.folder)
+            self.mesh.barrier()
         exists = self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir()))
         if resume == "auto":
             if not exists:
@@ -106,6 +113,10 @@ class Run:
                 "belongs to; choose another --name"
             )
         return checkpoint.load(path)
+
+    def _copy_away(self, names: Sequence[str]) -> None:
+        if self.remote:
+            self.remote.push(self.folder, names)
 
     def _check_same_run(self) -> None:
         path = self.folder / "config.yaml"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -216,3 +217,34 @@ def test_what_a_killed_job_left_half_written_is_taken_away(tmp_path):
         (tmp_path / "runs" / "it" / name).write_bytes(b"half")
     assert cli.main(words) == 0
     assert not list((tmp_path / "runs" / "it").rglob("*.partial"))
+
+
+@pytest.mark.parametrize("place", ["file", "memory"])
+def test_a_run_goes_on_from_its_copy_on_another_machine(tmp_path, place, capsys):
+    url = f"file://{tmp_path}/away" if place == "file" else "memory://away"
+    words = ["train", *options(parallel="none", train__epochs="3", checkpoint__keep="2", checkpoint__every_steps="2")]
+    assert cli.main([*words, "--name=whole"]) == 0
+    copied = [*words, "--name=it", "--checkpoint.resume=auto", f"--checkpoint.remote={url}"]
+    assert cli.main([*copied, "--train.max_steps=5"]) == 0
+    shutil.rmtree(tmp_path / "runs" / "it")
+    assert cli.main(copied) == 0
+    assert f"bringing step-00000005.pt from {url}/it" in capsys.readouterr().out
+    whole, moved = ([(row["step"], row["loss"]) for row in metrics(tmp_path / "runs" / name)] for name in ("whole", "it"))
+    assert whole == moved
+    if place == "file":
+        away = sorted(path.name for path in (tmp_path / "away" / "it" / "checkpoints").iterdir())
+        assert away == ["best.pt", "step-00000008.pt", "step-00000009.pt"]
+        assert (tmp_path / "away" / "it" / "metrics.jsonl").read_text() == (tmp_path / "runs" / "it" / "metrics.jsonl").read_text()
+
+
+def test_a_place_that_cannot_be_reached_is_told_before_work_and_one_that_goes_away_is_told_and_tried_again(tmp_path, capsys, monkeypatch):
+    words = ["train", *options(name="it", parallel="none")]
+    assert cli.main([*words, "--checkpoint.remote=nowhere://bucket"]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "checkpoint.remote=nowhere://bucket: cannot be reached" in line
+    assert not (tmp_path / "runs").exists()
+    away = tmp_path / "away"
+    away.write_text("in the way")
+    assert cli.main([*words, f"--checkpoint.remote=file://{away}"]) == 0
+    assert "was not copied there" in capsys.readouterr().out
+    assert newest(tmp_path / "runs" / "it")["progress"]["step"] == 6

@@ -8,7 +8,7 @@ import distalex
 PACKAGE = Path(distalex.__file__).parent
 ORDER = [
     {"errors"},
-    {"config", "topology", "console"},
+    {"config", "topology", "console", "remote"},
     {"random", "compiled", "precision"},
     {"lrn_cpu", "windows", "mixing", "agreement", "machine"},
     {"lrn", "augment_cpu"},
