@@ -248,6 +248,10 @@ def _bench(request: Request) -> int:
         from distalex.bench.faults import bench_faults
 
         return 1 if bench_faults(options)["failed"] else 0
+    if options.what == "soak":
+        from distalex.bench.soak import bench_soak
+
+        return 1 if bench_soak(options)["failed"] else 0
     if options.what == "parallel":
         from distalex.bench.parallel import bench_parallel
 
@@ -329,7 +333,7 @@ COMMANDS = {
         lambda: config.describe(config.PlanOptions),
     ),
     "bench": Command(
-        "python -m distalex.bench plain|parallel|loader|lrn|accuracy|faults|all [--OPTION=VALUE …]",
+        "python -m distalex.bench plain|parallel|loader|lrn|accuracy|faults|soak|all [--OPTION=VALUE …]",
         "Benchmarks, all sides in turn in one run, with a JSON result.",
         _bench,
         lambda: config.describe(config.BenchOptions),

@@ -908,13 +908,14 @@ class PlanOptions(Section):
 class BenchOptions(Section):
     """Options of `bench`."""
 
-    what: Literal["plain", "parallel", "loader", "lrn", "accuracy", "faults", "all"]
+    what: Literal["plain", "parallel", "loader", "lrn", "accuracy", "faults", "soak", "all"]
     """`plain`: the tutorial's job here against the same job in ordinary PyTorch, whole steps with loading.
     `parallel`: the paper's network under each --parallel in turn, on synthetic pictures.
     `loader`: reading and augmenting pictures here, in FFCV by itself, in PyTorch's DataLoader and in WebDataset.
     `lrn`: local response normalisation against torch's layer. `accuracy`: how soon a configuration reaches the tutorial's accuracy,
     from the start of its process, against the tutorial's 20 epochs in ordinary PyTorch. `faults`: runs that are killed, stopped and
-    signalled at random moments, against one that is not. `all`: each but `faults`, and one table."""
+    signalled at random moments, against one that is not. `soak`: one run for long, whose memory, threads, files and disk are watched.
+    `all`: each but these two, and one table."""
     root: str | None = None
     """`plain`, `accuracy`, `all`: folder of CIFAR-10. `loader`: any folder of CLASS/*.jpg. Default there: 256 random photographs,
     made for it."""
@@ -940,6 +941,8 @@ class BenchOptions(Section):
     """`faults`: how many."""
     seed: Int = 0
     """`faults`: of what happens when."""
+    minutes: Float = Field(60.0, gt=0, le=10_000)
+    """`soak`: how long."""
     processes: Int = Field(2, ge=2, le=64)
     """`parallel`: processes of data, model and owt; `none` has one, `hybrid` at least four."""
     precision: Literal["fp32", "bf16"] = "bf16"
@@ -970,6 +973,7 @@ class BenchOptions(Section):
             "loader": {"root", "precision", "image_size", "sides", "pictures", "batch", "seconds", "repeats"},
             "lrn": {"batch", "device", "repeats"},
             "faults": {"modes", "kills", "seed"},
+            "soak": {"minutes"},
         }
         for name in sorted(self.model_fields_set - {"what", "out"} - own[self.what]):
             others = ", ".join(f"`bench {what}`" for what, names in own.items() if name in names)

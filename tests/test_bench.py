@@ -420,3 +420,14 @@ def test_differences_between_runs_are_found(tmp_path):
     found = " ".join(differences(tmp_path / "whole", tmp_path / "other"))
     for words in ("another curve", "parted", "left behind: .step-00000003"):
         assert words in found
+
+
+@pytest.mark.slow
+def test_a_long_run_is_watched(tmp_path, launch):
+    done = launch("bench", "soak", "--minutes=0.5", f"--out={tmp_path}/out")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (path,) = (tmp_path / "out").glob("soak-*.json")
+    found = json.loads(path.read_text())
+    assert found["steps"] > 10
+    assert found["measures"]["threads"]["most"] >= 1
+    assert found["measures"]["memory"]["least"] > 50
