@@ -39,9 +39,10 @@ def split_into_columns(net: AlexNet, mesh: Mesh) -> Shards:
     `net` must have as many columns as the mesh, or a multiple. Logits come out whole, (pictures, classes), on every process.
     Raises UserError where there are fewer classes than columns.
     """
-    require_rows(net, mesh, tuple(COLUMNS))
+    table = {name: reads for name, reads in COLUMNS.items() if hasattr(net, name)} | {name: conv.reads for name, conv in net.table.items()}
+    require_rows(net, mesh, tuple(table))
     shards = Shards(mesh, {name: len(parameter) for name, parameter in net.named_parameters()})
-    for name, reads in COLUMNS.items():
+    for name, reads in table.items():
         layer = net.get_submodule(name)
         if isinstance(layer, nn.Conv2d):
             net.set_submodule(name, _conv(layer, name, reads, shards))

@@ -65,6 +65,9 @@ Sides = Annotated[tuple[Side, ...], BeforeValidator(_split_list)]
 Rates = Annotated[dict[str, Float], BeforeValidator(_split_pairs)]
 
 
+_CHANNELS = {"conv1": 96, "conv2": 256, "conv3": 384}  # of the paper's; conv4 and conv5 have as many as two of these
+
+
 class Section(BaseModel):
     """A frozen group of options; a key that is not a field is refused."""
 
@@ -93,6 +96,18 @@ class Model(Section):
     """`cifar`: convolutions that overlapping max-pooling follows, 3x3 every 2 pixels."""
     batch_norm: bool = False
     """`cifar`: batch normalisation after each convolution (and its pooling), over the whole batch on any number of processes."""
+    activation: Literal["relu", "tanh"] = "relu"
+    """What follows each hidden layer (Section 3.1 finds ReLU six times as fast as tanh). `tanh` goes without LRN, which
+    rectifies too."""
+    pool: Literal["overlapping", "plain"] = "overlapping"
+    """`paper`: max-pooling in windows of 3x3 every 2 pixels (Section 3.4), or of 2x2 every 2 pixels."""
+    exchange: Names = ("conv3",)
+    """`paper`: convolutions that read every column's output of the layer before, and not their own column's alone (Section 3.2).
+    Fully connected layers always do."""
+    without: Names = ()
+    """`paper`: convolutions left out, conv3, conv4 or both (Section 7: the depth is what matters)."""
+    width: Float = Field(1.0, ge=1 / 16, le=4)
+    """`paper`: channels of each convolution, as a share of the paper's (Section 3.2 compares with a network of half of them)."""
     columns: Int = Field(2, ge=1, le=64)
     """Columns that conv2, conv4 and conv5 stay inside (Section 3.2). The paper has 2; the one-tower networks 1."""
     lrn: bool = True
@@ -152,12 +167,33 @@ class Model(Section):
         return self
 
     @model_validator(mode="after")
+    def _parts_of_the_paper_go_together(self) -> Model:
+        if self.name != "paper":
+            for option in ("pool", "exchange", "without", "width"):
+                if getattr(self, option) != type(self).model_fields[option].default:
+                    raise ValueError(f"model.{option}={_plain(getattr(self, option))} goes with model.name=paper, not {self.name}")
+        if self.activation == "tanh" and self.lrn:
+            raise ValueError("model.activation=tanh: model.lrn=true rectifies before it normalises; use --model.lrn=false with tanh")
+        for name in self.exchange:
+            if name not in ("conv2", "conv3", "conv4", "conv5"):
+                raise ValueError(f"model.exchange={name}: conv2, conv3, conv4 and conv5 can read other columns")
+        for name in self.without:
+            if name not in ("conv3", "conv4"):
+                raise ValueError(f"model.without={name}: conv3 and conv4 can be left out; the others also normalise or pool")
+        return self
+
+    @model_validator(mode="after")
     def _one_tower_is_whole(self) -> Model:
         if self.name != "paper" and self.columns != 1:
             raise ValueError(f"model.columns={self.columns}: the {self.name} network is one tower; use model.name=paper for columns")
-        for name, width in (("conv1", 96), ("conv2", 256), ("conv3", 384), ("fc6", self.fc6), ("fc7", self.fc7)):
+        convolutions = {name: channels * (self.width if self.name == "paper" else 1) for name, channels in _CHANNELS.items()}
+        for name, width in {**convolutions, "fc6": self.fc6, "fc7": self.fc7}.items():
+            if width != int(width):
+                raise ValueError(
+                    f"model.width={self.width:g} makes {width:g} channels of {name}'s {_CHANNELS[name]}; give a share that divides them"
+                )
             if width % self.columns:
-                raise ValueError(f"model.columns={self.columns} does not divide the {width} channels of {name}")
+                raise ValueError(f"model.columns={self.columns} does not divide the {width:g} channels of {name}")
         return self
 
 
@@ -502,14 +538,13 @@ def flat(values: dict[str, Any], prefix: str = "", separator: str = ".") -> dict
 def load(config: str | None = None, overrides: Mapping[str, str] | None = None) -> Config:
     """The configuration of a run: defaults, then the YAML file `config`, then `overrides`, keyed by dotted option.
 
-    `config` is a path or the name of a shipped one. Raises UserError with one line for the first mistake.
+    `config` is a path or the name of a shipped one; the file may say `like: NAME`, and is then laid over that one. Raises UserError
+    with one line for the first mistake.
     """
     values: dict[str, Any] = {}
     places: dict[str, str] = {}
     if config is not None:
-        path = find_config(config)
-        values, places = read_yaml(path)
-        check_keys(values, places)
+        values, places = _read_with_base(find_config(config))
     for key, value in (overrides or {}).items():
         section, _, leaf = key.rpartition(".")
         check_key(key, "command line")
@@ -517,6 +552,29 @@ def load(config: str | None = None, overrides: Mapping[str, str] | None = None) 
         target[leaf] = value
         places[key] = "command line"
     return validate(Config, values, places)
+
+
+def _read_with_base(path: Path, above: tuple[Path, ...] = ()) -> tuple[dict[str, Any], dict[str, str]]:
+    """A configuration file laid over the one that its `like` names, if any, with the places of all. Raises UserError."""
+    values, places = read_yaml(path)
+    like, place = values.pop("like", None), places.pop("like", "")
+    check_keys(values, places)
+    if like is None:
+        return values, places
+    if not isinstance(like, str):
+        raise UserError(f"{place}: like={str(like)[:80]}: name one configuration, e.g. `like: alexnet_paper`")
+    beside = path.parent / like
+    try:
+        base = beside if beside.is_file() else find_config(like)
+    except UserError as error:
+        raise UserError(f"{place}: {str(error).removeprefix('--config=')}") from None
+    if base.resolve() in (*above, path.resolve()):
+        raise UserError(f"{place}: like={like} leads back to {base}; let one of them name no other")
+    merged, base_places = _read_with_base(base, (*above, path.resolve()))
+    for key, value in values.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = {**merged[key], **value} if both else value
+    return merged, {**base_places, **places}
 
 
 SectionType = typing.TypeVar("SectionType", bound=Section)

@@ -35,6 +35,8 @@ class Conv(NamedTuple):
     pool: bool = False
     margin: int = 0
     """Pixels that pooling's windows may reach over each edge."""
+    window: int = 3
+    """Side in pixels of pooling's windows, which come every 2 pixels."""
 
 
 PAPER = {
@@ -57,7 +59,16 @@ def convolutions(options: config.Model) -> dict[str, Conv]:
     """The network that `options` names, as a table."""
     match options.name:
         case "paper":
-            return PAPER
+            window = 3 if options.pool == "overlapping" else 2
+            return {
+                name: conv._replace(
+                    channels=round(conv.channels * options.width),
+                    reads=conv.reads if conv.reads == "image" else "both" if name in options.exchange else "own",
+                    window=window,
+                )
+                for name, conv in PAPER.items()
+                if name not in options.without
+            }
         case "seed" | "torchvision":
             return ONE_TOWER
         case "cifar":
@@ -158,6 +169,9 @@ class AlexNet(nn.Module):
         super().__init__()
         self.columns, self.classes, self.image_size = options.columns, classes, image_size
         self.table = convolutions(options)
+        activation: type[nn.Module] = nn.Tanh if options.activation == "tanh" else nn.ReLU
+        in_place = {} if options.activation == "tanh" else {"inplace": True}
+        self.activation = activation(**in_place)
         pooled = POOLED_SMALL if options.name == "cifar" else POOLED
         channels, side = 3, image_size
         for number, (name, conv) in enumerate(self.table.items(), 1):
@@ -166,11 +180,11 @@ class AlexNet(nn.Module):
             layer = nn.Conv2d(channels, conv.channels, conv.kernel, conv.stride, conv.padding, groups=groups, bias=bias)
             normalises = conv.lrn and options.lrn
             after: list[nn.Module] = [
-                LocalResponseNorm(options.lrn_alpha, options.columns) if normalises else nn.ReLU(inplace=True)  # either rectifies
+                LocalResponseNorm(options.lrn_alpha, options.columns) if normalises else activation(**in_place)  # either rectifies
             ]
             if conv.pool:  # windows of 3 every 2 pixels overlap (Section 3.4)
-                # ReLU and the maximum commute, so where nothing stands between them the ReLU takes the fewer pixels.
-                after.insert(1 if normalises else 0, nn.MaxPool2d(3, 2, conv.margin))
+                # ReLU and tanh commute with the maximum, so where nothing stands between them they take the fewer pixels.
+                after.insert(1 if normalises else 0, nn.MaxPool2d(conv.window, 2, conv.margin))
             if options.batch_norm:
                 after.insert(len(after) - 1, BatchNorm(conv.channels))
             self.add_module(name, layer)
@@ -205,9 +219,9 @@ class AlexNet(nn.Module):
         """Logits (pictures, classes) of what `convolve` gives."""
         x = self.drop5(x)
         if self.fc6 is not None:
-            x = self.drop6(functional.relu(self.fc6(x), inplace=True))
+            x = self.drop6(self.activation(self.fc6(x)))
         if self.fc7 is not None:
-            x = self.drop7(functional.relu(self.fc7(x), inplace=True))
+            x = self.drop7(self.activation(self.fc7(x)))
         return self.fc8(x)
 
     @property
@@ -233,7 +247,7 @@ def _pool_to(pooled: int, side: int) -> nn.Module:
 
 def _side_after(side: int, conv: Conv) -> int:
     side = (side + 2 * conv.padding - conv.kernel) // conv.stride + 1
-    return (side + 2 * conv.margin - 3) // 2 + 1 if conv.pool else side
+    return (side + 2 * conv.margin - conv.window) // 2 + 1 if conv.pool else side
 
 
 def build_model(options: config.Model, classes: int, image_size: int, seed: int) -> AlexNet:

@@ -273,3 +273,28 @@ def test_the_console_script_is_the_same(tmp_path):
     assert done.returncode == 0
     assert "--parallel=" in done.stdout
     assert time.perf_counter() - start < 60  # no promise; only that nothing hangs
+
+
+def test_a_configuration_is_laid_over_the_one_it_is_like(tmp_path):
+    (tmp_path / "base.yaml").write_text("optim: {lr: 0.5, momentum: 0.8}\ntrain: {epochs: 3}\n")
+    (tmp_path / "mine.yaml").write_text("like: base.yaml\noptim: {lr: 0.25}\n")
+    found = config.load(str(tmp_path / "mine.yaml"), {"train.epochs": "7"})
+    assert (found.optim.lr, found.optim.momentum, found.train.epochs) == (0.25, 0.8, 7)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("like: [a, b]", "like=['a', 'b']: name one configuration"),
+        ("like: alexnet_papr", "did you mean alexnet_paper?"),
+        ("like: mine.yaml", "leads back to"),
+        ("like: other.yaml", "leads back to"),
+    ],
+)
+def test_a_configuration_that_is_like_none_is_refused_with_its_place(tmp_path, text, says):
+    (tmp_path / "other.yaml").write_text("like: mine.yaml\n")
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(UserError) as caught:
+        config.load(str(tmp_path / "mine.yaml"), {})
+    assert says in str(caught.value)
+    assert "yaml, line 1: " in str(caught.value)

@@ -261,3 +261,16 @@ def test_fewer_classes_than_columns_are_refused():
 def test_the_column_table_is_figure_2_as_the_network_reads():
     assert {name: conv.reads for name, conv in PAPER.items()} == {name: COLUMNS[name] for name in PAPER}
     assert [name for name, reads in COLUMNS.items() if reads == "both"] == ["conv3", "fc6", "fc7", "fc8"]
+
+
+@pytest.mark.slow
+def test_networks_that_the_paper_compares_with_divide_too(launch, tmp_path):
+    """Other exchanges, a layer less, plain pooling and tanh, on a column each as on one process."""
+    changes = {"model__exchange": "conv4,conv5", "model__without": "conv3", "model__pool": "plain", "model__width": "0.5"}
+    changes |= {"model__lrn": "false", "model__activation": "tanh", "train__epochs": "1"}
+    for topology in ("none-1", "model-2"):
+        run_on(launch, topology, topology, **changes)
+    assert_same_run(tmp_path / "runs" / "none-1", tmp_path / "runs" / "model-2")
+    sent = metrics(tmp_path / "runs" / "model-2")[-1]["comm_bytes_by"]
+    assert {"conv4", "conv5", "fc6", "fc7", "fc8"} <= sent.keys()
+    assert "conv3" not in sent

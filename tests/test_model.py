@@ -164,3 +164,55 @@ def test_dropout_masks_are_keyed_by_seed_step_layer_and_row():
     assert torch.equal(whole[3:6], masks(0, 5, 3, rows=3))
     for other in (masks(1, 5, 0), masks(0, 6, 0), masks(0, 5, 1), masks(0, 5, 0, layer="drop7")):
         assert not torch.equal(whole, other)
+
+
+def shapes(**changes: object) -> dict[str, tuple[int, ...]]:
+    options = config.Model(fc6=32, fc7=32, **changes)
+    net = build_model(options, 10, 64, 0)
+    assert net(torch.zeros(2, 3, 64, 64)).shape == (2, 10)
+    return {name: tuple(value.shape) for name, value in net.state_dict().items()}
+
+
+def test_what_the_paper_compares_with_changes_what_it_names_and_nothing_else():
+    paper = shapes()
+    assert shapes(lrn=False) == shapes(pool="plain") == shapes(lrn=False, activation="tanh") == paper
+    assert {name for name, shape in shapes(exchange=()).items() if shape != paper[name]} == {"conv3.weight"}
+    assert shapes(exchange=())["conv3.weight"] == (384, 128, 3, 3)
+    assert shapes(exchange="conv3,conv4")["conv4.weight"] == (384, 384, 3, 3)
+    without = shapes(without=("conv3",))
+    assert paper.keys() - without.keys() == {"conv3.weight", "conv3.bias"}
+    assert without["conv4.weight"] == (384, 128, 3, 3)
+    half = shapes(columns=1, width=0.5)
+    assert (half["conv1.weight"], half["conv2.weight"]) == ((48, 3, 11, 11), (128, 48, 5, 5))
+
+
+def test_pooling_and_activation_are_the_named_ones():
+    net = build_model(config.Model(fc6=32, fc7=32, pool="plain", lrn=False, activation="tanh"), 10, 64, 0)
+    pools = [module for module in net.modules() if isinstance(module, torch.nn.MaxPool2d)]
+    assert [(pool.kernel_size, pool.stride) for pool in pools] == [(2, 2)] * 3
+    assert not [module for module in net.modules() if isinstance(module, torch.nn.ReLU)]
+    x = torch.randn(2, 3, 64, 64)
+    by_hand = x
+    for number in range(1, 6):
+        layer = net.get_submodule(f"conv{number}")
+        by_hand = torch.tanh(torch.nn.functional.conv2d(by_hand, layer.weight, layer.bias, layer.stride, layer.padding, 1, layer.groups))
+        by_hand = torch.nn.functional.max_pool2d(by_hand, 2) if number in (1, 2, 5) else by_hand
+    by_hand = net.pool(by_hand).flatten(1)
+    for name in ("fc6", "fc7"):
+        by_hand = torch.tanh(net.get_submodule(name)(by_hand))
+    torch.testing.assert_close(net.eval()(x), net.fc8(by_hand))
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"activation": "tanh"}, "use --model.lrn=false with tanh"),
+        ({"exchange": ("conv1",)}, "conv2, conv3, conv4 and conv5 can read other columns"),
+        ({"without": ("conv5",)}, "conv3 and conv4 can be left out"),
+        ({"width": 0.3}, "give a share that divides them"),
+        ({"name": "seed", "pool": "plain"}, "goes with model.name=paper"),
+    ],
+)
+def test_parts_that_do_not_go_together_are_refused(changes, says):
+    with pytest.raises(ValueError, match=says):
+        config.Model(**changes)

@@ -11,7 +11,6 @@ from collections import Counter
 
 import pytest
 import torch
-import yaml
 from conftest import metrics, newest, options
 from PIL import Image
 
@@ -54,7 +53,7 @@ def test_digits_passes_97_percent_and_tools_agree(tmp_path, capsys):
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_shipped_configuration_runs(name, tmp_path):
     """Two steps on noise, with its own network, optimizer, schedule and augmentation, the wide layers narrowed."""
-    size = yaml.safe_load((config.CONFIGS / f"{name}.yaml").read_text())["data"]["image_size"]
+    size = config.load(name, {"data.name": "synthetic"}).data.image_size
     small = ["--data.name=synthetic", "--data.synthetic_images=8", f"--data.stored_size={size}", "--train.batch_size=4", "--train.epochs=1"]
     narrow = ["--model.fc6=64", "--model.fc7=64", "--name=it", "--log.wandb=disabled", "--log.every=1"]
     assert cli.main(["train", f"--config={name}", *small, *narrow]) == 0
@@ -64,7 +63,7 @@ def test_a_shipped_configuration_runs(name, tmp_path):
 def test_a_run_leaves_what_the_contract_says(tmp_path):
     assert train(name="it", checkpoint__every_steps="1", checkpoint__keep="2") == 0
     run = tmp_path / "runs" / "it"
-    assert sorted(path.name for path in run.iterdir()) == ["checkpoints", "config.yaml", "metrics.jsonl"]
+    assert sorted(path.name for path in run.iterdir()) == ["checkpoints", "config.yaml", "metrics.jsonl", "starts.jsonl"]
     assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["best.pt", "step-00000005.pt", "step-00000006.pt"]
     assert config.load(str(run / "config.yaml")).name == "it"
     row = metrics(run)[0]

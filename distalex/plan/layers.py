@@ -62,10 +62,10 @@ def layers_of(options: config.Model, classes: int, image_size: int, precision: s
 def stages(net: AlexNet) -> dict[str, nn.Sequential]:
     """The forward pass of `net` cut before each layer with parameters, in order."""
     found = {name: [net.get_submodule(name), net.get_submodule(f"after{number}")] for number, name in enumerate(net.table, 1)}
-    found[f"conv{len(found)}"] += [net.pool, nn.Flatten(), net.drop5]
+    found[[*found][-1]] += [net.pool, nn.Flatten(), net.drop5]
     for name, layer, drop in (("fc6", net.fc6, net.drop6), ("fc7", net.fc7, net.drop7)):
         if layer is not None:
-            found[name] = [layer, nn.ReLU(inplace=True), drop]
+            found[name] = [layer, net.activation, drop]
     found["fc8"] = [net.fc8]
     return {name: nn.Sequential(*modules) for name, modules in found.items()}
 
