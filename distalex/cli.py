@@ -17,6 +17,9 @@ from distalex import __version__, config
 from distalex.errors import TrainingError, UserError
 from distalex.topology import Topology, layout
 
+STDIN = "standard input"
+"""What a lone dash is while Fire, to which it ends a call, reads the words."""
+
 
 class Request(NamedTuple):
     """A command line, taken apart."""
@@ -90,17 +93,18 @@ def parse(arguments: Sequence[str]) -> Request:
     from fire.decorators import SetParseFn
 
     for argument in arguments:
-        if argument.startswith("-") and (argument in ("-", "--") or not argument.lstrip("-")[:1].isalpha()):
+        if argument.startswith("-") and argument != "-" and (argument == "--" or not argument.lstrip("-")[:1].isalpha()):
             raise UserError(f"{argument}: not an option; options look like --optim.lr=0.01")
-        if argument.startswith("-") and not argument.startswith("--"):
+        if argument.startswith("-") and argument != "-" and not argument.startswith("--"):
             raise UserError(f"{argument}: options have two dashes, e.g. -{argument}")
 
     @SetParseFn(str)
     def request(*words: str, **options: str) -> Request:
-        return Request(words, options)
+        return Request(tuple("-" if word == STDIN else word for word in words), options)
 
     # Fire takes dashes in names for underscores, and a lone option for a switch: --train.compile is true.
-    return fire.Fire(request, command=list(arguments), name="distalex", serialize=lambda _: None)
+    words = [STDIN if argument == "-" else argument for argument in arguments]
+    return fire.Fire(request, command=words, name="distalex", serialize=lambda _: None)
 
 
 def _no_words(request: Request, usage: str) -> None:
@@ -184,6 +188,9 @@ def _compare(request: Request) -> int:
 
 
 def _predict(request: Request) -> int:
+    if "json" in request.options:
+        renamed = {"json_lines" if key == "json" else key: value for key, value in request.options.items()}
+        request = request._replace(options=renamed)
     options = _take(request, config.PredictOptions, "run", rest="images")
     from distalex.predict import predict_run
 

@@ -5,9 +5,16 @@ if __name__ == "__main__":  # before torch is imported, so that --help answers a
 
     entry("predict")
 
+import csv
+import glob
 import json
-from dataclasses import dataclass
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,13 +24,19 @@ from distalex import config, random
 from distalex.augment import Statistics, Views
 from distalex.console import Console
 from distalex.data.files import read_file
-from distalex.data.pictures import open_picture, square
+from distalex.data.pictures import is_picture, open_picture, square
 from distalex.distributed import Mesh, start_processes
 from distalex.errors import UserError
 from distalex.evaluate import Trained, load_trained, logits_of, open_data_of
+from distalex.neighbours import Album, hidden, open_album
 from distalex.precision import arithmetic
+from distalex.topology import cores
 
+Batch = tuple[Tensor, list[str], list[str] | None]
+"""Stored pictures (n, side, side, 3) uint8, their names, and their actual labels where these are known."""
 SHOWN = 5  # labels of a prediction
+BATCH = 256
+DRAWN = 100  # pictures of a drawing at most
 
 
 @dataclass(frozen=True)
@@ -35,51 +48,138 @@ class Prediction:
     """Up to five, the likeliest first."""
     probabilities: tuple[float, ...]
     actual: str | None = None
+    neighbours: tuple[str, ...] = ()
+    """Labels of the training pictures nearest by the last hidden layer, where they were asked for."""
 
     def line(self) -> str:
         """E.g. `cat.jpg: cat 93.1 %, dog 4.0 %, …`, with the actual label where it is known."""
+        near = f"; nearest: {', '.join(self.neighbours)}" if self.neighbours else ""
         listed = ", ".join(f"{label} {100 * share:.1f} %" for label, share in zip(self.labels, self.probabilities, strict=True))
         if self.actual is None:
-            return f"{self.name}: {listed}"
+            return f"{self.name}: {listed}{near}"
         verdict = "right" if self.actual == self.labels[0] else "wrong"
-        return f"{self.name}: predicted {self.labels[0]} ({100 * self.probabilities[0]:.1f} %), actual {self.actual} - {verdict}"
+        return f"{self.name}: predicted {self.labels[0]} ({100 * self.probabilities[0]:.1f} %), actual {self.actual} - {verdict}{near}"
+
+    def json(self) -> str:
+        return json.dumps({key: value for key, value in self.__dict__.items() if key != "neighbours" or value})
+
+    def cells(self) -> list[str]:
+        """A row of CSV: name, actual, then labels and probabilities in turn."""
+        pairs = [(label, f"{share:.6f}") for label, share in zip(self.labels, self.probabilities, strict=True)]
+        return [self.name, self.actual or "", *(cell for pair in pairs for cell in pair)]
 
 
 def predict_run(options: config.PredictOptions) -> list[Prediction]:
-    """`python -m distalex.predict RUN [IMAGE …]`. Raises UserError where a file is no picture."""
+    """`python -m distalex.predict RUN [IMAGE …]`. Raises UserError where a named file is no picture."""
     if options.save and Path(options.save).suffix.lower() not in config.DRAWN_AS:
         raise UserError(f"save={options.save}: the name of a picture to draw is needed, ending in one of {', '.join(config.DRAWN_AS)}")
-    console = Console()
+    console = Console(not (options.json_lines or options.csv))
+    names = pictures_named(options.images)
+    found: list[Prediction] = []
+    drawn: list[Tensor] = []
     with start_processes(config.Config(parallel="none", device=options.device)) as mesh:
         trained = load_trained(options.run, options.runs_dir)
         trained.net.to(device=mesh.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if options.images:
-            names, actual = list(options.images), None
-            images = torch.from_numpy(
-                np.stack([read_picture(name, trained.state["side"], trained.state.get("resize", "short_side")) for name in names])
-            )
+        batches: Iterator[Batch]
+        if names:
+            batches = read_pictures(names, trained.state["side"], trained.state.get("resize", "short_side"))
         else:
-            images, names, actual = pick_test_pictures(trained, options, mesh, console)
-        predictions = predict(trained, images, names, actual)
-    for prediction in predictions:
-        print(json.dumps(prediction.__dict__) if options.json_lines else prediction.line())
-    if actual and not options.json_lines:
-        right = sum(prediction.actual == prediction.labels[0] for prediction in predictions)
-        print(f"{right} of {len(predictions)} right")
+            batches = iter([pick_test_pictures(trained, options, mesh, console)])
+        album = _album(trained, options, mesh, console) if options.neighbours else None
+        writer = csv.writer(sys.stdout)
+        if options.csv:
+            ranks = range(1, min(SHOWN, len(trained.classes)) + 1)
+            writer.writerow(["name", "actual", *(f"{kind}{rank}" for rank in ranks for kind in ("label", "probability"))])
+        for images, called, actual in batches:
+            predictions = predict(trained, images, called, actual)
+            if album is not None:
+                places, _ = album.nearest(hidden(trained, images, mesh), options.neighbours)
+                near = [tuple(trained.classes[album.labels[place]] for place in row) for row in places.tolist()]
+                predictions = [replace(prediction, neighbours=labels) for prediction, labels in zip(predictions, near, strict=True)]
+            for prediction in predictions:
+                if options.csv:
+                    writer.writerow(prediction.cells())
+                else:
+                    print(prediction.json() if options.json_lines else prediction.line())
+            found += predictions
+            if options.save and len(drawn) < DRAWN:
+                drawn += list(images.clone())
+    if not found:
+        raise UserError(f"{' '.join(options.images[:3])}: none of the {len(names)} file(s) is a readable picture")
+    known = [prediction for prediction in found if prediction.actual]
+    if known:
+        right = sum(prediction.actual == prediction.labels[0] for prediction in known)
+        console.say(f"{right} of {len(known)} right")
     if options.save:
-        draw(predictions, images, Path(options.save))
-        console.say(f"drawn: {options.save}")
-    return predictions
+        draw(found[: min(len(drawn), DRAWN)], torch.stack(drawn[:DRAWN]), Path(options.save))
+        console.say(f"drawn: {options.save}{f', the first {DRAWN}' if len(found) > DRAWN else ''}")
+    return found
+
+
+class Named(NamedTuple):
+    """A picture file that the command line means."""
+
+    name: str
+    typed: bool
+    """Whether by its own name, so that it has to be a picture, and not by its folder or a pattern."""
+
+
+def pictures_named(images: Sequence[str]) -> list[Named]:
+    """The files that words of the command line mean: files, all pictures in folders, patterns. Raises UserError where one means none."""
+    names: list[Named] = []
+    for word in images:
+        if "://" in word:
+            raise UserError(f"{word}: distalex reads files and fetches nothing; get it first, e.g. with: curl -O {word}")
+        if Path(word).is_dir():
+            inside = sorted(str(path) for path in Path(word).rglob("*") if is_picture(path.name) and path.is_file())
+            if not inside:
+                raise UserError(f"{word}: no picture in this folder; pictures end in .jpg, .png, .webp and the like")
+            names += [Named(name, False) for name in inside]
+        elif glob.has_magic(word) and not Path(word).exists():
+            matching = sorted(glob.glob(word, recursive=True))
+            if not matching:
+                raise UserError(f"{word}: no file has such a name")
+            names += [Named(name, False) for name in matching]
+        else:
+            names.append(Named(word, True))
+    return names
+
+
+def read_pictures(names: Sequence[Named], side: int, resize: str) -> Iterator[Batch]:
+    """Picture files in batches. Raises UserError for one that was typed and is none; others that are none are told and left out."""
+
+    def read(one: Named) -> np.ndarray | None:
+        try:
+            return read_picture(one.name, side, resize)
+        except UserError as error:
+            if one.typed:
+                raise
+            print(f"left out: {error}", file=sys.stderr, flush=True)
+            return None
+
+    rest = iter(names)
+    with ThreadPoolExecutor(cores()) as readers:
+        while part := list(islice(rest, BATCH)):
+            pictures = [(image, one.name) for image, one in zip(readers.map(read, part), part, strict=True) if image is not None]
+            if pictures:
+                yield torch.from_numpy(np.stack([image for image, _ in pictures])), [name for _, name in pictures], None
 
 
 def read_picture(name: str, side: int, resize: str) -> np.ndarray:
-    """A picture file as stored pictures are: (side, side, 3) uint8. Raises UserError."""
+    """A picture file, `-` for the standard input, as stored pictures are: (side, side, 3) uint8. Raises UserError."""
     try:
-        return square(open_picture(read_file(Path(name))), side, resize)
+        return square(open_picture(sys.stdin.buffer.read() if name == "-" else read_file(Path(name))), side, resize)
     except FileNotFoundError:
         raise UserError(f"{name}: no such file") from None
     except OSError as error:
         raise UserError(f"{name}: not a readable picture ({error.strerror or error})") from None
+
+
+def _album(trained: Trained, options: config.PredictOptions, mesh: Mesh, console: Console) -> Album:
+    """Of the run's training pictures."""
+    pictures = open_data_of(trained, options.data_root, BATCH, mesh, console)
+    with console.showing():
+        return open_album(trained, pictures.train, options.searched, mesh, console.progress)
 
 
 def pick_test_pictures(
@@ -98,7 +198,12 @@ def pick_test_pictures(
 
 
 @torch.no_grad()
-def predict(trained: Trained, images: Tensor, names: list[str], actual: list[str] | None = None) -> list[Prediction]:
+def predict(
+    trained: Trained,
+    images: Tensor,
+    names: list[str],
+    actual: list[str] | None = None,
+) -> list[Prediction]:
     """Predictions for stored pictures (n, side, side, 3) uint8."""
     state, options = trained.state, trained.config
     device = next(trained.net.parameters()).device
@@ -108,7 +213,12 @@ def predict(trained: Trained, images: Tensor, names: list[str], actual: list[str
     logits = torch.cat([logits_of(trained.net, views.test(part.to(device)), options.train) for part in images.split(256)])
     probabilities, classes = logits.softmax(1).topk(min(SHOWN, len(trained.classes)))
     return [
-        Prediction(name, tuple(trained.classes[index] for index in row), tuple(shares), actual[number] if actual else None)
+        Prediction(
+            name,
+            tuple(trained.classes[index] for index in row),
+            tuple(shares),
+            actual[number] if actual else None,
+        )
         for number, (name, row, shares) in enumerate(zip(names, classes.tolist(), probabilities.tolist(), strict=True))
     ]
 

@@ -18,6 +18,7 @@ ORDER = [
     {"owt"},
     {"parallelize", "checkpoint", "plan"},
     {"evaluate", "run"},
+    {"neighbours"},
     {"train", "predict", "prepare", "show", "bench", "compare"},
     {"report"},
     {"cli"},

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from distalex import config, random
-from distalex.augment import Views
 from distalex.console import Console
-from distalex.data.load import Pictures, Split
+from distalex.data.load import Pictures
 from distalex.distributed import Mesh, start_processes
 from distalex.evaluate import Trained, load_trained, logits_of, open_data_of
+from distalex.neighbours import batches_of, chosen, hidden, open_album, pictures_of
 
 SHOWN = 8  # pictures of a row of predictions (Figure 4, left)
 QUERIES, NEAREST = 5, 6  # pictures whose neighbours are shown, and how many of each (Figure 4, right)
@@ -101,32 +99,31 @@ def learn(options: config.ReportOptions, place: str, console: Console) -> tuple[
 
 def _look(trained: Trained, pictures: Pictures, options: config.ReportOptions, mesh: Mesh, console: Console) -> Learned:
     test, classes = pictures.test, trained.classes
-    chosen = _chosen(test, options.pictures, trained.config.seed)
+    looked = chosen(test, options.pictures, trained.config.seed)
     outputs, labels = [], []
-    for batch, images in _batches(test, chosen):
+    for batch, images in batches_of(test, looked):
         outputs.append(logits_of(trained.net, test.views.test(images.to(mesh.device)), trained.config.train).cpu())
         labels.append(batch)
-        console.progress("test pictures", sum(map(len, outputs)), len(chosen))
-    console.done("test pictures")
+        console.progress("looking at test pictures", sum(map(len, outputs)), len(looked))
+    console.done("looking at test pictures")
     logits, actual = torch.cat(outputs), torch.cat(labels)
     shares = logits.softmax(1)
     hits = logits.topk(min(5, len(classes))).indices == actual[:, None]
     wrong = torch.where(hits[:, 0], -1.0, shares.amax(1))
     surest = [int(place) for place in wrong.argsort(descending=True)[:SHOWN] if wrong[place] > 0]
-    some = np.sort(random.permutation(random.key(trained.config.seed, "shown"), len(chosen))[:SHOWN])
+    some = np.sort(random.permutation(random.key(trained.config.seed, "shown"), len(looked))[:SHOWN])
 
     def shown(places: list[int]) -> tuple[Shown, ...]:
         return tuple(
-            _shown(image, int(label), shares[place], classes, f"test picture {chosen[place]}")
-            for place, (image, label) in zip(places, _pictures(test, chosen[places]), strict=True)
+            _shown(image, int(label), shares[place], classes, f"test picture {looked[place]}")
+            for place, (image, label) in zip(places, pictures_of(test, looked[places]), strict=True)
         )
 
-    searched = _chosen(pictures.train, options.searched, trained.config.seed)
     return Learned(
         trained.path.name,
         classes,
         pictures.tested_on,
-        len(chosen),
+        len(looked),
         test.count,
         float(functional.cross_entropy(logits, actual)),
         100.0 * float(hits[:, 0].float().mean()),
@@ -134,77 +131,26 @@ def _look(trained: Trained, pictures: Pictures, options: config.ReportOptions, m
         np.bincount(actual.numpy() * len(classes) + logits.argmax(1).numpy(), minlength=len(classes) ** 2).reshape(len(classes), -1),
         shown([int(place) for place in some]),
         shown(surest),
-        _neighbours(trained, pictures, chosen[some[:QUERIES]], searched, mesh, console) if len(searched) else (),
-        len(searched),
+        _neighbours(trained, pictures, looked[some[:QUERIES]], options.searched, mesh, console) if options.searched else (),
+        min(options.searched, pictures.train.count),
     )
 
 
 def _neighbours(
-    trained: Trained, pictures: Pictures, queries: np.ndarray, searched: np.ndarray, mesh: Mesh, console: Console
+    trained: Trained, pictures: Pictures, queries: np.ndarray, most: int, mesh: Mesh, console: Console
 ) -> tuple[tuple[Shown, ...], ...]:
-    """Training pictures whose last hidden layer is nearest to that of a test picture, by Euclidean distance (Section 6.1)."""
-    views, best = pictures.train.views, torch.empty(len(queries), 0)
-    numbers = torch.empty(len(queries), 0, dtype=torch.int64)
-    wanted = torch.cat([_hidden(trained, views, images, mesh) for _, images in _batches(pictures.test, queries)])
-    done = 0
-    for labels, images in _batches(pictures.train, searched):
-        apart = torch.cdist(wanted, _hidden(trained, views, images, mesh))
-        best = torch.cat([best, apart], 1)
-        numbers = torch.cat([numbers, torch.from_numpy(searched[done : done + len(labels)]).expand(len(queries), -1)], 1)
-        best, order = best.topk(min(NEAREST, best.shape[1]), largest=False)
-        numbers = numbers.gather(1, order)
-        done += len(labels)
-        console.progress("training pictures", done, len(searched))
-    console.done("training pictures")
+    """A test picture and the training pictures nearest to it (Figure 4, right)."""
+    wanted = pictures_of(pictures.test, queries)
+    album = open_album(trained, pictures.train, most, mesh, console.progress)
+    places, apart = album.nearest(hidden(trained, torch.from_numpy(np.stack([image for image, _ in wanted])), mesh), NEAREST)
     rows = []
-    for query, near, distances in zip(queries, numbers.numpy(), best.tolist(), strict=True):
-        ((image, label),) = _pictures(pictures.test, np.array([query]))
+    for query, (image, label), near, distances in zip(queries, wanted, places.tolist(), apart.tolist(), strict=True):
         row = [Shown(_as_uri(image), trained.classes[label], (), (), f"test picture {query}")]
-        for (image, label), sample, distance in zip(_pictures(pictures.train, near), near, distances, strict=True):
-            row.append(Shown(_as_uri(image), trained.classes[label], (), (), f"training picture {sample}, {distance:.3g} away"))
+        samples = album.samples[near]
+        for (other, actual), sample, distance in zip(pictures_of(pictures.train, samples), samples, distances, strict=True):
+            row.append(Shown(_as_uri(other), trained.classes[actual], (), (), f"training picture {sample}, {distance:.3g} away"))
         rows.append(tuple(row))
     return tuple(rows)
-
-
-def _hidden(trained: Trained, views: Views, images: Tensor, mesh: Mesh) -> Tensor:
-    """(n, units) that fc8 reads."""
-    with _reading(trained.net.fc8) as read:
-        options = trained.config.train.model_copy(update={"mirror_test": False})
-        logits_of(trained.net, views.test(images.to(mesh.device)), options)
-    return read[0].float().cpu()
-
-
-@contextmanager
-def _reading(layer: nn.Module) -> Iterator[list[Tensor]]:
-    """What `layer` is given meanwhile."""
-    read: list[Tensor] = []
-    handle = layer.register_forward_pre_hook(lambda _, given: read.append(given[0]))
-    try:
-        yield read
-    finally:
-        handle.remove()
-
-
-def _chosen(split: Split, most: int, seed: int) -> np.ndarray:
-    """Numbers of all pictures of a split, or of `most` chosen by the seed, in order."""
-    if split.count <= most:
-        return np.arange(split.count)
-    return np.sort(random.permutation(random.key(seed, "shown"), split.count)[:most])
-
-
-def _batches(split: Split, samples: np.ndarray) -> Iterator[tuple[Tensor, Tensor]]:
-    """Labels and stored pictures (n, side, side, 3) uint8, valid until the next are asked for."""
-    parts = [samples[start : start + BATCH] for start in range(0, len(samples), BATCH)]
-    for images, labels in split.reader.read(parts):
-        yield labels.clone(), images
-
-
-def _pictures(split: Split, samples: np.ndarray) -> list[tuple[np.ndarray, int]]:
-    return [
-        (image.copy(), int(label))
-        for labels, images in _batches(split, samples)
-        for image, label in zip(images.numpy(), labels, strict=True)
-    ]
 
 
 def _shown(image: np.ndarray, label: int, shares: Tensor, classes: tuple[str, ...], note: str) -> Shown:
