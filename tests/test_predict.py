@@ -34,7 +34,7 @@ def predicted(capsys, *words):
 
 def test_files_folders_and_patterns_name_pictures(run, capsys):
     (run / "pictures" / "notes.txt").write_text("no picture, and not looked at")
-    inside = sorted(str(path.relative_to(run)) for path in (run / "pictures").rglob("*.[jp][pn]g"))
+    inside = sorted(str(path.relative_to(run)) for path in (run / "pictures").glob("*/*.*"))
     named = [json.loads(line)["name"] for line in predicted(capsys, "pictures", "--json").out.splitlines()]
     assert named == inside
     cats = [json.loads(line)["name"] for line in predicted(capsys, "pictures/cat/*.jpg", inside[0], "--json").out.splitlines()]
