@@ -6,6 +6,7 @@ import json
 import math
 import netrc
 import os
+import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -93,6 +94,8 @@ class WeightsAndBiases:
             import wandb
 
             self.run = wandb.init(
+                id=self._id_of(folder) if mode == "online" else None,
+                resume="allow" if mode == "online" else None,
                 project=config.log.project,
                 name=folder.name,
                 group=folder.name,
@@ -103,6 +106,15 @@ class WeightsAndBiases:
             )
         except Exception as error:
             self._give_up(error)
+
+    @staticmethod
+    def _id_of(folder: Path) -> str:
+        """The same for every part of a run that is online; offline parts have each their own, lest one overwrites another when synced."""
+        kept = folder / "wandb" / "id"
+        if not kept.is_file():
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            kept.write_text(secrets.token_hex(4), encoding="utf-8")
+        return kept.read_text(encoding="utf-8").strip()
 
     def log(self, values: dict[str, Any], step: int) -> None:
         if self.run is not None:

@@ -76,3 +76,27 @@ def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
         if not target.startswith("http"):
             assert ((REPOSITORY / page).parent / target).exists(), f"{page} links to {target}"
+
+
+@pytest.mark.slow
+def test_the_tour_can_be_walked(tmp_path, launch):
+    """Its commands one after the other, of a narrow network for one epoch; what it says of them holds."""
+    blocks = re.findall(r"```sh\n(.*?)```", (REPOSITORY / "docs" / "tour.md").read_text(), re.DOTALL)
+    said = []
+    for line in (line for block in blocks for line in block.splitlines()):
+        words = shlex.split(line)
+        module, arguments = (found := words[words.index("-m") + 1 :])[0].removeprefix("distalex."), found[1:]
+        if module == "train":
+            arguments += ["--model.fc6=32", "--model.fc7=32", "--train.epochs=1", "--log.wandb=disabled"]
+        processes = int(re.search(r"nproc_per_node=(\d+)", line)[1]) if "torchrun" in line else 1
+        done = launch(module, *arguments, processes=processes)
+        assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+        said.append(done.stdout)
+    assert [text.splitlines()[-1].startswith("same within") for text in said if "options that differ" in text] == [True] * 3
+    assert "replica(s) of 2 process(es) each" in (tmp_path / "runs" / "hybrid" / "report.html").read_text()
+
+
+def test_the_reference_is_that_of_the_fields():
+    from distalex import reference
+
+    assert (REPOSITORY / "docs" / "configuration.md").read_text() == "\n".join(reference.pages()) + "\n"

@@ -9,7 +9,7 @@ PACKAGE = Path(distalex.__file__).parent
 ORDER = [
     {"errors"},
     {"config", "topology", "console", "remote"},
-    {"random", "compiled", "precision"},
+    {"random", "compiled", "precision", "reference"},
     {"lrn_cpu", "windows", "mixing", "agreement", "machine"},
     {"lrn", "augment_cpu"},
     {"model", "augment"},

@@ -353,3 +353,17 @@ def test_a_trace_names_layers_loading_exchange_and_optimizer(processes, parallel
         assert counts["Optimizer.step#SGD.step"] == 2
     assert done.stdout.count("2 steps traced; open it at ui.perfetto.dev") == 1
     assert "  optimizer SGD " in done.stdout
+
+
+def test_a_run_that_is_resumed_online_goes_on_in_the_same_wandb_run(tmp_path, monkeypatch):
+    import wandb
+
+    asked = []
+    monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
+    monkeypatch.setattr(wandb, "init", lambda **given: asked.append(given) or wandb.sdk.wandb_run.Run(wandb.Settings(mode="disabled")))
+    for steps in ("2", "4"):
+        assert train(name="it", log__wandb="online", train__max_steps=steps, checkpoint__resume="auto") == 0
+    assert train(name="other", log__wandb="online", train__max_steps="2") == 0
+    first, second, other = (given["id"] for given in asked)
+    assert first == second != other
+    assert {given["resume"] for given in asked} == {"allow"}
