@@ -198,6 +198,14 @@ def _predict(request: Request) -> int:
     return 0
 
 
+def _export(request: Request) -> int:
+    options = _take(request, config.ExportOptions, "run")
+    from distalex.export import export_run
+
+    export_run(options)
+    return 0
+
+
 def _report(request: Request) -> int:
     if not request.words and "runs" not in request.options:
         raise UserError(f"RUN is missing: name a run's folder, or several (usage: {COMMANDS['report'].usage})")
@@ -319,6 +327,12 @@ COMMANDS = {
         "Labels and probabilities of pictures; with no picture, some of the test set beside their actual labels.",
         _predict,
         lambda: config.describe(config.PredictOptions),
+    ),
+    "export": Command(
+        "python -m distalex.export RUN --out=FILE.onnx|FILE.pt2|FILE.safetensors|FILE.pth [--OPTION=VALUE …]",
+        "The network for other programs, read back and compared.",
+        _export,
+        lambda: config.describe(config.ExportOptions),
     ),
     "report": Command(
         "python -m distalex.report RUN [RUN …] [--out=FILE.html] [--OPTION=VALUE …]",

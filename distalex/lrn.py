@@ -17,13 +17,20 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
-@lru_cache(maxsize=16)
 def band(channels: int, window: int, columns: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     """(channels, channels, 1, 1): ones where two channels of one column lie within half a window of each other."""
+    make = _make_band if torch.compiler.is_compiling() else _kept_band  # what is traced must not be kept
+    return make(channels, window, columns, device, dtype)
+
+
+def _make_band(channels: int, window: int, columns: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     index = torch.arange(channels, device=device)
     near = (index[:, None] - index[None, :]).abs() <= window // 2
     column = index // (channels // columns)
     return (near & (column[:, None] == column[None, :])).to(dtype)[:, :, None, None]
+
+
+_kept_band = lru_cache(maxsize=16)(_make_band)
 
 
 class _LocalResponseNorm(torch.autograd.Function):

@@ -10,6 +10,7 @@ from distalex import config
 COMMANDS: dict[str, type[config.Section]] = {
     "evaluate": config.EvaluateOptions,
     "predict": config.PredictOptions,
+    "export": config.ExportOptions,
     "report": config.ReportOptions,
     "compare": config.CompareOptions,
     "prepare": config.PrepareOptions,

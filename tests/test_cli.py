@@ -15,7 +15,7 @@ from PIL import Image
 from distalex import cli, config
 from distalex.errors import UserError
 
-COMMANDS = ["train", "evaluate", "compare", "predict", "report", "prepare", "plan", "bench"]
+COMMANDS = ["train", "evaluate", "compare", "predict", "export", "report", "prepare", "plan", "bench"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

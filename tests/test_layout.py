@@ -19,7 +19,7 @@ ORDER = [
     {"parallelize", "checkpoint", "plan"},
     {"evaluate", "run"},
     {"neighbours"},
-    {"train", "predict", "prepare", "show", "bench", "compare"},
+    {"train", "predict", "prepare", "show", "bench", "compare", "export"},
     {"report"},
     {"cli"},
 ]
