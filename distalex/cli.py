@@ -5,6 +5,7 @@ Fire turns the command line into words and options, all of them text; the typed 
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import sys
@@ -250,40 +251,8 @@ def _show(request: Request) -> int:
 
 def _bench(request: Request) -> int:
     options = _take(request, config.BenchOptions, "what")
-    if options.what == "all":
-        from distalex.bench.all import bench_all
-
-        return 1 if bench_all(options)["failed"] else 0
-    if options.what == "accuracy":
-        from distalex.bench.accuracy import bench_accuracy
-
-        bench_accuracy(options)
-        return 0
-    if options.what == "faults":
-        from distalex.bench.faults import bench_faults
-
-        return 1 if bench_faults(options)["failed"] else 0
-    if options.what == "soak":
-        from distalex.bench.soak import bench_soak
-
-        return 1 if bench_soak(options)["failed"] else 0
-    if options.what == "parallel":
-        from distalex.bench.parallel import bench_parallel
-
-        return 1 if bench_parallel(options)["failed"] else 0
-    if options.what == "loader":
-        from distalex.bench.loader import bench_loader
-
-        return 1 if bench_loader(options)["failed"] else 0
-    if options.what == "lrn":
-        from distalex.bench.lrn import bench_lrn
-
-        bench_lrn(options)
-        return 0
-    from distalex.bench.plain import bench_plain
-
-    bench_plain(options)
-    return 0
+    bench = getattr(importlib.import_module(f"distalex.bench.{options.what}"), f"bench_{options.what}")  # each brings what it needs
+    return 1 if bench(options).get("failed") else 0
 
 
 def _train_help() -> str:
