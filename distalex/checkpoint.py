@@ -118,8 +118,8 @@ class TrainState:
 class Writer:
     """Writes checkpoints in a thread of its own, one at a time, so that training goes on meanwhile."""
 
-    def __init__(self, folder: Path, say: Callable[[str], None], written: Callable[[Sequence[str]], None] = lambda _: None) -> None:
-        """`written` is called, in that thread, with the names of what is there now."""
+    def __init__(self, folder: Path, say: Callable[[str], None], written: Callable[[], None] = lambda: None) -> None:
+        """`written` is called, in that thread, each time that something was written."""
         self.folder, self.say, self.written = folder, say, written
         self.thread: threading.Thread | None = None
 
@@ -150,7 +150,7 @@ class Writer:
             return
         for old in newest_first(self.folder)[keep:]:
             old.unlink(missing_ok=True)
-        self.written(names)
+        self.written()
 
 
 def _copied(value: Any) -> Any:

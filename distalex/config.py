@@ -554,11 +554,17 @@ def load(config: str | None = None, overrides: Mapping[str, str] | None = None) 
     return validate(Config, values, places)
 
 
+_SECTIONS = {
+    name for name, field in Config.model_fields.items() if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+}
+
+
 def _read_with_base(path: Path, above: tuple[Path, ...] = ()) -> tuple[dict[str, Any], dict[str, str]]:
     """A configuration file laid over the one that its `like` names, if any, with the places of all. Raises UserError."""
     values, places = read_yaml(path)
     like, place = values.pop("like", None), places.pop("like", "")
     check_keys(values, places)
+    values = {key: {} if value is None and key in _SECTIONS else value for key, value in values.items()}
     if like is None:
         return values, places
     if not isinstance(like, str):

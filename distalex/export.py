@@ -6,6 +6,7 @@ if __name__ == "__main__":  # before torch is imported, so that --help answers a
     entry("export")
 
 import importlib.util
+import io
 import json
 from pathlib import Path
 
@@ -54,9 +55,9 @@ def export_run(options: config.ExportOptions) -> Path:
     if path.exists() and not options.overwrite:
         raise UserError(f"out={path}: exists; choose another name, or add --overwrite")
     trained = load_trained(options.run, options.runs_dir)
-    if kind == ".pth" and trained.config.model.name not in ("torchvision", "seed"):
+    if kind == ".pth" and (trained.config.model.name not in ("torchvision", "seed") or trained.config.model.activation != "relu"):
         raise UserError(
-            f"out={path}: torchvision's keys are those of one tower, and this run's network is {trained.config.model.name}; "
+            f"out={path}: torchvision's keys are those of one tower with ReLU, and this run's is the {trained.config.model.name} network; "
             "use .safetensors for its own"
         )
     try:
@@ -112,9 +113,12 @@ def _onnx(trained: Trained, path: Path) -> float:
 def _program(trained: Trained, path: Path) -> float:
     net, pictures = FromColours(trained).eval(), _pictures(trained)
     program = torch.export.export(net, (pictures,), dynamic_shapes={"pictures": {0: torch.export.Dim("pictures", min=1)}})
-    torch.export.save(program, path, extra_files={"distalex.json": json.dumps(describe(trained))})
+    file = io.BytesIO()
+    torch.export.save(program, file, extra_files={"distalex.json": json.dumps(describe(trained))})
     with torch.no_grad():
-        return _require_close(torch.export.load(path).module()(pictures), net, pictures)
+        apart = _require_close(torch.export.load(io.BytesIO(file.getvalue())).module()(pictures), net, pictures)
+    write_atomically(path, file.getvalue())
+    return apart
 
 
 def _require_close(logits: Tensor, net: nn.Module, pictures: Tensor) -> float:
@@ -140,6 +144,8 @@ def _safetensors(trained: Trained, path: Path) -> None:
 def _torchvision(trained: Trained, path: Path) -> None:
     names = {ours: theirs for theirs, ours in TORCHVISION_KEYS.items()}
     weights = {f"{names[name.rpartition('.')[0]]}.{name.rpartition('.')[2]}": value for name, value in trained.net.state_dict().items()}
-    torch.save(weights, path)
-    kept = torch.load(path, weights_only=True)
+    file = io.BytesIO()
+    torch.save(weights, file)
+    kept = torch.load(io.BytesIO(file.getvalue()), weights_only=True)
     assert all(torch.equal(value, kept[name]) for name, value in weights.items())
+    write_atomically(path, file.getvalue())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -30,5 +30,13 @@ def computes_on(device: torch.device) -> str:
 
 def describe_machine() -> dict[str, Any]:
     """Processor, cores and versions."""
-    versions = {name: version(name) for name in ("torch", "torchvision", "ffcv", "numpy", "numba")}
+    versions = {name: _version(name) for name in ("torch", "torchvision", "ffcv", "numpy", "numba")}
     return {"processor": processor(), "cores": cores(), "python": platform.python_version(), "versions": versions}
+
+
+def _version(name: str) -> str | None:
+    """None where the package is not installed, as FFCV need not be."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

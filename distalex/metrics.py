@@ -28,8 +28,7 @@ class MetricsFile:
 
     def write(self, kind: str, values: dict[str, Any]) -> None:
         """Numbers that are not finite become null, which JSON has."""
-        row = {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in values.items()}
-        self.waiting.append(json.dumps({"kind": kind, **row}) + "\n")
+        self.waiting.append(json.dumps({"kind": kind, **_finite(values)}) + "\n")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             size = self.path.stat().st_size if self.path.exists() else 0
@@ -54,6 +53,13 @@ class MetricsFile:
             temporary = self.path.with_suffix(".partial")
             temporary.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
             os.replace(temporary, self.path)
+
+
+def _finite(value: Any) -> Any:
+    """None in place of numbers that are not finite."""
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

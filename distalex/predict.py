@@ -64,9 +64,9 @@ class Prediction:
         return json.dumps({key: value for key, value in self.__dict__.items() if key != "neighbours" or value})
 
     def cells(self) -> list[str]:
-        """A row of CSV: name, actual, then labels and probabilities in turn."""
+        """A row of CSV: name, actual, labels and probabilities in turn, then the nearest labels."""
         pairs = [(label, f"{share:.6f}") for label, share in zip(self.labels, self.probabilities, strict=True)]
-        return [self.name, self.actual or "", *(cell for pair in pairs for cell in pair)]
+        return [self.name, self.actual or "", *(cell for pair in pairs for cell in pair), *self.neighbours]
 
 
 def predict_run(options: config.PredictOptions) -> list[Prediction]:
@@ -89,7 +89,8 @@ def predict_run(options: config.PredictOptions) -> list[Prediction]:
         writer = csv.writer(sys.stdout)
         if options.csv:
             ranks = range(1, min(SHOWN, len(trained.classes)) + 1)
-            writer.writerow(["name", "actual", *(f"{kind}{rank}" for rank in ranks for kind in ("label", "probability"))])
+            nearest = [f"neighbour{place}" for place in range(1, min(options.neighbours, len(album.samples)) + 1)] if album else []
+            writer.writerow(["name", "actual", *(f"{kind}{rank}" for rank in ranks for kind in ("label", "probability")), *nearest])
         for images, called, actual in batches:
             predictions = predict(trained, images, called, actual)
             if album is not None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+import threading
+import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from distalex.errors import UserError
 
-FILES = ("config.yaml", "starts.jsonl", "metrics.jsonl")
+FILES = ("config.yaml", "starts.jsonl", "metrics.jsonl", "wandb/id")
 """Of a run besides its checkpoints, and copied before them, so that they tell of every step that a checkpoint has done."""
 
 
@@ -22,11 +24,21 @@ class Remote:
         import fsspec
 
         self.url, self.say = f"{url.rstrip('/')}/{name}", say
+        self.sent: dict[str, tuple[int, int]] = {}
+        """Checkpoints that this process has copied or brought, with their time and inode then."""
+        self.lock = threading.Lock()
+        self.thread: threading.Thread | None = None
+        self.again = False
         try:
             self.system, self.path = fsspec.core.url_to_fs(self.url)
             self.system.exists(self.path)
         except Exception as error:  # every kind of storage raises its own
             raise UserError(f"checkpoint.remote={url}: cannot be reached ({_reason(error)}); is its package installed?") from None
+
+    def require_new(self) -> None:
+        """Raise UserError where the place holds a run already, which a new one must not overwrite."""
+        if self._checkpoints():
+            raise UserError(f"checkpoint.remote: {self.url} holds a run; go on with --checkpoint.resume=auto, or choose another --name")
 
     def fetch(self, folder: Path) -> None:
         """Bring the run into `folder` where the copy has a later checkpoint. Raises UserError where that fails."""
@@ -36,27 +48,57 @@ class Remote:
             if not later:
                 return
             self.say(f"bringing {later[0]} from {self.url}")
-            (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-            for name in (*FILES, *(f"checkpoints/{name}" for name in later)):
+            for name in (*FILES, "checkpoints/best.pt", *(f"checkpoints/{name}" for name in later)):
                 if self.system.exists(f"{self.path}/{name}"):
                     self._bring(name, folder / name)
-        except UserError:
-            raise
         except Exception as error:
             raise UserError(f"checkpoint.remote: {self.url} cannot be read ({_reason(error)})") from None
 
-    def push(self, folder: Path, names: Sequence[str]) -> None:
-        """Copy the run's files and these checkpoints, and drop those that the run no longer keeps. Where that fails, says so."""
-        try:
-            self.system.makedirs(f"{self.path}/checkpoints", exist_ok=True)
-            for name in (*FILES, *(f"checkpoints/{name}" for name in names)):
-                if (folder / name).exists():
-                    self.system.put_file(str(folder / name), f"{self.path}/{name}")
-            for name in self._checkpoints():
-                if not (folder / "checkpoints" / name).exists():
-                    self.system.rm_file(f"{self.path}/checkpoints/{name}")
-        except Exception as error:
-            self.say(f"{self.url}: {names[0]} was not copied there ({_reason(error)}); training goes on, and the next one is tried again")
+    def push(self, folder: Path) -> None:
+        """Have the run's files and its newest checkpoints copied by a thread that nobody waits for; what fails is told and tried again."""
+        with self.lock:
+            self.again = True
+            if self.thread is None:
+                self.thread = threading.Thread(target=self._send_until_done, args=(folder,), name="remote", daemon=True)
+                self.thread.start()
+
+    def wait(self, seconds: float) -> None:
+        """Until all is copied, but no longer than that."""
+        thread = self.thread
+        if thread is not None:
+            thread.join(seconds)
+            if thread.is_alive():
+                self.say(f"{self.url}: the last checkpoint was not copied within {seconds:.0f} s; it is in the run's folder")
+
+    def _send_until_done(self, folder: Path) -> None:
+        while True:
+            with self.lock:
+                if not self.again:
+                    self.thread = None
+                    return
+                self.again = False
+            try:
+                self._send(folder)
+            except Exception as error:
+                self.say(
+                    f"{self.url}: nothing was copied there ({_reason(error)}); training goes on, and the next checkpoint is tried again"
+                )
+
+    def _send(self, folder: Path) -> None:
+        self.system.makedirs(f"{self.path}/checkpoints", exist_ok=True)
+        newest = sorted((path.name for path in (folder / "checkpoints").glob("step-*.pt")), reverse=True)[:1]
+        for name in FILES:
+            if (folder / name).exists():
+                self.system.makedirs(f"{self.path}/{name}".rpartition("/")[0], exist_ok=True)
+                self.system.put_file(str(folder / name), f"{self.path}/{name}")
+        for name in (*newest, "best.pt"):
+            path = folder / "checkpoints" / name
+            if path.exists() and self.sent.get(name) != (stamp := _stamp(path)):
+                self.system.put_file(str(path), f"{self.path}/checkpoints/{name}")
+                self.sent[name] = stamp
+        for name in [name for name in self.sent if not (folder / "checkpoints" / name).exists()]:
+            self.system.rm_file(f"{self.path}/checkpoints/{name}")
+            del self.sent[name]
 
     def _checkpoints(self) -> list[str]:
         """Names, newest first."""
@@ -67,12 +109,20 @@ class Remote:
         return sorted((name for name in names if re.fullmatch(r"step-\d{8,}\.pt", name)), reverse=True)
 
     def _bring(self, name: str, target: Path) -> None:
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.partial")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
         try:
             self.system.get_file(f"{self.path}/{name}", str(temporary))
             os.replace(temporary, target)
+            if target.suffix == ".pt":
+                self.sent[target.name] = _stamp(target)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_mtime_ns, status.st_ino
 
 
 def _reason(error: Exception) -> str:

@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +35,8 @@ from distalex.trace import Trace
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 """Signals after which a run saves and ends: what people and schedulers send."""
 MOST_LEFT_OUT = 20  # steps whose loss was not finite, before a run that rolls back gives up
+LAST_COPY = 600.0  # seconds for a run's last copy elsewhere
+LAST_COPY_STOPPED = 10.0  # where a signal has told the run to end
 MAY_CHANGE = (
     "parallel",
     "device",
@@ -90,11 +92,9 @@ class Run:
     def _find_checkpoint(self) -> dict[str, Any] | None:
         """The state to go on from, if any."""
         resume = self.config.checkpoint.resume
-        if self.remote and resume == "auto":
-            if self.mesh.topology.local_rank == 0:
-                self.remote.fetch(self.folder)
-            self.mesh.barrier()
-        exists = self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir()))
+        if self.remote:
+            self._bring_copy(self.remote, resume)
+        exists = self._exists()
         if resume == "auto":
             if not exists:
                 return None
@@ -114,9 +114,23 @@ class Run:
             )
         return checkpoint.load(path)
 
-    def _copy_away(self, names: Sequence[str]) -> None:
+    def _exists(self) -> bool:
+        return self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir()))
+
+    def _bring_copy(self, remote: Remote, resume: str) -> None:
+        """Where the run goes on, bring what its copy has beyond the folder; where it is a new one, refuse to overwrite another's copy."""
+        if resume != "auto":
+            remote.require_new()
+            return
+        if self._exists():
+            self._check_same_run()
+        if self.mesh.topology.local_rank == 0:
+            remote.fetch(self.folder)
+        self.mesh.barrier()
+
+    def _copy_away(self) -> None:
         if self.remote:
-            self.remote.push(self.folder, names)
+            self.remote.push(self.folder)
 
     def _check_same_run(self) -> None:
         path = self.folder / "config.yaml"
@@ -396,6 +410,8 @@ def open_run(configuration: config.Config, mesh: Mesh, console: Console) -> Iter
         failed = False
     finally:
         run.writer.wait()
+        if run.remote:
+            run.remote.wait(LAST_COPY if run.stop_signal is None else LAST_COPY_STOPPED)
         run.release()
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -298,3 +298,9 @@ def test_a_configuration_that_is_like_none_is_refused_with_its_place(tmp_path, t
         config.load(str(tmp_path / "mine.yaml"), {})
     assert says in str(caught.value)
     assert "yaml, line 1: " in str(caught.value)
+
+
+def test_an_empty_section_is_as_if_it_were_not_there(tmp_path):
+    (tmp_path / "base.yaml").write_text("optim: {lr: 0.5}\n")
+    (tmp_path / "mine.yaml").write_text("like: base.yaml\noptim:\n  # lr: 1\ntrain:\n")
+    assert config.load(str(tmp_path / "mine.yaml"), {"train.epochs": "2"}).optim.lr == 0.5

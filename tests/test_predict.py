@@ -65,6 +65,8 @@ def test_a_training_picture_is_its_own_nearest_neighbour(run, photographs, capsy
     for line in predicted(capsys, "known", "--neighbours=1", "--json").out.splitlines():
         found = json.loads(line)
         assert found["neighbours"] == [found["name"].split("/")[1]]
+    (row, *_) = csv.DictReader(io.StringIO(predicted(capsys, "known", "--neighbours=1", "--csv").out))
+    assert row["neighbour1"] == row["name"].split("/")[1]
     assert "; nearest: " in predicted(capsys, "known", "--neighbours=2").out
 
 

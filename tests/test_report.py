@@ -274,3 +274,20 @@ def test_a_browser_reads_values_out(tmp_path):
     reads = re.findall(r'id="panel[01]-reads"[^>]*>([^<]*)<', done.stdout)
     assert reads == ["step 20: training 0.15 (cross-entropy)", "step 40: training 50 (%)"]
     assert 'data-wide="false"' in done.stdout, "a phone would have to scroll sideways"
+
+
+def test_what_a_gpu_cannot_tell_is_not_shown_as_bad_or_as_nothing(tmp_path):
+    unknown = {"comm_exposed_fraction": None, "data_wait_fraction": 0.1, "comm_exposed_by": {"gradients": None}}
+    write_run(tmp_path / "runs" / "it", [trained(step, **unknown) for step in range(1, 30)])
+    text = render([read_history("it", "runs")], Looked())
+    assert "not finite" not in text
+    assert "waiting for gradients, which is not known apart" in text
+
+
+def test_an_evaluation_far_above_training_is_drawn_where_it_is(tmp_path):
+    rows = [trained(step, top1=10.0) for step in range(1, 100)]
+    rows += [{"kind": "eval", "step": step, "epoch": step, "top1": top1, "loss": 1.0} for step, top1 in ((50, 40.0), (99, 60.0))]
+    write_run(tmp_path / "runs" / "it", rows)
+    (panel,) = (panel for panel in curves.panels([read_history("it", "runs")]) if panel.title == "Top-1")
+    heights = re.findall(r'class="dot c1 dashed" cx="[^"]*" cy="([^"]*)"', curves.draw(panel, "it"))
+    assert float(heights[0]) > float(heights[1]) > 10

@@ -39,12 +39,14 @@ def bench_soak(options: config.BenchOptions) -> dict[str, Any]:
         end = time.monotonic() + 60 * options.minutes
         while process.poll() is None and time.monotonic() < end:
             time.sleep(60 * options.minutes / SAMPLES)
-            if (run / "metrics.jsonl").is_file():
+            if process.poll() is None and (run / "metrics.jsonl").is_file():
                 samples.append(_sample(process.pid, run))
         process.send_signal(signal.SIGTERM)
         status = process.wait(60)
-        rows = read_metrics(run / "metrics.jsonl")
+        rows = read_metrics(run / "metrics.jsonl") if samples else []
         said = (Path(place) / "log").read_text(errors="replace").strip().splitlines()[-1:]
+    if not samples:
+        raise UserError(f"bench soak: nothing was logged in {options.minutes:g} minutes ({''.join(said)[:200]}); give it more --minutes")
     samples = samples[round(WARMING * len(samples)) :]
     found = {measure: _over_time([sample[measure] for sample in samples]) for measure in MEASURES}
     result = {

@@ -73,7 +73,8 @@ def panels(runs: Sequence[History]) -> list[Panel]:
             for order, (label, (kind, key, factor)) in enumerate(measures.items()):
                 rows = run.train if kind == "train" else run.evals
                 values = [(row["step"], number(row[key])) for row in rows if key in row]
-                bad += [step for step, value in values if value is None]
+                if key == "loss" or any(value is not None for _, value in values):  # what is never known is not bad
+                    bad += [step for step, value in values if value is None]
                 named = " ".join(part for part in (run.name if len(runs) > 1 else "", label) if part) or title.lower()
                 points = thin([(step, None if value is None else factor * value) for step, value in values])
                 if any(points):
@@ -161,10 +162,10 @@ def _scales(panel: Panel) -> tuple[Scale, Scale]:
     points = [point for curve in panel.curves for point in curve.points if point]
     steps = [point.step for point in points]
     low, high = min(point.least for point in points), max(point.largest for point in points)
-    if len(points) > 20:  # a first step at ten times the loss must not flatten the rest
+    if panel.title == "Loss" and len(points) > 20 and low >= 0:  # a first step at ten times the loss must not flatten the rest
         means = sorted(point.mean for point in points)
-        high = min(high, means[int(0.99 * (len(means) - 1))] * 1.25) if means[0] >= 0 else high
-        high = max(high, low)
+        tested = max((point.largest for curve in panel.curves if curve.dashed for point in curve.points if point), default=low)
+        high = max(low, tested, min(high, means[int(0.99 * (len(means) - 1))] * 1.25))
     vertical = _scale(0.0 if panel.zero else low, high, HEIGHT - BOTTOM, TOP, 5)
     return _scale(min(0, *steps), max(steps), LEFT, WIDTH - RIGHT, 6), vertical
 

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import socket
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from distalex import checkpoint, config
 from distalex.errors import UserError
 
 Row = dict[str, Any]
+SILENT = 1800.0  # seconds without a line, after which a job on another host is taken for gone
 MOST_ROWS = 200_000  # of metrics.jsonl that are kept: enough for any curve
 
 
@@ -61,7 +63,7 @@ class History:
 def read_history(place: str, runs_dir: str) -> History:
     """The run at a path, or of a name in `runs_dir`. Raises UserError where there is none."""
     folder = _find(place, runs_dir)
-    notes: list[str] = []
+    running, notes = is_running(folder), list[str]()  # asked first: a run that ends meanwhile is read once more
     options = _read_options(folder / "config.yaml", notes)
     rows = _read_rows(folder / "metrics.jsonl", notes)
     rows = [row for row in rows if isinstance(row.get("step"), int) and row["step"] >= 0]
@@ -74,7 +76,7 @@ def read_history(place: str, runs_dir: str) -> History:
     if bad:
         notes.append(f"the loss of {len(bad):,} logged step(s) is not finite, first of step {bad[0]:,}")
     starts = tuple(_read_rows(folder / "starts.jsonl", notes)) if (folder / "starts.jsonl").exists() else ()
-    return History(folder, options, kinds["train"], kinds["eval"], starts, tuple(notes), is_running(folder))
+    return History(folder, options, kinds["train"], kinds["eval"], starts, tuple(notes), running)
 
 
 def number(value: Any) -> float | None:
@@ -84,15 +86,18 @@ def number(value: Any) -> float | None:
 
 
 def is_running(folder: Path) -> bool:
-    """Whether the job that holds the run's lock is alive; that of another host is believed."""
+    """Whether the job that holds the run's lock is alive; that of another host is believed while it writes metrics."""
     folder = folder.resolve()
     try:
         owner = folder.with_name(f".{folder.name}.lock").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return False
     found = re.match(r"process (\d+) on (\S+)", owner)
-    if not found or found[2] != socket.gethostname():
-        return bool(found)
+    if not found:
+        return False
+    if found[2] != socket.gethostname():
+        metrics = folder / "metrics.jsonl"
+        return metrics.is_file() and time.time() - metrics.stat().st_mtime < SILENT
     try:
         os.kill(int(found[1]), 0)
     except ProcessLookupError:

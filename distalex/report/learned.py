@@ -87,14 +87,14 @@ def filters_of(trained: Trained) -> tuple[Column, ...]:
     return tuple(_column(part) for part in weight.chunk(trained.config.model.columns))
 
 
-def learn(options: config.ReportOptions, place: str, console: Console) -> tuple[tuple[Column, ...], Learned]:
+def learn(options: config.ReportOptions, place: str, console: Console) -> Learned:
     """Look at test and training pictures through the network of the run at `place`. Raises UserError where it or the data are missing."""
     with start_processes(config.Config(parallel="none", device=options.device)) as mesh:
         trained = load_trained(place, options.runs_dir)
         trained.net.to(device=mesh.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         pictures = open_data_of(trained, options.data_root, BATCH, mesh, console)
         with console.showing(), torch.no_grad():
-            return filters_of(trained), _look(trained, pictures, options, mesh, console)
+            return _look(trained, pictures, options, mesh, console)
 
 
 def _look(trained: Trained, pictures: Pictures, options: config.ReportOptions, mesh: Mesh, console: Console) -> Learned:

@@ -10,7 +10,7 @@ from distalex.report.history import History, number
 BOX = (150.0, 56.0)  # of a process
 GAP = (150.0, 46.0)  # between columns, between replicas
 MOST = 4  # replicas or columns that are drawn
-LAYERS = ("conv3", "fc6", "fc7", "fc8")
+NOT_BETWEEN_COLUMNS = ("gradients", "images", "logits")
 HOLDS = {
     "none": "the whole network",
     "data": "the whole network",
@@ -54,7 +54,7 @@ def draw(run: History) -> str:
     width = across * BOX[0] + (across - 1) * GAP[0] + 20
     height = down * BOX[1] + (down - 1) * GAP[1] + 20 + (18 if replicas > down or columns > across else 0)
     sent = {exchange.purpose: exchange for exchange in exchanges_of(run)}
-    between = [sent[layer] for layer in LAYERS if layer in sent and sent[layer].bytes]
+    between = [exchange for purpose, exchange in sent.items() if purpose not in NOT_BETWEEN_COLUMNS and exchange.bytes]
     words = describe(run)
     parts = [f'<svg viewBox="0 0 {width:g} {height:g}" style="max-width:{width:g}px" role="img" aria-label="{escape(words)}">']
     for replica in range(down):

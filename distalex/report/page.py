@@ -45,7 +45,7 @@ def report_runs(options: config.ReportOptions) -> Path:
     while True:
         runs = [read_history(place, options.runs_dir) for place in options.runs]
         goes_on = options.watch and any(run.running for run in runs)
-        if len(runs) == 1 and options.pictures:
+        if len(runs) == 1:
             looked = _look(looked, runs[0], options, console)
         _write(path, render(runs, looked, options.every if goes_on else None))
         if not goes_on:
@@ -112,17 +112,23 @@ def _write(path: Path, page: str) -> None:
 def _look(before: Looked, run: History, options: config.ReportOptions, console: Console) -> Looked:
     """Through the run's network, where its checkpoint is another one than `before`; what cannot be seen is told on the page."""
     from distalex.checkpoint import find
-    from distalex.report.learned import learn
+    from distalex.evaluate import load_trained
+    from distalex.report.learned import filters_of, learn
 
     try:
         path = find(str(run.folder), options.runs_dir)
         stamp = (path, path.stat().st_mtime_ns)
         if stamp == before.stamp:
             return before
-        columns, learned = learn(options, str(path), console)
+        columns = filters_of(load_trained(str(path), options.runs_dir))
     except (UserError, OSError) as error:
-        return Looked(note=str(error), stamp=())
-    return Looked(columns, learned, "", stamp)
+        return Looked(note=str(error))
+    if not options.pictures:
+        return Looked(columns, stamp=stamp)
+    try:
+        return Looked(columns, learn(options, str(path), console), stamp=stamp)
+    except (UserError, OSError, RuntimeError) as error:  # such as a GPU without room beside the training
+        return Looked(columns, note=" ".join(str(error).split())[:300])
 
 
 def _summary(run: History) -> Row:
@@ -183,11 +189,16 @@ def _parts_of_a_step(run: History) -> list[tuple[str, float]]:
     if not waits:
         return []
     parts = [("waiting for data", sum(waits) / len(waits))]
+    unknown = []
     for purpose in dict.fromkeys(purpose for row in rows for purpose in (row.get("comm_exposed_by") or {})):
-        exposed = [number((row.get("comm_exposed_by") or {}).get(purpose)) or 0.0 for row in rows]
-        parts.append((f"waiting for {purpose}", sum(exposed) / len(exposed)))
+        exposed = [value for row in rows if (value := number((row.get("comm_exposed_by") or {}).get(purpose))) is not None]
+        if exposed:
+            parts.append((f"waiting for {purpose}", sum(exposed) / len(exposed)))
+        else:
+            unknown.append(purpose)
     computing = max(0.0, 1.0 - sum(share for _, share in parts))
-    return [("computing", computing), *parts]
+    apart = f", and waiting for {' and '.join(unknown)}, which is not known apart" if unknown else ""
+    return [(f"computing{apart}", computing), *parts]
 
 
 def _command(run: History) -> str:
