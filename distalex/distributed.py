@@ -241,19 +241,22 @@ class Shards:
         mesh = self.mesh
         if name not in self.rows or mesh.columns == 1:
             return part.cpu() if mesh.is_first else None
+        if mesh.replica:
+            return None
         assert mesh.devices is not None
-        group, part = mesh.devices.get_group("mp"), part.contiguous()
+        places = [share(self.rows[name], column, mesh.columns) for column in range(mesh.columns)]
+        inside = math.prod(part.shape[1:])
+        counts = [inside * (rows.stop - rows.start) if mesh.is_first and column else 0 for column, rows in enumerate(places)]
+        sending = part.reshape(-1) if mesh.column else part.new_empty(0)
+        sizes = [sending.numel(), *[0] * (mesh.columns - 1)]
+        received = part.new_empty(sum(counts))
+        # Not send and recv, which with gloo wait for a rank that stands still as long as before the first step.
+        dist.all_to_all_single(received, sending, counts, sizes, group=mesh.devices.get_group("mp"))
         if not mesh.is_first:
-            if mesh.replica == 0:
-                dist.send(part, group=group, group_dst=0)
             return None
         joined = torch.empty((self.rows[name], *part.shape[1:]), dtype=part.dtype)
-        for column in range(mesh.columns):
-            rows = joined[share(self.rows[name], column, mesh.columns)]
-            arrived = part if column == 0 else torch.empty(rows.shape, dtype=part.dtype, device=part.device)
-            if column:
-                dist.recv(arrived, group=group, group_src=column)
-            rows.copy_(arrived)
+        joined[places[0]] = part.cpu()
+        joined[places[0].stop :].view(-1).copy_(received)
         return joined
 
     def norms(self, tensors: Mapping[str, Tensor]) -> Tensor:

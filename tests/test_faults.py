@@ -282,3 +282,18 @@ def test_a_place_that_cannot_be_reached_is_told_before_work_and_one_that_goes_aw
     assert cli.main([*words, f"--checkpoint.remote=file://{away}"]) == 0
     assert "nothing was copied there" in capsys.readouterr().out
     assert newest(tmp_path / "runs" / "it")["progress"]["step"] == 6
+
+
+@pytest.mark.slow
+def test_a_column_that_stands_still_while_the_other_saves_is_named(tmp_path):
+    """Its rows of the checkpoint are waited for as long as anything else."""
+    words = options(name="it", parallel="model", train__epochs="20000", train__timeout="4", checkpoint__every_steps="1")
+    words = [*words, "--model.fc6=2048", "--model.fc7=2048", "--train.max_steps=100000"]
+    ranks = start_ranks(words, words)
+    wait_for_step(tmp_path / "runs" / "it", 5, ranks[0])
+    ranks[1].send_signal(signal.SIGSTOP)
+    try:
+        assert ranks[0].wait(60) == 1
+        assert "rank 1 does not answer" in ranks[0].communicate()[1].strip().splitlines()[-1]
+    finally:
+        ranks[1].kill()
