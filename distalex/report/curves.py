@@ -12,7 +12,7 @@ from distalex.report.history import History, number
 
 POINTS = 300  # of a curve: more than a screen shows apart
 WIDTH, HEIGHT = 560.0, 260.0
-LEFT, RIGHT, TOP, BOTTOM = 56.0, 12.0, 12.0, 30.0  # margins of the axes
+LEFT, RIGHT, TOP, BOTTOM = 56.0, 22.0, 12.0, 30.0  # margins of the axes
 
 
 @dataclass(frozen=True)
