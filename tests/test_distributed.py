@@ -200,7 +200,8 @@ def test_only_rank_0_talks_and_writes(launch, tmp_path):
     done = launch("train", *options(name="it", train__epochs="1", train__max_steps="1"), processes=2)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("epoch 0/1") == 1
-    assert sorted(path.name for path in (tmp_path / "runs" / "it").iterdir()) == ["checkpoints", "config.yaml", "metrics.jsonl", "starts.jsonl"]
+    left = sorted(path.name for path in (tmp_path / "runs" / "it").iterdir())
+    assert left == ["checkpoints", "config.yaml", "metrics.jsonl", "starts.jsonl"]
 
 
 def test_gradient_bytes_are_those_of_a_ring(launch, tmp_path):
