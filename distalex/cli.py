@@ -94,9 +94,11 @@ def parse(arguments: Sequence[str]) -> Request:
     from fire.decorators import SetParseFn
 
     for argument in arguments:
-        if argument.startswith("-") and argument != "-" and (argument == "--" or not argument.lstrip("-")[:1].isalpha()):
+        if argument == "-":
+            continue
+        if argument.startswith("-") and (argument == "--" or not argument.lstrip("-")[:1].isalpha()):
             raise UserError(f"{argument}: not an option; options look like --optim.lr=0.01")
-        if argument.startswith("-") and argument != "-" and not argument.startswith("--"):
+        if argument.startswith("-") and not argument.startswith("--"):
             raise UserError(f"{argument}: options have two dashes, e.g. -{argument}")
 
     @SetParseFn(str)

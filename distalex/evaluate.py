@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from distalex import checkpoint, config
+from distalex.augment import Statistics, Views
 from distalex.console import Console
 from distalex.data.beton import write_atomically
 from distalex.data.load import Pictures, Split, open_pictures
@@ -25,6 +26,7 @@ from distalex.distributed import Mesh, start_processes
 from distalex.errors import Stopped, UserError
 from distalex.model import AlexNet, build_model
 from distalex.parallelize import Parallel, parallelize
+from distalex.precision import arithmetic
 from distalex.topology import Topology, layout
 
 
@@ -109,6 +111,12 @@ class Trained:
     classes: tuple[str, ...]
     state: dict[str, Any]
     path: Path
+
+    def views(self, device: torch.device, dtype: torch.dtype | None = None) -> Views:
+        """How it sees stored pictures, in the run's arithmetic or in `dtype`."""
+        state, options = self.state, self.config
+        statistics = Statistics(tuple(state["mean"]), tuple(tuple(row) for row in state["covariance"]))
+        return Views(options.data, state["side"], statistics, options.seed, device, dtype or arithmetic(options.train, device))
 
 
 def load_trained(place: str, runs_dir: str) -> Trained:

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from distalex import config
-from distalex.augment import Statistics, Views
 from distalex.data.beton import write_atomically
 from distalex.errors import UserError
 from distalex.evaluate import Trained, load_trained
@@ -34,9 +33,7 @@ class FromColours(nn.Module):
 
     def __init__(self, trained: Trained) -> None:
         super().__init__()
-        state, options = trained.state, trained.config
-        statistics = Statistics(tuple(state["mean"]), tuple(tuple(row) for row in state["covariance"]))
-        views = Views(options.data, state["side"], statistics, options.seed, torch.device("cpu"))
+        views = trained.views(torch.device("cpu"), torch.float32)
         self.register_buffer("mean", views.mean.view(3, 1, 1).clone())
         self.register_buffer("scale", views.scale.view(3, 1, 1).clone())
         self.net = trained.net

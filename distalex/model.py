@@ -7,6 +7,8 @@ dim 0 gives exactly one column's parameters.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -169,9 +171,8 @@ class AlexNet(nn.Module):
         super().__init__()
         self.columns, self.classes, self.image_size = options.columns, classes, image_size
         self.table = convolutions(options)
-        activation: type[nn.Module] = nn.Tanh if options.activation == "tanh" else nn.ReLU
-        in_place = {} if options.activation == "tanh" else {"inplace": True}
-        self.activation = activation(**in_place)
+        activation: Callable[[], nn.Module] = nn.Tanh if options.activation == "tanh" else partial(nn.ReLU, inplace=True)
+        self.activation = activation()
         pooled = POOLED_SMALL if options.name == "cifar" else POOLED
         channels, side = 3, image_size
         for number, (name, conv) in enumerate(self.table.items(), 1):
@@ -180,7 +181,7 @@ class AlexNet(nn.Module):
             layer = nn.Conv2d(channels, conv.channels, conv.kernel, conv.stride, conv.padding, groups=groups, bias=bias)
             normalises = conv.lrn and options.lrn
             after: list[nn.Module] = [
-                LocalResponseNorm(options.lrn_alpha, options.columns) if normalises else activation(**in_place)  # either rectifies
+                LocalResponseNorm(options.lrn_alpha, options.columns) if normalises else activation()  # either rectifies
             ]
             if conv.pool:  # windows of 3 every 2 pixels overlap (Section 3.4)
                 # ReLU and tanh commute with the maximum, so where nothing stands between them they take the fewer pixels.

@@ -11,11 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from distalex import random
-from distalex.augment import Statistics, Views
+from distalex.augment import Views
 from distalex.data.load import Split
-from distalex.distributed import Mesh
 from distalex.evaluate import Trained, logits_of
-from distalex.precision import arithmetic
 
 BATCH = 250
 
@@ -35,28 +33,25 @@ class Album(NamedTuple):
         return places, apart
 
 
-def open_album(trained: Trained, split: Split, most: int, mesh: Mesh, progress: Callable[[str, int, int], None]) -> Album:
+def open_album(trained: Trained, split: Split, most: int, progress: Callable[[str, int, int], None]) -> Album:
     """The pictures of `split`, or `most` of them chosen by the run's seed, as `trained` sees them."""
     samples = chosen(split, most, trained.config.seed)
     labels: list[int] = []
     features = []
     for part, stored in batches_of(split, samples):
         labels += part.tolist()
-        features.append(hidden(trained, stored, mesh))
+        features.append(hidden(trained, split.views, stored))
         progress("looking at training pictures", len(labels), len(samples))
     return Album(samples, tuple(labels), torch.cat(features))
 
 
 @torch.no_grad()
-def hidden(trained: Trained, images: Tensor, mesh: Mesh) -> Tensor:
-    """What fc8 reads, (n, units), of stored pictures (n, side, side, 3) uint8."""
-    state, options = trained.state, trained.config
-    statistics = Statistics(tuple(state["mean"]), tuple(tuple(row) for row in state["covariance"]))
-    views = Views(options.data, state["side"], statistics, options.seed, mesh.device, arithmetic(options.train, mesh.device))
-    centre_only = options.train.model_copy(update={"mirror_test": False})
+def hidden(trained: Trained, views: Views, images: Tensor) -> Tensor:
+    """What fc8 reads, (n, units), of stored pictures (n, side, side, 3) uint8 seen through `views`."""
+    centre_only = trained.config.train.model_copy(update={"mirror_test": False})
     with _reading(trained.net.fc8) as read:
         for part in images.split(BATCH):
-            logits_of(trained.net, views.test(part.to(mesh.device)), centre_only)
+            logits_of(trained.net, views.test(part.to(views.device)), centre_only)
     return torch.cat(read).float().cpu()
 
 

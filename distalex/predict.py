@@ -21,7 +21,6 @@ import torch
 from torch import Tensor
 
 from distalex import config, random
-from distalex.augment import Statistics, Views
 from distalex.console import Console
 from distalex.data.files import read_file
 from distalex.data.pictures import is_picture, open_picture, square
@@ -29,7 +28,6 @@ from distalex.distributed import Mesh, start_processes
 from distalex.errors import UserError
 from distalex.evaluate import Trained, load_trained, logits_of, open_data_of
 from distalex.neighbours import Album, hidden, open_album
-from distalex.precision import arithmetic
 from distalex.topology import cores
 
 Batch = tuple[Tensor, list[str], list[str] | None]
@@ -94,7 +92,7 @@ def predict_run(options: config.PredictOptions) -> list[Prediction]:
         for images, called, actual in batches:
             predictions = predict(trained, images, called, actual)
             if album is not None:
-                places, _ = album.nearest(hidden(trained, images, mesh), options.neighbours)
+                places, _ = album.nearest(hidden(trained, trained.views(mesh.device), images), options.neighbours)
                 near = [tuple(trained.classes[album.labels[place]] for place in row) for row in places.tolist()]
                 predictions = [replace(prediction, neighbours=labels) for prediction, labels in zip(predictions, near, strict=True)]
             for prediction in predictions:
@@ -180,7 +178,7 @@ def _album(trained: Trained, options: config.PredictOptions, mesh: Mesh, console
     """Of the run's training pictures."""
     pictures = open_data_of(trained, options.data_root, BATCH, mesh, console)
     with console.showing():
-        return open_album(trained, pictures.train, options.searched, mesh, console.progress)
+        return open_album(trained, pictures.train, options.searched, console.progress)
 
 
 def pick_test_pictures(
@@ -206,12 +204,9 @@ def predict(
     actual: list[str] | None = None,
 ) -> list[Prediction]:
     """Predictions for stored pictures (n, side, side, 3) uint8."""
-    state, options = trained.state, trained.config
     device = next(trained.net.parameters()).device
-    statistics = Statistics(tuple(state["mean"]), tuple(tuple(row) for row in state["covariance"]))
-    dtype = arithmetic(options.train, device)
-    views = Views(options.data, state["side"], statistics, options.seed, device, dtype)
-    logits = torch.cat([logits_of(trained.net, views.test(part.to(device)), options.train) for part in images.split(256)])
+    views = trained.views(device)
+    logits = torch.cat([logits_of(trained.net, views.test(part.to(device)), trained.config.train) for part in images.split(256)])
     probabilities, classes = logits.softmax(1).topk(min(SHOWN, len(trained.classes)))
     return [
         Prediction(

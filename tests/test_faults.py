@@ -183,13 +183,18 @@ def test_ranks_that_differ_are_told_so_before_the_first_step(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_rank_that_is_stopped_is_named_by_the_others(tmp_path):
-    words = options(name="it", train__epochs="20000", train__timeout="4")
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"parallel": "model", "checkpoint__every_steps": "1", "model__fc6": "2048", "model__fc7": "2048"}],
+    ids=["in a step", "a column while the other saves"],
+)
+def test_a_rank_that_is_stopped_is_named_by_the_others(tmp_path, changes):
+    words = options(name="it", train__epochs="20000", train__timeout="4", **changes)
     ranks = start_ranks(words, words)
     wait_for_step(tmp_path / "runs" / "it", 5, ranks[0])
     ranks[1].send_signal(signal.SIGSTOP)
     try:
-        assert ranks[0].wait(40) == 1
+        assert ranks[0].wait(60) == 1
         assert "rank 1 does not answer and was last heard of" in ranks[0].communicate()[1].strip().splitlines()[-1]
     finally:
         ranks[1].kill()
@@ -282,18 +287,3 @@ def test_a_place_that_cannot_be_reached_is_told_before_work_and_one_that_goes_aw
     assert cli.main([*words, f"--checkpoint.remote=file://{away}"]) == 0
     assert "nothing was copied there" in capsys.readouterr().out
     assert newest(tmp_path / "runs" / "it")["progress"]["step"] == 6
-
-
-@pytest.mark.slow
-def test_a_column_that_stands_still_while_the_other_saves_is_named(tmp_path):
-    """Its rows of the checkpoint are waited for as long as anything else."""
-    words = options(name="it", parallel="model", train__epochs="20000", train__timeout="4", checkpoint__every_steps="1")
-    words = [*words, "--model.fc6=2048", "--model.fc7=2048", "--train.max_steps=100000"]
-    ranks = start_ranks(words, words)
-    wait_for_step(tmp_path / "runs" / "it", 5, ranks[0])
-    ranks[1].send_signal(signal.SIGSTOP)
-    try:
-        assert ranks[0].wait(60) == 1
-        assert "rank 1 does not answer" in ranks[0].communicate()[1].strip().splitlines()[-1]
-    finally:
-        ranks[1].kill()

@@ -268,7 +268,7 @@ def test_a_browser_reads_values_out(tmp_path):
     </script></body>"""
     page = (folder / "report.html").read_text()
     (tmp_path / "pressed.html").write_text(page.replace("</body>", press))
-    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--window-size=500,900", "--dump-dom"]
+    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=500,900", "--dump-dom"]
     done = subprocess.run([*command, f"file://{tmp_path}/pressed.html"], capture_output=True, text=True, timeout=120)
     assert "BROKEN: " not in done.stdout
     reads = re.findall(r'id="panel[01]-reads"[^>]*>([^<]*)<', done.stdout)

@@ -86,7 +86,6 @@ class Life:
 class Fault:
     """What is done to a life, and when."""
 
-    does: str
     waits: Callable[[Life, random.Random], bool]
     """Until it is time; False where the life ended before."""
     strikes: Callable[[Life, random.Random], None]
@@ -147,37 +146,35 @@ def _kill_all(life: Life, _: random.Random) -> None:
     life.kill()
 
 
-def _kill_one(life: Life, chance: random.Random) -> None:
-    ranks = life.ranks
-    if ranks:
-        _signal(ranks[chance.choice(sorted(ranks))], signal.SIGKILL)
+def _one(number: signal.Signals) -> Callable[[Life, random.Random], None]:
+    """To one of the ranks."""
+
+    def strike(life: Life, chance: random.Random) -> None:
+        if ranks := life.ranks:
+            _signal(ranks[chance.choice(sorted(ranks))], number)
+
+    return strike
 
 
-def _stand_still(life: Life, chance: random.Random) -> None:
-    ranks = life.ranks
-    if ranks:
-        _signal(ranks[chance.choice(sorted(ranks))], signal.SIGSTOP)
+def _every(number: signal.Signals) -> Callable[[Life, random.Random], None]:
+    """To every rank, as schedulers do."""
 
-
-def _told(number: signal.Signals) -> Callable[[Life, random.Random], None]:
-    """As a scheduler tells it: every process of the job."""
-
-    def tell(life: Life, _: random.Random) -> None:
+    def strike(life: Life, _: random.Random) -> None:
         for process in life.ranks.values():
             _signal(process, number)
 
-    return tell
+    return strike
 
 
 FAULTS = {
-    "kill -9 of all, while training": Fault("all", _later, _kill_all),
-    "kill -9 of all, while starting": Fault("all", _while_starting, _kill_all),
-    "kill -9 of all, while saving": Fault("all", _while_saving, _kill_all),
-    "kill -9 of all, while evaluating": Fault("all", _while_evaluating, _kill_all),
-    "kill -9 of one rank": Fault("rank", _later, _kill_one, several=True, statuses=(1,)),
-    "a rank stands still (SIGSTOP)": Fault("stop", _later, _stand_still, several=True, statuses=(1,), says="does not answer"),
-    "SIGTERM": Fault("term", _later, _told(signal.SIGTERM), statuses=(143,)),
-    "SIGUSR1": Fault("usr1", _later, _told(signal.SIGUSR1), statuses=(138,)),
+    "kill -9 of all, while training": Fault(_later, _kill_all),
+    "kill -9 of all, while starting": Fault(_while_starting, _kill_all),
+    "kill -9 of all, while saving": Fault(_while_saving, _kill_all),
+    "kill -9 of all, while evaluating": Fault(_while_evaluating, _kill_all),
+    "kill -9 of one rank": Fault(_later, _one(signal.SIGKILL), several=True, statuses=(1,)),
+    "a rank stands still (SIGSTOP)": Fault(_later, _one(signal.SIGSTOP), several=True, statuses=(1,), says="does not answer"),
+    "SIGTERM": Fault(_later, _every(signal.SIGTERM), statuses=(143,)),
+    "SIGUSR1": Fault(_later, _every(signal.SIGUSR1), statuses=(138,)),
 }
 RARE = "a rank stands still (SIGSTOP)"  # takes half a minute, since torchrun gives it so long to end
 

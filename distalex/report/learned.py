@@ -131,18 +131,16 @@ def _look(trained: Trained, pictures: Pictures, options: config.ReportOptions, m
         np.bincount(actual.numpy() * len(classes) + logits.argmax(1).numpy(), minlength=len(classes) ** 2).reshape(len(classes), -1),
         shown([int(place) for place in some]),
         shown(surest),
-        _neighbours(trained, pictures, looked[some[:QUERIES]], options.searched, mesh, console) if options.searched else (),
+        _neighbours(trained, pictures, looked[some[:QUERIES]], options.searched, console) if options.searched else (),
         min(options.searched, pictures.train.count),
     )
 
 
-def _neighbours(
-    trained: Trained, pictures: Pictures, queries: np.ndarray, most: int, mesh: Mesh, console: Console
-) -> tuple[tuple[Shown, ...], ...]:
+def _neighbours(trained: Trained, pictures: Pictures, queries: np.ndarray, most: int, console: Console) -> tuple[tuple[Shown, ...], ...]:
     """A test picture and the training pictures nearest to it (Figure 4, right)."""
     wanted = pictures_of(pictures.test, queries)
-    album = open_album(trained, pictures.train, most, mesh, console.progress)
-    places, apart = album.nearest(hidden(trained, torch.from_numpy(np.stack([image for image, _ in wanted])), mesh), NEAREST)
+    album = open_album(trained, pictures.train, most, console.progress)
+    places, apart = album.nearest(hidden(trained, pictures.test.views, torch.from_numpy(np.stack([image for image, _ in wanted]))), NEAREST)
     rows = []
     for query, (image, label), near, distances in zip(queries, wanted, places.tolist(), apart.tolist(), strict=True):
         row = [Shown(_as_uri(image), trained.classes[label], (), (), f"test picture {query}")]

@@ -158,7 +158,7 @@ def _summary(run: History) -> Row:
 def _differing(runs: Sequence[History]) -> list[tuple[str, list[str]]]:
     """Options in which runs differ, and what each has."""
     keys = [key for key in dict.fromkeys(key for run in runs for key in run.options) if key not in PLACES]
-    rows = [(key, [_plain(run.options.get(key, "absent")) for run in runs]) for key in keys]
+    rows = [(key, [config._plain(run.options.get(key, "absent")) for run in runs]) for key in keys]
     return [(key, values) for key, values in rows if len(set(values)) > 1]
 
 
@@ -166,14 +166,10 @@ def _options(run: History) -> list[tuple[str, str, str]]:
     """Every option of a run, with the default where it has another value; those first."""
     defaults = config.flat(config.Config().model_dump(mode="json"))
     rows = [
-        (key, _plain(value), _plain(defaults.get(key, "")) if defaults.get(key, value) != value else "")
+        (key, config._plain(value), config._plain(defaults.get(key, "")) if defaults.get(key, value) != value else "")
         for key, value in run.options.items()
     ]
     return sorted(rows, key=lambda row: not row[2])
-
-
-def _plain(value: Any) -> str:
-    return config._plain(value)
 
 
 def _evaluations(run: History) -> list[Row]:
