@@ -122,6 +122,8 @@ class Writer:
         """`written` is called, in that thread, each time that something was written."""
         self.folder, self.say, self.written = folder, say, written
         self.thread: threading.Thread | None = None
+        self.refused = ""
+        """Why what was written last is not there."""
 
     def write(self, state: dict[str, Any], names: Sequence[str], keep: int, failed: str) -> None:
         """Write a copy of `state` under the first of `names`, make the others the same file, and keep the newest `keep`.
@@ -141,12 +143,14 @@ class Writer:
 
     def _write(self, state: dict[str, Any], names: Sequence[str], keep: int, failed: str) -> None:
         path, *others = (self.folder / name for name in names)
+        self.refused = ""
         try:
             save(state, path)
             for other in others:
                 link(path, other)
         except OSError as error:
-            self.say(f"{failed}: {path}: {error.strerror or error}; training goes on, the last one stays")
+            self.refused = f"{path}: {error.strerror or error}"
+            self.say(f"{failed}: {self.refused}; training goes on, the last one stays")
             return
         for old in newest_first(self.folder)[keep:]:
             old.unlink(missing_ok=True)

@@ -5,7 +5,9 @@ Fire turns the command line into words and options, all of them text; the typed 
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import json
 import os
 import signal
 import sys
@@ -57,7 +59,10 @@ def main(arguments: Sequence[str]) -> int:
         if "--help" in rest or "-h" in rest:
             print(f"{command.purpose}\n\nUsage: {command.usage}\n{command.help()}")
             return 0
-        return command.run(parse(rest))
+        status = command.run(parse(rest))
+        if status > 128:
+            _tell_torchrun(f"distalex {name}: ended by {signal.Signals(status - 128).name}, after what there was to save was saved")
+        return status
     except (UserError, TrainingError) as error:
         _complain(f"distalex {name}: {error}")
         return 2 if isinstance(error, UserError) else 1
@@ -67,9 +72,10 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     except Exception as error:
         if _lost_a_peer(error):
-            _complain(f"distalex {name}: another process of this job has ended; its own message says why")
+            _complain(f"distalex {name}: another process of this job has ended; its own message says why", later=60)
         else:
             traceback.print_exc()
+            _tell_torchrun(traceback.format_exc())
         return 1
 
 
@@ -79,13 +85,27 @@ def _lost_a_peer(error: Exception) -> bool:
     return os.environ.get("WORLD_SIZE", "1") != "1" and any(word in str(error).lower() for word in words)
 
 
-def _complain(line: str) -> None:
+def _complain(line: str, later: int = 0) -> None:
     """One line on stderr. Every process of a torchrun job makes the same mistake, and rank 0 tells it."""
     rank = os.environ.get("RANK", "0")
     if rank != "0":
-        time.sleep(2.0)  # where rank 0 is wrong too, torchrun ends this process meanwhile
         line = f"[rank {rank}] {line}"
+    _tell_torchrun(line, later)
+    if rank != "0":
+        time.sleep(2.0)  # where rank 0 is wrong too, torchrun ends this process meanwhile
     print(line, file=sys.stderr, flush=True)
+
+
+def _tell_torchrun(cause: str, later: int = 0) -> None:
+    """Leave the cause where torchrun looks for it: its report, which it prints last, ends with the failure of the earliest time.
+
+    `later`, in seconds, is for the consequence of another process's failure. The format is that of
+    `torch.distributed.elastic.multiprocessing.errors.ErrorHandler`, for which PyTorch need not be imported.
+    """
+    if path := os.environ.get("TORCHELASTIC_ERROR_FILE"):
+        extra = {"py_callstack": cause, "timestamp": str(int(time.time()) + later)}
+        with contextlib.suppress(OSError), open(path, "w", encoding="utf-8") as file:
+            json.dump({"message": {"message": cause, "extraInfo": extra}}, file)
 
 
 def parse(arguments: Sequence[str]) -> Request:

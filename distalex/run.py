@@ -343,6 +343,15 @@ class Run:
             self.writer.write(whole, names, self.config.checkpoint.keep, f"no checkpoint at step {state.step}")
         self._restart_window()
 
+    def require_saved(self, state: TrainState) -> None:
+        """Wait for what `save` began. Raises TrainingError, on every rank, where the disk refused it."""
+        self.writer.wait()
+        if refused := self.mesh.from_first(self.writer.refused):
+            raise TrainingError(
+                f"step {state.step} is not saved ({refused}); make room and start again with --name={self.config.name} "
+                "--checkpoint.resume=auto, which goes on from the last checkpoint"
+            )
+
     def roll_back(self, state: TrainState) -> None:
         """Restore `state` from the newest checkpoint; the step that it stands at will change nothing when it comes again.
 

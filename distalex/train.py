@@ -47,7 +47,7 @@ def train(config: Config) -> Summary:
     """Train as `config` says and leave a run directory.
 
     Raises UserError before anything is created where the configuration, processes, data and weights do not fit, and
-    TrainingError where the loss stops being finite.
+    TrainingError where the loss stops being finite or the disk does not take the last checkpoint.
     """
     with start_processes(config, choose_parallel) as mesh, open_run(config, mesh, Console(mesh.is_first)) as run:
         pictures = open_pictures(config, mesh, run.say, run.console.progress)
@@ -64,10 +64,11 @@ def train(config: Config) -> Summary:
                 continue
             if run.stop_requested():
                 run.save(state)
-                run.writer.wait()
+                run.require_saved(state)
                 run.say(f"stopped at step {state.step:,} and saved; go on with --name={run.folder.name} --checkpoint.resume=auto")
                 break
             evaluation = end_epoch(state, forward, pictures, config, run)
+        run.require_saved(state)
         return Summary(run.folder, state.step, evaluation, run.stop_signal)
 
 

@@ -1,5 +1,6 @@
 """Killed, stopped, starved and mistreated runs: they go on with the same curve, or say in one line why they cannot."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -140,6 +141,58 @@ def test_a_signal_during_evaluation_ends_it_and_the_run_goes_on_with_it(tmp_path
     assert losses[0] == losses[1]
     whole, stopped = ([(row["epoch"], row["count"]) for row in metrics(tmp_path / "runs" / name, "eval")] for name in ("whole", "stopped"))
     assert whole == stopped
+
+
+def root_cause(report):
+    """The end of what torchrun prints last."""
+    return report.split("Root Cause (first observed failure):")[-1]
+
+
+@pytest.mark.slow
+def test_torchrun_ends_with_the_first_cause_and_its_rank(tmp_path, launch):
+    mistaken = launch("train", *options(), "--optim.lr=-1", processes=2)
+    assert mistaken.returncode == 1
+    cause = root_cause(mistaken.stderr)
+    assert "rank      : 0" in cause and "exitcode  : 2" in cause and "distalex train: optim.lr=-1 (command line): " in cause
+
+    job = start(*options(name="killed", parallel="data", device="cpu", **LONG), "--train.epochs=2000", processes=2)
+    wait_for_step(tmp_path / "runs" / "killed", 3, job)
+    ranks = subprocess.run(["pgrep", "-P", str(job.pid)], capture_output=True, text=True, check=True).stdout.split()
+    (second,) = (pid for pid in ranks if b"\0RANK=1\0" in Path(f"/proc/{pid}/environ").read_bytes())
+    os.kill(int(second), signal.SIGKILL)
+    report = job.communicate(timeout=60)[1]
+    assert job.returncode == 1
+    assert "rank      : 1" in root_cause(report) and "SIGKILL" in root_cause(report)
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_loses_nothing_that_was_saved(tmp_path):
+    disk = tmp_path / "runs"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("no small disk can be mounted here; root could")
+    try:
+        words = [*options(name="it", parallel="none", device="cpu", **LONG), "--train.epochs=400", "--model.width=0.125"]
+        job = start(*words)
+        wait_for_step(disk / "it", 4, job)
+        filler = disk / "filler"
+        with contextlib.suppress(OSError), open(filler, "wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+        line = next(line for line in job.stdout if "no checkpoint at step" in line)
+        assert "No space left on device" in line and "the last one stays" in line
+        saved = newest(disk / "it")["progress"]["step"]
+        assert saved >= 2
+        job.send_signal(signal.SIGTERM)
+        _, complaint = job.communicate(timeout=60)
+        assert job.returncode == 1 and "is not saved" in complaint.splitlines()[-1]
+        assert newest(disk / "it")["progress"]["step"] == saved
+        filler.unlink()
+        again = start(*words, "--checkpoint.resume=auto", f"--train.max_steps={saved + 6}")
+        assert again.wait(120) == 0, again.communicate()[1]
+        assert [row["step"] for row in metrics(disk / "it")] == list(range(1, saved + 7))
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
 
 
 def not_finite_at(step, monkeypatch):
