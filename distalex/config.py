@@ -460,6 +460,12 @@ class Log(Section):
     """Weights & Biases: `offline` needs no account; `online` needs WANDB_API_KEY."""
     project: str = Field("distalex", min_length=1, max_length=128)
     """Weights & Biases' project."""
+    pictures: Int = Field(32, ge=0)
+    """Test pictures, chosen by the seed, of Weights & Biases' table of predictions at the end; 0: no table."""
+    artifacts: bool = False
+    """Hand the last and the best checkpoint to Weights & Biases too, as versions of one artifact."""
+    layers: bool = False
+    """Log the norms of each layer's gradients (as applied), weights and updates. The step that is logged takes a copy of the weights."""
 
 
 class Config(Section):

@@ -1,22 +1,16 @@
-"""What a run measures: metrics.jsonl, which is the record, and Weights & Biases, which may fail without harm."""
+"""What a run measures: metrics.jsonl, which is the record, and what the device could do."""
 
 from __future__ import annotations
 
 import json
 import math
-import netrc
 import os
-import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-
-from distalex.config import Config
-from distalex.console import Console
-from distalex.errors import UserError
 
 
 class MetricsFile:
@@ -71,75 +65,6 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         except ValueError:
             continue
     return rows
-
-
-def check_wandb(mode: str) -> None:
-    """Raise UserError where `online` lacks a key: W&B would ask for it and hang the job."""
-    if mode != "online" or os.environ.get("WANDB_API_KEY"):
-        return
-    try:
-        if netrc.netrc().authenticators("api.wandb.ai"):
-            return
-    except (OSError, netrc.NetrcParseError):
-        pass
-    raise UserError(
-        "log.wandb=online: no key; set WANDB_API_KEY or run `wandb login`, or use --log.wandb=offline and `wandb sync` the run later"
-    )
-
-
-class WeightsAndBiases:
-    """A Weights & Biases run of rank 0. Any failure of it is one warning, and training goes on."""
-
-    def __init__(self, config: Config, folder: Path, console: Console) -> None:
-        self.run: Any = None
-        self.console = console
-        mode = os.environ.get("WANDB_MODE", config.log.wandb) if config.log.wandb != "disabled" else "disabled"
-        if mode == "disabled":
-            return
-        try:
-            import wandb
-
-            self.run = wandb.init(
-                id=self._id_of(folder) if mode == "online" else None,
-                resume="allow" if mode == "online" else None,
-                project=config.log.project,
-                name=folder.name,
-                group=folder.name,
-                dir=str(folder),
-                mode=mode,  # type: ignore[arg-type]
-                config=config.model_dump(mode="json"),
-                settings=wandb.Settings(silent=True, console="off", init_timeout=60),
-            )
-        except Exception as error:
-            self._give_up(error)
-
-    @staticmethod
-    def _id_of(folder: Path) -> str:
-        """The same for every part of a run that is online; offline parts have each their own, lest one overwrites another when synced."""
-        kept = folder / "wandb" / "id"
-        if not kept.is_file():
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            kept.write_text(secrets.token_hex(4), encoding="utf-8")
-        return kept.read_text(encoding="utf-8").strip()
-
-    def log(self, values: dict[str, Any], step: int) -> None:
-        if self.run is not None:
-            try:
-                self.run.log(values, step=step)
-            except Exception as error:
-                self._give_up(error)
-
-    def finish(self, exit_code: int) -> None:
-        if self.run is not None:
-            try:
-                self.run.finish(exit_code=exit_code)
-            except Exception as error:
-                self._give_up(error)
-
-    def _give_up(self, error: Exception) -> None:
-        self.run = None
-        reason = " ".join(str(error).split())[:160]
-        self.console.say(f"Weights & Biases is off from here ({type(error).__name__}: {reason}); metrics.jsonl has everything")
 
 
 def matmul_peak(device: torch.device, dtype: torch.dtype, size: int = 2048) -> float:

@@ -23,6 +23,7 @@ from torch import Tensor
 from distalex import config, random
 from distalex.console import Console
 from distalex.data.files import read_file
+from distalex.data.load import Pictures
 from distalex.data.pictures import is_picture, open_picture, square
 from distalex.distributed import Mesh, start_processes
 from distalex.errors import UserError
@@ -185,15 +186,14 @@ def pick_test_pictures(
     trained: Trained, options: config.PredictOptions, mesh: Mesh, console: Console
 ) -> tuple[Tensor, list[str], list[str]]:
     """Some of the run's test set, chosen by its seed: pictures, names and actual labels."""
-    pictures = open_data_of(trained, options.data_root, options.count, mesh, console)
-    stream = random.key(trained.config.seed, "shown")
-    chosen = np.sort(random.permutation(stream, pictures.test.count)[: options.count])
+    return some_of(open_data_of(trained, options.data_root, options.count, mesh, console), trained.config.seed, options.count)
+
+
+def some_of(pictures: Pictures, seed: int, count: int) -> tuple[Tensor, list[str], list[str]]:
+    """`count` of the test pictures, or all of fewer, chosen by `seed`: (n, side, side, 3) uint8, names and actual labels."""
+    chosen = np.sort(random.permutation(random.key(seed, "shown"), pictures.test.count)[:count])
     ((images, labels),) = list(pictures.test.reader.read([chosen]))
-    return (
-        images.clone(),
-        [f"test {sample}" for sample in chosen],
-        [trained.classes[label] for label in labels.tolist()],
-    )
+    return images.clone(), [f"test {sample}" for sample in chosen], [pictures.classes[label] for label in labels.tolist()]
 
 
 @torch.no_grad()

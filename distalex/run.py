@@ -22,14 +22,18 @@ from torch.autograd.profiler import record_function
 from distalex import __version__, checkpoint, config
 from distalex.checkpoint import TrainState
 from distalex.console import Console
-from distalex.data.load import Batch
+from distalex.dashboard import WeightsAndBiases, check_wandb
+from distalex.data.load import Batch, Pictures
 from distalex.distributed import Mesh
 from distalex.errors import TrainingError, UserError
+from distalex.evaluate import Evaluation, load_trained
 from distalex.machine import computes_on, describe_machine
-from distalex.metrics import MetricsFile, WeightsAndBiases, check_wandb, matmul_peak
+from distalex.metrics import MetricsFile, matmul_peak
 from distalex.plan.layers import layers_of
 from distalex.precision import arithmetic
+from distalex.predict import Prediction, predict, some_of
 from distalex.remote import Remote
+from distalex.sizes import LayerSizes
 from distalex.trace import Trace
 
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
@@ -63,6 +67,8 @@ class StepResult:
     images: int
     """Of the whole step, over all replicas."""
     lr: float
+    sizes: LayerSizes | None = None
+    """Where `log.layers` asks for them and the step is one that is logged."""
 
 
 class Run:
@@ -303,12 +309,14 @@ class Run:
             "comm_bytes_by": dict(traffic.sent),
             "comm_exposed_by": exposed,
         }
+        if result.sizes:
+            values |= result.sizes.numbers()
         if self.config.train.on_nonfinite == "stop":
             self._raise_if_not_finite(loss_sum)
         if self.mesh.is_first:
             self.metrics.write("train", values)
             if self.wandb:
-                self.wandb.log(config.flat({"train": values}, separator="/"), state.step)
+                self.wandb.log(values, state.step)
         self.console.progress(
             f"epoch {state.epoch + 1}/{self.config.train.epochs}",
             state.step_in_epoch,
@@ -318,13 +326,14 @@ class Run:
         )
         self._restart_window()
 
-    def record(self, values: dict[str, Any], state: TrainState) -> None:
+    def record(self, evaluation: Evaluation, state: TrainState) -> None:
         """An evaluation after `state.epoch` whole epochs."""
+        values = evaluation.numbers()
         row = {"step": state.step, "epoch": state.epoch, **values}
         if self.mesh.is_first and not self.metrics.has_eval(state.step):  # a finished run that is resumed has it
             self.metrics.write("eval", row)
             if self.wandb:
-                self.wandb.log({f"eval/{key}": value for key, value in values.items()}, state.step)
+                self.wandb.log_evaluation(evaluation, state.described["classes"], state.step)
         self.console.done(f"epoch {state.epoch}/{self.config.train.epochs}")
         self.say(
             f"epoch {state.epoch}/{self.config.train.epochs}  step {state.step:,}: {self.config.data.tested_on} "
@@ -351,6 +360,24 @@ class Run:
                 f"step {state.step} is not saved ({refused}); make room and start again with --name={self.config.name} "
                 "--checkpoint.resume=auto, which goes on from the last checkpoint"
             )
+
+    def show(self, pictures: Pictures, step: int) -> None:
+        """Weights & Biases' table of predictions and copies of checkpoints, from the files of a run that is done; by rank 0 alone."""
+        if self.wandb is None:
+            return
+        folder = self.folder / "checkpoints"
+        last, best = folder / f"step-{step:08d}.pt", folder / "best.pt"
+
+        def look() -> tuple[list[Prediction], torch.Tensor]:
+            images, names, actual = some_of(pictures, self.config.seed, self.config.log.pictures)
+            return predict(load_trained(str(last), self.config.runs_dir), images, names, actual), images
+
+        if self.config.log.pictures:
+            self.wandb.log_predictions(look, step)
+        if self.config.log.artifacts:
+            same = best.samefile(last) if best.exists() else True
+            files = {last: ["last", "best"]} if same else {last: ["last"], best: ["best"]}
+            self.wandb.keep(files, {"name": self.config.data.name, "described": pictures.describe()}, self.config.data.name)
 
     def roll_back(self, state: TrainState) -> None:
         """Restore `state` from the newest checkpoint; the step that it stands at will change nothing when it comes again.

@@ -29,6 +29,7 @@ from distalex.parallelize import Parallel, parallelize
 from distalex.plan import measure as plan
 from distalex.precision import has_bf16
 from distalex.run import Run, StepResult, open_run
+from distalex.sizes import LayerSizes
 from distalex.topology import Topology
 
 
@@ -69,6 +70,8 @@ def train(config: Config) -> Summary:
                 break
             evaluation = end_epoch(state, forward, pictures, config, run)
         run.require_saved(state)
+        if evaluation is not None:
+            run.show(pictures, state.step)
         return Summary(run.folder, state.step, evaluation, run.stop_signal)
 
 
@@ -105,12 +108,17 @@ def train_step(state: TrainState, forward: Parallel, batch: Batch, config: Confi
     traffic.backward_done(device)
     if options.clip_norm:
         clip_gradients(state.net, options.clip_norm, state.shards)
+    sizes = None
     if options.on_nonfinite == "stop" or is_finite(loss_sum, state, forward.mesh, options.on_nonfinite):
+        if config.log.layers and (state.step + 1) % config.log.every == 0:
+            sizes = LayerSizes(state.net, state.shards)
         state.optimizer.step()
+        if sizes:
+            sizes.after_step()
         if state.average:
             state.average.update(state.net)
     state.step, state.step_in_epoch = state.step + 1, state.step_in_epoch + 1
-    return StepResult(loss_sum, correct, batch.total, lr)
+    return StepResult(loss_sum, correct, batch.total, lr, sizes)
 
 
 def is_finite(loss: Tensor, state: TrainState, mesh: Mesh, otherwise: str) -> bool:
@@ -150,7 +158,7 @@ def end_epoch(state: TrainState, forward: Parallel, pictures: Pictures, config: 
         if due:  # an evaluation that only ends a part of the run must not change how it goes on
             state.schedule.evaluated(evaluation.loss)
         best, state.best_top1 = evaluation.top1 > state.best_top1, max(evaluation.top1, state.best_top1)
-        run.record(evaluation.numbers(), state)
+        run.record(evaluation, state)
     every = config.checkpoint.every_epochs
     run.save(state, best, newest=ends or (every > 0 and state.epoch % every == 0))
     return evaluation if ends else None

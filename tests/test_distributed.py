@@ -22,6 +22,7 @@ EVERYTHING = {
     "optim__lr": "0.05",
     "optim__bias_lr": "2",
     "optim__schedule": "cosine",
+    "log__layers": "true",
 }
 # fp32 sums in another order, over a few steps of a small network
 LOSS_TOLERANCE = 2e-6
@@ -35,6 +36,8 @@ def assert_same_run(one, other):
         assert row["loss"] == pytest.approx(same["loss"], abs=LOSS_TOLERANCE)
         assert row["lr"] == same["lr"]
         assert row["top1"] == same["top1"]
+        for kind in {"gradients", "weights", "updates"} & row.keys():
+            assert row[kind] == pytest.approx(same[kind], rel=1e-3)
     for row, same in zip(metrics(one, "eval"), metrics(other, "eval"), strict=True):
         assert row["loss"] == pytest.approx(same["loss"], abs=LOSS_TOLERANCE)
         assert (row["top1"], row["top5"], row["count"], row["step"], row["epoch"]) == tuple(

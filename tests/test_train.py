@@ -11,6 +11,7 @@ from collections import Counter
 
 import pytest
 import torch
+import yaml
 from conftest import metrics, newest, options
 from PIL import Image
 
@@ -273,22 +274,96 @@ def wandb_records(content):
             record = b""
 
 
-def test_wandb_offline_holds_the_losses(tmp_path):
+def test_wandb_offline_holds_the_losses_tables_and_checkpoints(tmp_path):
     import wandb
     from wandb.proto import wandb_internal_pb2
 
-    assert train(name="it", log__wandb="offline") == 0
+    assert train(name="it", log__wandb="offline", log__artifacts="true", log__pictures="5") == 0
     wandb.teardown()  # W&B's own process writes the file's end after run.finish() has returned
     (file,) = (tmp_path / "runs" / "it" / "wandb").glob("offline-run-*/run-*.wandb")
-    logged = {}
+    logged, models = {}, {}
     for data in wandb_records(file.read_bytes()):
         record = wandb_internal_pb2.Record()
         record.ParseFromString(data)
         items = {"/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in record.history.item}
         if "train/loss" in items:
-            logged[items["_step"]] = items["train/loss"]
+            logged[items["_step"]] = items
+        if record.HasField("artifact") and record.artifact.type == "model":
+            models |= {entry.path: set(record.artifact.aliases) for entry in record.artifact.manifest.contents}
+            assert record.artifact.name == "it-checkpoint"
     says = (file.parent / "logs" / "debug-internal.log").read_text()
-    assert logged == {row["step"]: row["loss"] for row in metrics(tmp_path / "runs" / "it")}, says
+    run = tmp_path / "runs" / "it"
+    assert {step: items["train/loss"] for step, items in logged.items()} == {row["step"]: row["loss"] for row in metrics(run)}, says
+    for row in metrics(run, "eval"):
+        items = logged[row["step"]]
+        assert (items["eval/top1"], items["eval/confusion_table/nrows"]) == (row["top1"], 16)
+    assert logged[6]["eval/predictions/nrows"] == 5
+    assert models == {"step-00000006.pt": {"last", "latest"}, "best.pt": {"best", "latest"}}, "the better one was the first"
+    tables = [json.loads(path.read_text()) for path in file.parent.rglob("predictions_*.table.json")]
+    (table,) = tables
+    for _, name, actual, predicted, right, probability, others in table["data"]:
+        assert name.startswith("test ") and right == (actual == predicted) and 0.25 <= probability <= 1
+        assert sorted([predicted, *others.split(", ")]) == [f"class{number:03d}" for number in range(4)]
+    assert {path.name for path in (run / "wandb").iterdir()} >= {"artifacts"}, "what waits for an upload lies with the run"
+
+
+def test_wandb_hears_of_the_data_a_checkpoint_was_trained_on(tmp_path, monkeypatch):
+    from distalex.dashboard import WeightsAndBiases
+
+    class Service:
+        def __init__(self):
+            self.used, self.logged = [], []
+
+        def use_artifact(self, artifact):
+            self.used.append(artifact)
+
+        def log_artifact(self, artifact, aliases):
+            self.logged.append((artifact, aliases))
+
+    monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path))
+    (tmp_path / "step-00000006.pt").write_bytes(b"weights")
+    board = WeightsAndBiases(config.load(None, {"log.wandb": "disabled", "name": "a+b"}), tmp_path / "a+b", console=None)
+    board.run, board.mode = Service(), "online"
+    board.keep({tmp_path / "step-00000006.pt": ["last"]}, {"name": "digits"}, "digits")
+    (data,), ((model, aliases),) = board.run.used, board.run.logged
+    assert (data.name, data.type, data.metadata) == ("digits-data", "dataset", {"name": "digits"})
+    assert (model.name, model.type, aliases) == ("a-b-checkpoint", "model", ["last"])
+
+
+def test_runs_that_differ_by_seed_and_place_alone_are_one_experiment():
+    from distalex.dashboard import experiment
+
+    first = experiment(config.load("digits"))
+    assert first.startswith("digits-paper-")
+    assert first == experiment(config.load("digits", {"seed": "1", "parallel": "model", "name": "it", "checkpoint.keep": "9"}))
+    assert first != experiment(config.load("digits", {"optim.lr": "0.5"}))
+
+
+def test_sizes_of_layers_are_those_of_plain_gradient_descent(tmp_path):
+    """Without momentum and decay, an update is the rate times the gradient, and weights move by it."""
+    words = {"optim__name": "sgd", "optim__momentum": "0", "optim__weight_decay": "0", "optim__lr": "0.01", "optim__schedule": "constant"}
+    assert train(name="it", log__layers="true", log__every="2", optim__bias_lr="1", **words) == 0
+    rows = metrics(tmp_path / "runs" / "it")
+    assert [row["step"] for row in rows if "updates" in row] == [2, 4, 6]
+    for row in rows:
+        if "updates" in row:
+            assert list(row["updates"]) == ["conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8"]
+            for layer, update in row["updates"].items():
+                assert update == pytest.approx(0.01 * row["gradients"][layer], rel=1e-3)
+    last = newest(tmp_path / "runs" / "it")["model"]
+    norm = torch.cat([last["conv3.weight"].flatten(), last["conv3.bias"]]).norm()
+    assert rows[-1]["weights"]["conv3"] == pytest.approx(float(norm), rel=1e-6)
+
+
+def test_the_sweep_names_options_that_exist(capsys):
+    sweep = yaml.safe_load((config.CONFIGS.parent / "launch" / "sweep.yaml").read_text())
+    values = {name: choice.get("value", choice.get("min", choice.get("values", [None])[0])) for name, choice in sweep["parameters"].items()}
+    words = []
+    for word in sweep["command"]:
+        words += [f"--{name}={value}" for name, value in values.items()] if word == "${args}" else [word]
+    assert words[:4] == ["${env}", "python", "-m", "distalex.train"]
+    assert cli.main(["train", *words[4:], "--dry_run"]) == 0
+    assert sweep["metric"]["name"] == "eval/top1"
 
 
 def test_wandb_failing_does_not_stop_a_run(tmp_path, monkeypatch, capsys):
