@@ -26,6 +26,7 @@ from distalex.distributed import Shards
 from distalex.errors import UserError
 from distalex.model import AlexNet, from_torchvision
 from distalex.optim import MovingAverage, Schedule
+from distalex.released import from_released, is_released
 
 FORMAT = 1
 
@@ -275,7 +276,7 @@ def known_runs(runs_dir: str) -> str:
 
 
 def load_weights(net: AlexNet, place: str, runs_dir: str, say: Callable[[str], None]) -> None:
-    """Start `net` from a file or run; a classifier of another size keeps its own initial weights.
+    """Start `net` from a run or a state dict, ours, torchvision's or the released code's; a classifier of another size starts anew.
 
     Raises UserError where any other weight is missing or has another shape.
     """
@@ -284,7 +285,7 @@ def load_weights(net: AlexNet, place: str, runs_dir: str, say: Callable[[str], N
     weights = content.get("average") or content["model"] if isinstance(content, dict) and "model" in content else content
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise UserError(f"model.weights={place}: holds no state dict of tensors")
-    weights, own = from_torchvision(weights), net.state_dict()
+    weights, own = from_released(weights) if is_released(weights) else from_torchvision(weights), net.state_dict()
     if "fc8.weight" in weights and weights["fc8.weight"].shape != own["fc8.weight"].shape:
         say(f"fc8 starts anew: {place} tells {len(weights['fc8.weight'])} classes apart, this run {net.classes}")
         weights = {**weights, "fc8.weight": own["fc8.weight"], "fc8.bias": own["fc8.bias"]}

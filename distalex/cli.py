@@ -320,7 +320,7 @@ COMMANDS = {
         lambda: config.describe(config.PredictOptions),
     ),
     "export": Command(
-        "python -m distalex.export RUN --out=FILE.onnx|FILE.pt2|FILE.safetensors|FILE.pth [--OPTION=VALUE …]",
+        "python -m distalex.export RUN --out=FILE.onnx|FILE.pt2|FILE.ts|FILE.safetensors|FILE.pth [--OPTION=VALUE …]",
         "The network for other programs, read back and compared.",
         _export,
         lambda: config.describe(config.ExportOptions),

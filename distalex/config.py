@@ -126,8 +126,8 @@ class Model(Section):
     default. `paper`: N(0, 0.01), biases 1 in conv2, conv4, conv5, fc6, fc7 (Section 5); `released`: the 2012 code's. The last two
     expect `data.normalize=paper`."""
     weights: str | None = None
-    """File or run whose weights to start from: torchvision's AlexNet, a checkpoint, a run directory. A classifier for
-    another number of classes starts anew."""
+    """File or run whose weights to start from: torchvision's AlexNet, the released code's two columns, a checkpoint, a run
+    directory. A classifier for another number of classes starts anew."""
     freeze: Names = ()
     """Layers that keep their weights, e.g. `conv1,conv2`."""
 
@@ -870,8 +870,8 @@ class ExportOptions(Section):
     run: str = Field(min_length=1)
     """The run (its folder or name) or checkpoint."""
     out: str = Field(min_length=1)
-    """File to write. NAME.onnx, NAME.pt2 (torch.export): pictures from 0 to 255 in, logits out, for any number of pictures.
-    NAME.safetensors: weights alone. NAME.pth: a state dict with torchvision's keys, of a one-tower network."""
+    """File to write. NAME.onnx, NAME.pt2 (torch.export), NAME.ts (TorchScript): pictures from 0 to 255 in, logits out, for any
+    number of pictures. NAME.safetensors: weights alone. NAME.pth: a state dict with torchvision's keys, of a one-tower network."""
     runs_dir: str = "runs"
     """Folder of the runs, where RUN is a name."""
     overwrite: bool = False
@@ -879,8 +879,8 @@ class ExportOptions(Section):
 
     @model_validator(mode="after")
     def _is_of_a_kind(self) -> ExportOptions:
-        if not self.out.lower().endswith((".onnx", ".pt2", ".safetensors", ".pth")):
-            raise ValueError(f"out={self.out}: what to write is told by its end, .onnx, .pt2, .safetensors or .pth")
+        if not self.out.lower().endswith((".onnx", ".pt2", ".ts", ".safetensors", ".pth")):
+            raise ValueError(f"out={self.out}: what to write is told by its end, .onnx, .pt2, .ts, .safetensors or .pth")
         return self
 
 

@@ -1,4 +1,4 @@
-"""A run's network as other programs read it: ONNX, torch.export, safetensors, or a state dict with torchvision's keys."""
+"""A run's network as other programs read it: ONNX, torch.export, TorchScript, safetensors, or a state dict with torchvision's keys."""
 
 if __name__ == "__main__":  # before torch is imported, so that --help answers at once
     from distalex.cli import entry
@@ -8,6 +8,7 @@ if __name__ == "__main__":  # before torch is imported, so that --help answers a
 import importlib.util
 import io
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,7 @@ def export_run(options: config.ExportOptions) -> Path:
         )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        apart = {".onnx": _onnx, ".pt2": _program, ".safetensors": _safetensors, ".pth": _torchvision}[kind](trained, path)
+        apart = {".onnx": _onnx, ".pt2": _program, ".ts": _script, ".safetensors": _safetensors, ".pth": _torchvision}[kind](trained, path)
     except OSError as error:
         raise UserError(f"out={path}: cannot be written ({error.strerror or error}); give another place") from None
     said = "the same tensors" if apart is None else f"logits within {apart:.0e} of the network's"
@@ -114,6 +115,19 @@ def _program(trained: Trained, path: Path) -> float:
     torch.export.save(program, file, extra_files={"distalex.json": json.dumps(describe(trained))})
     with torch.no_grad():
         apart = _require_close(torch.export.load(io.BytesIO(file.getvalue())).module()(pictures), net, pictures)
+    write_atomically(path, file.getvalue())
+    return apart
+
+
+def _script(trained: Trained, path: Path) -> float:
+    net, pictures = FromColours(trained).eval(), _pictures(trained)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # PyTorch would rather have torch.export, which C++ programs of today may not read
+        traced = torch.jit.freeze(torch.jit.trace(net, pictures))
+        file = io.BytesIO()
+        torch.jit.save(traced, file, _extra_files={"distalex.json": json.dumps(describe(trained))})
+        one = pictures[:1]
+        apart = _require_close(torch.jit.load(io.BytesIO(file.getvalue()))(one), net, one)
     write_atomically(path, file.getvalue())
     return apart
 

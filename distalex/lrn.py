@@ -19,7 +19,7 @@ from torch.nn import functional
 
 def band(channels: int, window: int, columns: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     """(channels, channels, 1, 1): ones where two channels of one column lie within half a window of each other."""
-    make = _make_band if torch.compiler.is_compiling() else _kept_band  # what is traced must not be kept
+    make = _make_band if _is_traced() else _kept_band  # what is traced must not be kept
     return make(channels, window, columns, device, dtype)
 
 
@@ -43,8 +43,7 @@ class _LocalResponseNorm(torch.autograd.Function):
             x = x.contiguous(memory_format=torch.channels_last)
             ctx.save_for_backward(x)
             return lrn_cpu.forward(x, alpha, k, columns, rectifies)
-        sums = functional.conv2d(x * x, band(x.shape[1], window, columns, x.device, x.dtype))
-        scale = sums.mul_(alpha / window).add_(k)
+        scale = _scale(x, window, alpha, k, columns)
         power = _power(scale, beta)
         ctx.save_for_backward(x, scale, power)
         return x * power
@@ -66,9 +65,20 @@ class _LocalResponseNorm(torch.autograd.Function):
 
 
 def _has_kernel(x: Tensor, window: int, beta: float) -> bool:
-    """Whether `lrn_cpu` does this: the paper's window and exponent, on a CPU, and not inside torch.compile."""
+    """Whether `lrn_cpu` does this: the paper's window and exponent, on a CPU, and not while it is traced."""
     usual = window == 5 and beta == 0.75 and x.dtype in (torch.float32, torch.bfloat16)
-    return usual and x.device.type == "cpu" and not torch.compiler.is_compiling()
+    return usual and x.device.type == "cpu" and not _is_traced()
+
+
+def _is_traced() -> bool:
+    """Whether torch.compile, torch.export or TorchScript is recording what is computed."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+
+
+def _scale(x: Tensor, window: int, alpha: float, k: float, columns: int) -> Tensor:
+    """s_i of each channel."""
+    sums = functional.conv2d(x * x, band(x.shape[1], window, columns, x.device, x.dtype))
+    return sums.mul_(alpha / window).add_(k)
 
 
 def _power(scale: Tensor, beta: float) -> Tensor:
@@ -95,6 +105,8 @@ def local_response_norm(
     """
     if rectifies and not _has_kernel(x, window, beta):
         x, rectifies = functional.relu(x), False
+    if torch.jit.is_tracing():  # TorchScript keeps no Python function, and runs forward only
+        return x * _power(_scale(x, window, alpha, k, columns), beta)
     return _LocalResponseNorm.apply(x, window, alpha, beta, k, columns, rectifies)
 
 

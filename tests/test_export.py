@@ -1,14 +1,18 @@
 """A network that was exported gives the logits that it gave."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 import torchvision
 from conftest import newest, options
 
-from distalex import cli
+from distalex import cli, config
+from distalex.checkpoint import load_weights
 from distalex.evaluate import load_trained
 from distalex.export import FromColours
+from distalex.model import build_model
 from distalex.predict import predict
 
 
@@ -53,6 +57,84 @@ def test_a_program_and_tensors_are_read_back(run):
     assert cli.main(["export", "it", "--out=it.safetensors"]) == 0
     kept = newest(run)["model"]
     assert all(torch.equal(value, kept[name]) for name, value in load_file("it.safetensors").items())
+
+
+def test_a_script_takes_any_number_of_pictures(run, capsys):
+    assert cli.main(["export", "it", "--out=it.ts"]) == 0
+    assert "read back: logits within" in capsys.readouterr().out
+    facts = {"distalex.json": ""}
+    script = torch.jit.load("it.ts", _extra_files=facts)
+    pictures = torch.from_numpy(np.random.default_rng(3).integers(0, 256, (5, 3, 64, 64)).astype(np.float32))
+    with torch.no_grad():
+        expected = FromColours(load_trained("it", "runs")).eval()(pictures)
+    assert (script(pictures) - expected).abs().max() < 1e-5
+    assert json.loads(facts["distalex.json"])["size"] == "64"
+
+
+def released_weights():
+    """Random weights in the layout of the released code, with fc6 and fc7 of 32 units."""
+    random = torch.Generator().manual_seed(0)
+    kernels = {"conv1": (3, 11, 48), "conv2": (48, 5, 128), "conv3": (128, 3, 192), "conv4": (192, 3, 192), "conv5": (192, 3, 128)}
+    weights = {}
+
+    def add(name, inputs, outputs, parts):
+        for part in range(parts):
+            weights[f"{name}.weights.{part}"] = torch.randn(inputs, outputs, generator=random) * (1.5 / inputs / parts) ** 0.5
+        weights[f"{name}.biases"] = torch.randn(1, outputs, generator=random) * 0.1
+
+    for layer, (channels, kernel, filters) in kernels.items():
+        for column in "ab":
+            add(layer + column, channels * kernel * kernel, filters, 2 if layer == "conv3" else 1)
+    for column in "ab":
+        add(f"fc2048{column}", 128 * 36, 16, 2)
+    for column in "ab":
+        add(f"fc2048b{column}", 16, 16, 2)
+    add("fc1000", 16, 4, 2)
+    return weights
+
+
+def released_network(weights, pictures):
+    """Its two columns, a matrix product at a time; ReLU, normalisation and pooling where the paper has them."""
+
+    def conv(name, inputs, kernel, stride, padding):
+        side = (inputs[0].shape[2] + 2 * padding - kernel) // stride + 1
+        sums = weights[f"{name}.biases"].view(1, -1, 1)
+        for part, x in enumerate(inputs):
+            patches = torch.nn.functional.unfold(x, kernel, padding=padding, stride=stride)
+            sums = sums + weights[f"{name}.weights.{part}"].T @ patches
+        return sums.unflatten(2, (side, side)).relu()
+
+    def fc(name, inputs):
+        return sum(x @ weights[f"{name}.weights.{part}"] for part, x in enumerate(inputs)) + weights[f"{name}.biases"]
+
+    norm, pool = torch.nn.LocalResponseNorm(5, 1e-4, 0.75, 2.0), torch.nn.MaxPool2d(3, 2)
+    a, b = (pool(norm(conv(f"conv1{c}", [pictures], 11, 4, 2))) for c in "ab")
+    a, b = (pool(norm(conv(f"conv2{c}", [x], 5, 1, 2))) for c, x in (("a", a), ("b", b)))
+    a, b = (conv(f"conv3{c}", [a, b], 3, 1, 1) for c in "ab")
+    a, b = (conv(f"conv4{c}", [x], 3, 1, 1) for c, x in (("a", a), ("b", b)))
+    a, b = (pool(conv(f"conv5{c}", [x], 3, 1, 1)).flatten(1) for c, x in (("a", a), ("b", b)))
+    a, b = (fc(f"fc2048{c}", [a, b]).relu() for c in "ab")
+    a, b = fc("fc2048ba", [a, b]).relu(), fc("fc2048bb", [b, a]).relu()
+    return fc("fc1000", [a, b])
+
+
+def test_the_released_codes_columns_become_the_papers_network(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    weights = released_weights()
+    torch.save(weights, "columns.pth")
+    pictures = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(1))
+    net = build_model(config.load(None, {"model.fc6": "32", "model.fc7": "32"}).model, 4, 224, 0).eval()
+    load_weights(net, "columns.pth", "runs", print)
+    with torch.no_grad():
+        expected, logits = released_network(weights, pictures), net(pictures)
+    assert expected.std() > 0.01
+    assert (logits - expected).abs().max() < 1e-4 * expected.abs().max()
+
+    del weights["conv2b.weights.0"]
+    torch.save(weights, "columns.pth")
+    words = options(name="it", parallel="none", model__weights="columns.pth")
+    assert cli.main(["train", *words]) == 2
+    assert "no conv2b.weights.0" in capsys.readouterr().err
 
 
 def test_one_tower_is_torchvisions(tmp_path, monkeypatch):

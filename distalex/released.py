@@ -1,0 +1,61 @@
+"""Weights in the layout of the authors' released code: a matrix for each layer, column and input.
+
+Of its two-column network (cuda-convnet2, layers/layers-imagenet-2gpu-model.cfg) `NAME.weights.I` reads the I-th input of the layer NAME,
+(channels * kernel * kernel, filters) in a convolution and (inputs, outputs) in a fully connected layer, and `NAME.biases` has one number
+for each filter or output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from distalex.errors import UserError
+
+LAYERS = {
+    "conv1": ("conv1a", "conv1b"),
+    "conv2": ("conv2a", "conv2b"),
+    "conv3": ("conv3a", "conv3b"),
+    "conv4": ("conv4a", "conv4b"),
+    "conv5": ("conv5a", "conv5b"),
+    "fc6": ("fc2048a", "fc2048b"),
+    "fc7": ("fc2048ba", "fc2048bb"),
+    "fc8": ("fc1000",),
+}
+"""Their layers by ours: one a column, but for the last, which both columns share."""
+OWN_FIRST = ("fc2048bb",)
+"""Layers of the second column that read it before the first one."""
+KERNELS = {"conv1": 11, "conv2": 5, "conv3": 3, "conv4": 3, "conv5": 3}
+
+
+def is_released(weights: Mapping[str, Tensor]) -> bool:
+    return "conv1a.weights.0" in weights
+
+
+def from_released(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The paper network's state dict: conv2, conv4 and conv5 in two groups, all else whole. Raises UserError for what is missing."""
+    ours: dict[str, Tensor] = {}
+    for layer, names in LAYERS.items():
+        rows = torch.cat([_rows(weights, name) for name in names])
+        kernel = KERNELS.get(layer)
+        ours[f"{layer}.weight"] = rows.reshape(len(rows), -1, kernel, kernel).contiguous() if kernel else rows.contiguous()
+        ours[f"{layer}.bias"] = torch.cat([_of(weights, f"{name}.biases").flatten() for name in names])
+    return ours
+
+
+def _rows(weights: Mapping[str, Tensor], name: str) -> Tensor:
+    """A row for each filter or output of one of their layers: all that it reads, the first column's first."""
+    inputs = [_of(weights, f"{name}.weights.0")]
+    while f"{name}.weights.{len(inputs)}" in weights:
+        inputs.append(weights[f"{name}.weights.{len(inputs)}"])
+    if name in OWN_FIRST:
+        inputs.reverse()
+    return torch.cat(inputs).T
+
+
+def _of(weights: Mapping[str, Tensor], name: str) -> Tensor:
+    if name not in weights:
+        raise UserError(f"model.weights: a file in the released code's layout, but it has no {name}")
+    return weights[name]
