@@ -30,11 +30,11 @@ def in_own_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def start(*arguments, processes=1):
+def start(*arguments, processes=1, restarts=0):
     """distalex.train in the background, in a group of processes of its own."""
     command = [sys.executable, "-m", "distalex.train"]
     if processes > 1:
-        command[2:2] = ["torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m"]
+        command[2:2] = ["torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", f"--max_restarts={restarts}", "-m"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen([*command, *arguments], env={**os.environ, "OMP_NUM_THREADS": "1"}, start_new_session=True, **pipes)
 
@@ -143,6 +143,27 @@ def test_a_signal_during_evaluation_ends_it_and_the_run_goes_on_with_it(tmp_path
     assert whole == stopped
 
 
+def kill_rank(rank, job):
+    """`kill -9` of one of the processes that torchrun started."""
+    pids = subprocess.run(["pgrep", "-P", str(job.pid)], capture_output=True, text=True, check=True).stdout.split()
+    (pid,) = (pid for pid in pids if f"\0RANK={rank}\0".encode() in Path(f"/proc/{pid}/environ").read_bytes())
+    os.kill(int(pid), signal.SIGKILL)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parallel", ["data", "model"])
+def test_torchrun_starts_a_job_again_that_lost_a_rank(tmp_path, parallel):
+    words = [*options(parallel=parallel, device="cpu", **LONG), "--checkpoint.resume=auto"]
+    whole = start(*words, "--name=whole", processes=2)
+    assert whole.wait(300) == 0, whole.communicate()[1]
+    job = start(*words, "--name=struck", processes=2, restarts=1)
+    wait_for_step(tmp_path / "runs" / "struck", 7, job)
+    kill_rank(1, job)
+    assert job.wait(300) == 0, job.communicate()[1]
+    assert len((tmp_path / "runs" / "struck" / "starts.jsonl").read_text().splitlines()) == 2
+    assert_same_to_the_bit(tmp_path / "runs" / "whole", tmp_path / "runs" / "struck")
+
+
 def root_cause(report):
     """The end of what torchrun prints last."""
     return report.split("Root Cause (first observed failure):")[-1]
@@ -157,9 +178,7 @@ def test_torchrun_ends_with_the_first_cause_and_its_rank(tmp_path, launch):
 
     job = start(*options(name="killed", parallel="data", device="cpu", **LONG), "--train.epochs=2000", processes=2)
     wait_for_step(tmp_path / "runs" / "killed", 3, job)
-    ranks = subprocess.run(["pgrep", "-P", str(job.pid)], capture_output=True, text=True, check=True).stdout.split()
-    (second,) = (pid for pid in ranks if b"\0RANK=1\0" in Path(f"/proc/{pid}/environ").read_bytes())
-    os.kill(int(second), signal.SIGKILL)
+    kill_rank(1, job)
     report = job.communicate(timeout=60)[1]
     assert job.returncode == 1
     assert "rank      : 1" in root_cause(report) and "SIGKILL" in root_cause(report)
