@@ -291,3 +291,20 @@ def test_an_evaluation_far_above_training_is_drawn_where_it_is(tmp_path):
     (panel,) = (panel for panel in curves.panels([read_history("it", "runs")]) if panel.title == "Top-1")
     heights = re.findall(r'class="dot c1 dashed" cx="[^"]*" cy="([^"]*)"', curves.draw(panel, "it"))
     assert float(heights[0]) > float(heights[1]) > 10
+
+
+def test_layers_that_were_logged_have_a_curve_each(tmp_path):
+    """Updates as a share of the weights; rows without sizes, and sizes that are not finite, are gaps or nothing."""
+    sized = {"gradients": {"conv1": 2.0, "fc8": 1.0}, "weights": {"conv1": 10.0, "fc8": 0.0}, "updates": {"conv1": 0.5, "fc8": 0.25}}
+    lost = {**sized, "gradients": {"conv1": None, "fc8": 1.0}}
+    write_run(tmp_path / "runs" / "it", [trained(1, **sized), trained(2), trained(3, **lost), trained(4, **sized), trained(5, gradients=3)])
+    run = read_history("it", "runs")
+    gradients, updates = curves.panels([run])[-2:]
+    assert (gradients.title, updates.title) == ("Gradients by layer", "Updates by layer")
+    first, last = gradients.curves
+    assert (first.label, last.label) == ("conv1", "fc8")
+    assert [point and (point.step, point.mean) for point in first.points] == [(1, 2.0), None, (4, 2.0)]
+    assert [point.mean for point in last.points] == [1.0, 1.0, 1.0]
+    (conv1,) = updates.curves
+    assert [point.mean for point in conv1.points] == [5.0, 5.0, 5.0]
+    assert not any(panel.title.endswith("by layer") for panel in curves.panels([run, run]))

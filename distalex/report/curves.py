@@ -65,7 +65,10 @@ MEASURES: tuple[tuple[str, str, bool, dict[str, tuple[str, str, float]]], ...] =
 
 
 def panels(runs: Sequence[History]) -> list[Panel]:
-    """Those of MEASURES that any of the runs has values for; a colour for each curve of one run, or for each of several runs."""
+    """Those of MEASURES that any of the runs has values for; a colour for each curve of one run, or for each of several runs.
+
+    One run that logged its layers has two more, with a curve for each layer.
+    """
     drawn = []
     for title, unit, zero, measures in MEASURES:
         curves, bad = [], []
@@ -81,6 +84,29 @@ def panels(runs: Sequence[History]) -> list[Panel]:
                     curves.append(Curve(named, place if len(runs) > 1 else order, order > 0, points))
         if curves:
             drawn.append(Panel(title, unit, tuple(curves), zero, tuple(bad)))
+    return drawn + (_of_layers(runs[0]) if len(runs) == 1 else [])
+
+
+def _of_layers(run: History) -> list[Panel]:
+    """How large gradients are, and updates as a share of the weights (`log.layers`); a layer whose share is 0 stands still."""
+    rows = [row for row in run.train if all(isinstance(row.get(kind), dict) for kind in ("gradients", "weights", "updates"))]
+    layers = list(dict.fromkeys(layer for row in rows for layer in row["updates"]))
+
+    def curve(order: int, layer: str, kind: str, over: str | None) -> Curve:
+        values: list[tuple[int, float | None]] = []
+        for row in rows:
+            size, whole = number(row[kind].get(layer)), number(row[over].get(layer)) if over else 100.0
+            values.append((row["step"], 100.0 * size / whole if size is not None and whole else None))
+        return Curve(layer, order, False, thin(values))
+
+    drawn = []
+    for title, unit, kind, over in (
+        ("Gradients by layer", "norm", "gradients", None),
+        ("Updates by layer", "% of the weights' norm", "updates", "weights"),
+    ):
+        curves = tuple(one for order, layer in enumerate(layers) if any((one := curve(order, layer, kind, over)).points))
+        if curves:
+            drawn.append(Panel(title, unit, curves, zero=True))
     return drawn
 
 
