@@ -353,11 +353,11 @@ class Run:
         self._restart_window()
 
     def require_saved(self, state: TrainState) -> None:
-        """Wait for what `save` began. Raises TrainingError, on every rank, where the disk refused it."""
+        """Wait for what `save` began. Raises TrainingError where the disk refused it: on rank 0, which writes, as the others may be gone."""
         self.writer.wait()
-        if refused := self.mesh.from_first(self.writer.refused):
+        if self.writer.refused:
             raise TrainingError(
-                f"step {state.step} is not saved ({refused}); make room and start again with --name={self.config.name} "
+                f"step {state.step} is not saved ({self.writer.refused}); make room and start again with --name={self.config.name} "
                 "--checkpoint.resume=auto, which goes on from the last checkpoint"
             )
 
