@@ -353,7 +353,7 @@ class Run:
         self._restart_window()
 
     def require_saved(self, state: TrainState) -> None:
-        """Wait for what `save` began. Raises TrainingError where the disk refused it: on rank 0, which writes, as the others may be gone."""
+        """Wait for what `save` began. Raises TrainingError where the disk refused it; on rank 0 alone, which writes."""
         self.writer.wait()
         if self.writer.refused:
             raise TrainingError(
