@@ -285,7 +285,7 @@ def load_weights(net: AlexNet, place: str, runs_dir: str, say: Callable[[str], N
     weights = content.get("average") or content["model"] if isinstance(content, dict) and "model" in content else content
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise UserError(f"model.weights={place}: holds no state dict of tensors")
-    weights, own = from_released(weights) if is_released(weights) else from_torchvision(weights), net.state_dict()
+    weights, own = from_released(weights, place) if is_released(weights) else from_torchvision(weights), net.state_dict()
     if "fc8.weight" in weights and weights["fc8.weight"].shape != own["fc8.weight"].shape:
         say(f"fc8 starts anew: {place} tells {len(weights['fc8.weight'])} classes apart, this run {net.classes}")
         weights = {**weights, "fc8.weight": own["fc8.weight"], "fc8.bias": own["fc8.bias"]}

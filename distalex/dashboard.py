@@ -56,13 +56,14 @@ class WeightsAndBiases:
 
     def __init__(self, configuration: config.Config, folder: Path, console: Console) -> None:
         self.run: Any = None
+        self.waiting = ""
         self.console, self.folder = console, folder
         given = configuration.log.wandb
         self.mode = os.environ.get("WANDB_MODE", given) if given != "disabled" else "disabled"
         if self.mode == "disabled":
             return
-        # What waits to be uploaded lies with the run, and not in the user's home.
-        os.environ.setdefault("WANDB_DATA_DIR", str(folder.resolve() / "wandb"))
+        if "WANDB_DATA_DIR" not in os.environ:  # what waits to be uploaded lies with the run, and not in the user's home
+            os.environ["WANDB_DATA_DIR"] = self.waiting = str(folder.resolve() / "wandb")
         try:
             import wandb
 
@@ -146,6 +147,8 @@ class WeightsAndBiases:
 
     def finish(self, exit_code: int) -> None:
         self._try(lambda run: run.finish(exit_code=exit_code))
+        if self.waiting and os.environ.get("WANDB_DATA_DIR") == self.waiting:  # another run of this process has its own
+            del os.environ["WANDB_DATA_DIR"]
 
     def _try(self, action: Callable[[Any], Any]) -> None:
         if self.run is not None:

@@ -34,28 +34,31 @@ def is_released(weights: Mapping[str, Tensor]) -> bool:
     return "conv1a.weights.0" in weights
 
 
-def from_released(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The paper network's state dict: conv2, conv4 and conv5 in two groups, all else whole. Raises UserError for what is missing."""
+def from_released(weights: Mapping[str, Tensor], place: str) -> dict[str, Tensor]:
+    """The paper network's state dict: conv2, conv4 and conv5 in two groups, all else whole.
+
+    Raises UserError, naming `place`, for what is missing or does not fit together.
+    """
     ours: dict[str, Tensor] = {}
     for layer, names in LAYERS.items():
-        rows = torch.cat([_rows(weights, name) for name in names])
-        kernel = KERNELS.get(layer)
-        ours[f"{layer}.weight"] = rows.reshape(len(rows), -1, kernel, kernel).contiguous() if kernel else rows.contiguous()
-        ours[f"{layer}.bias"] = torch.cat([_of(weights, f"{name}.biases").flatten() for name in names])
+        try:
+            rows = torch.cat([_rows(weights, name) for name in names])
+            kernel = KERNELS.get(layer)
+            ours[f"{layer}.weight"] = rows.reshape(len(rows), -1, kernel, kernel).contiguous() if kernel else rows.contiguous()
+            ours[f"{layer}.bias"] = torch.cat([weights[f"{name}.biases"].flatten() for name in names])
+        except KeyError as error:
+            raise UserError(f"model.weights={place}: is in the released code's layout, but has no {error.args[0]}") from None
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:120]
+            raise UserError(f"model.weights={place}: its matrices of {' and '.join(names)} do not fit together ({reason})") from None
     return ours
 
 
 def _rows(weights: Mapping[str, Tensor], name: str) -> Tensor:
     """A row for each filter or output of one of their layers: all that it reads, the first column's first."""
-    inputs = [_of(weights, f"{name}.weights.0")]
+    inputs = [weights[f"{name}.weights.0"]]
     while f"{name}.weights.{len(inputs)}" in weights:
         inputs.append(weights[f"{name}.weights.{len(inputs)}"])
     if name in OWN_FIRST:
         inputs.reverse()
     return torch.cat(inputs).T
-
-
-def _of(weights: Mapping[str, Tensor], name: str) -> Tensor:
-    if name not in weights:
-        raise UserError(f"model.weights: a file in the released code's layout, but it has no {name}")
-    return weights[name]

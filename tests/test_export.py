@@ -130,11 +130,16 @@ def test_the_released_codes_columns_become_the_papers_network(tmp_path, monkeypa
     assert expected.std() > 0.01
     assert (logits - expected).abs().max() < 1e-4 * expected.abs().max()
 
-    del weights["conv2b.weights.0"]
-    torch.save(weights, "columns.pth")
-    words = options(name="it", parallel="none", model__weights="columns.pth")
-    assert cli.main(["train", *words]) == 2
-    assert "no conv2b.weights.0" in capsys.readouterr().err
+    words = ["train", *options(name="it", parallel="none", model__weights="columns.pth")]
+    for damage, says in (
+        ({"conv2b.weights.0": None}, "model.weights=columns.pth: is in the released code's layout, but has no conv2b.weights.0"),
+        ({"conv3a.weights.1": torch.zeros(1152, 5)}, "model.weights=columns.pth: its matrices of conv3a and conv3b do not fit together"),
+        ({"conv1a.weights.0": torch.zeros(364, 48)}, "model.weights=columns.pth: its matrices of conv1a and conv1b do not fit together"),
+    ):
+        damaged = {name: value for name, value in {**weights, **damage}.items() if value is not None}
+        torch.save(damaged, "columns.pth")
+        assert cli.main(words) == 2
+        assert says in capsys.readouterr().err
 
 
 def test_one_tower_is_torchvisions(tmp_path, monkeypatch):
