@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.autograd.profiler import record_function
 from torch.distributed import distributed_c10d
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.rendezvous import rendezvous
 
 from distalex.agreement import facts_of, require_agreement
 from distalex.config import Config
@@ -269,6 +270,17 @@ class Shards:
         return torch.where(divided, squares.sqrt(), norms)
 
 
+def _store_of(topology: Topology) -> dist.Store:
+    """torchrun's store, where processes find each other; for processes that it starts again, without what those before left there.
+
+    It keeps one store for all its attempts, with the addresses of processes that are gone. Only on one node does every process
+    know the number of the attempt; several nodes need TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1, as launch/multinode.sh sets.
+    """
+    store, _, _ = next(rendezvous("env://", timeout=TIMEOUT))
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    return dist.PrefixStore(f"attempt{attempt}", store) if topology.local_world_size == topology.world_size else store
+
+
 @contextmanager
 def start_processes(config: Config, choose: Callable[[Config, Topology, torch.device], str] | None = None) -> Iterator[Mesh]:
     """Join this process to the mesh that `config.parallel` asks for; leaves it at the end, whatever happened.
@@ -299,7 +311,14 @@ def start_processes(config: Config, choose: Callable[[Config, Topology, torch.de
         if loopback:
             os.environ["GLOO_SOCKET_IFNAME"] = loopback
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, timeout=TIMEOUT, device_id=device if device.type == "cuda" else None)
+    dist.init_process_group(
+        backend,
+        store=_store_of(topology),
+        rank=topology.rank,
+        world_size=topology.world_size,
+        timeout=TIMEOUT,
+        device_id=device if device.type == "cuda" else None,
+    )
     try:
         require_agreement(facts_of(config, device))
         if parallel == "auto":

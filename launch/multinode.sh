@@ -42,5 +42,7 @@ esac
 [ -n "${HEAD:-}" ] || die "HEAD is missing: name the node where they meet, e.g. HEAD=node01"
 choose_processes
 [[ $HEAD == *:* ]] || HEAD=$HEAD:29400
+# A store for each attempt: in one that is shared, processes that are started again would find the addresses of those that are gone.
+export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
 exec "$here/.venv/bin/torchrun" --nnodes="$NNODES" --nproc_per_node="$processes" --max-restarts="${RESTARTS:-3}" \
     --rdzv_backend=c10d --rdzv_endpoint="$HEAD" --rdzv_id="${JOB:-distalex}" -m distalex.train "$@"
