@@ -8,7 +8,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parent.parent
-LINK = re.compile(r"\]\((?:\.\./)([\w./-]+)(#[\w-]*)?\)")
+LINK = re.compile(r"\]\(\.\./([\w./-]+)(#[\w-]*)?\)")
 LANGUAGES = {".py": "python", ".yaml": "yaml", ".sh": "bash"}
 MODULES = (
     "train", "config", "model", "lrn", "columns", "owt", "parallelize", "distributed", "topology", "optim", "mixing", "random",

@@ -530,6 +530,24 @@ class Config(Section):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
 
 
+MAY_CHANGE = (
+    "parallel",
+    "device",
+    "name",
+    "runs_dir",
+    "log.",
+    "checkpoint.",
+    "data.root",
+    "data.workers",
+    "train.threads",
+    "train.timeout",
+    "train.max_steps",
+    "train.compile",
+    "train.profile",
+)
+"""Beginnings of the options that say where, how fast and how long a run goes, and not what it computes."""
+
+
 def flat(values: dict[str, Any], prefix: str = "", separator: str = ".") -> dict[str, Any]:
     """Nested values by dotted name."""
     found: dict[str, Any] = {}

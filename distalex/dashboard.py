@@ -34,7 +34,6 @@ SECTIONS = {
     "updates": "updates",
 }
 """Groups of panels beside `train`: W&B lays panels out by what stands before a name's first slash."""
-NOT_OF_THE_EXPERIMENT = ("seed", "name", "runs_dir", "parallel", "device", "log", "checkpoint")
 
 
 def check_wandb(mode: str) -> None:
@@ -165,7 +164,8 @@ class WeightsAndBiases:
 
 def experiment(configuration: config.Config) -> str:
     """The same short word for runs that differ by seed, topology and place alone: what to group by in W&B."""
-    options = configuration.model_dump(mode="json", exclude=set(NOT_OF_THE_EXPERIMENT))
+    options = config.flat(configuration.model_dump(mode="json", exclude={"seed"}))
+    options = {key: value for key, value in options.items() if not key.startswith(config.MAY_CHANGE)}
     digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:6]
     return f"{configuration.data.name}-{configuration.model.name}-{digest}"
 

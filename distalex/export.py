@@ -122,7 +122,7 @@ def _program(trained: Trained, path: Path) -> float:
 def _script(trained: Trained, path: Path) -> float:
     net, pictures = FromColours(trained).eval(), _pictures(trained)
     with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # PyTorch would rather have torch.export, which C++ programs of today may not read
+        warnings.simplefilter("ignore", FutureWarning)  # deprecated for torch.export, which not every libtorch reads
         traced = torch.jit.freeze(torch.jit.trace(net, pictures))
         file = io.BytesIO()
         torch.jit.save(traced, file, _extra_files={"distalex.json": json.dumps(describe(trained))})

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from distalex.errors import UserError
+from distalex.model import PAPER
 
 LAYERS = {
     "conv1": ("conv1a", "conv1b"),
@@ -27,7 +28,6 @@ LAYERS = {
 """Their layers by ours: one a column, but for the last, which both columns share."""
 OWN_FIRST = ("fc2048bb",)
 """Layers of the second column that read it before the first one."""
-KERNELS = {"conv1": 11, "conv2": 5, "conv3": 3, "conv4": 3, "conv5": 3}
 
 
 def is_released(weights: Mapping[str, Tensor]) -> bool:
@@ -43,8 +43,9 @@ def from_released(weights: Mapping[str, Tensor], place: str) -> dict[str, Tensor
     for layer, names in LAYERS.items():
         try:
             rows = torch.cat([_rows(weights, name) for name in names])
-            kernel = KERNELS.get(layer)
-            ours[f"{layer}.weight"] = rows.reshape(len(rows), -1, kernel, kernel).contiguous() if kernel else rows.contiguous()
+            if layer in PAPER:
+                rows = rows.unflatten(1, (-1, PAPER[layer].kernel, PAPER[layer].kernel))
+            ours[f"{layer}.weight"] = rows.contiguous()
             ours[f"{layer}.bias"] = torch.cat([weights[f"{name}.biases"].flatten() for name in names])
         except KeyError as error:
             raise UserError(f"model.weights={place}: is in the released code's layout, but has no {error.args[0]}") from None

@@ -41,21 +41,6 @@ STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 MOST_LEFT_OUT = 20  # steps whose loss was not finite, before a run that rolls back gives up
 LAST_COPY = 600.0  # seconds for a run's last copy elsewhere
 LAST_COPY_STOPPED = 10.0  # where a signal has told the run to end
-MAY_CHANGE = (
-    "parallel",
-    "device",
-    "name",
-    "runs_dir",
-    "log.",
-    "checkpoint.",
-    "data.root",
-    "data.workers",
-    "train.threads",
-    "train.timeout",
-    "train.max_steps",
-    "train.compile",
-    "train.profile",
-)
 
 
 @dataclass
@@ -143,7 +128,7 @@ class Run:
         if not path.is_file():
             raise UserError(f"checkpoint.resume=auto: {self.folder}/ has no config.yaml and is not a run; choose another --name")
         before, now = (config.flat(values.model_dump(mode="json")) for values in (config.load(str(path)), self.config))
-        changed = [key for key in now if before[key] != now[key] and not key.startswith(MAY_CHANGE)]
+        changed = [key for key in now if before[key] != now[key] and not key.startswith(config.MAY_CHANGE)]
         if changed:
             differences = ", ".join(f"{key} was {before[key]} and is {now[key]}" for key in changed[:4])
             raise UserError(

@@ -65,12 +65,12 @@ def train(config: Config) -> Summary:
                 continue
             if run.stop_requested():
                 run.save(state)
-                run.require_saved(state)
-                run.say(f"stopped at step {state.step:,} and saved; go on with --name={run.folder.name} --checkpoint.resume=auto")
                 break
             evaluation = end_epoch(state, forward, pictures, config, run)
         run.require_saved(state)
-        if evaluation is not None:
+        if evaluation is None:
+            run.say(f"stopped at step {state.step:,} and saved; go on with --name={run.folder.name} --checkpoint.resume=auto")
+        else:
             run.show(pictures, state.step)
         return Summary(run.folder, state.step, evaluation, run.stop_signal)
 

@@ -9,11 +9,11 @@ PACKAGE = Path(distalex.__file__).parent
 ORDER = [
     {"errors"},
     {"config", "topology", "console", "remote"},
-    {"random", "compiled", "precision", "reference", "released"},
+    {"random", "compiled", "precision", "reference"},
     {"lrn_cpu", "windows", "mixing", "agreement", "machine"},
     {"lrn", "augment_cpu"},
     {"model", "augment"},
-    {"distributed", "metrics", "trace"},
+    {"distributed", "metrics", "trace", "released"},
     {"columns", "batch_norm", "data", "optim", "sizes"},
     {"owt"},
     {"parallelize", "checkpoint", "plan"},
