@@ -267,6 +267,8 @@ class Data(Section):
     validation: Float = Field(0.0, ge=0, lt=1)
     """Share of the training pictures, stratified and keyed, that the run does not train but is tested on, in place of the test
     pictures: for choosing options, which the test set must not."""
+    fraction: Float = Field(1.0, gt=0, le=1)
+    """Share of the training pictures, stratified and keyed, that the run trains on: a smaller one is part of a larger one."""
     synthetic_images: Int = Field(2048, ge=2)
     """Training pictures of `data.name=synthetic`; a quarter as many test it."""
     synthetic_classes: Int = Field(10, ge=2)
@@ -299,6 +301,11 @@ class Data(Section):
             raise ValueError(
                 f"data.validation={_plain(self.validation)}: a prepared file is read whole; hold pictures out where they come from, with "
                 "data.name and data.root, or make files of the two parts and name them with data.train and data.test"
+            )
+        if self.fraction < 1 and self.name == "beton":
+            raise ValueError(
+                f"data.fraction={_plain(self.fraction)}: a prepared file is read whole; choose pictures where they come from, with data.name "
+                "and data.root, or name a smaller file with data.train"
             )
         if self.skip_bad and self.loader == "torchvision":
             raise ValueError(

@@ -90,6 +90,7 @@ MISTAKES = [
     (["--seed=-4"], ["seed=-4"]),
     (["--data.image_size=32"], ["data.image_size=32", "64"]),
     (["--data.validation=0.1", "--data.name=beton", "--data.train=f.beton"], ["data.validation=0.1", "read whole"]),
+    (["--data.fraction=0.1", "--data.name=beton", "--data.train=f.beton"], ["data.fraction=0.1", "read whole"]),
     (["--model.channels=8,8"], ["model.channels=8,8", "model.name=cifar"]),
     (["--model.fc6=0"], ["model.fc6=0", "model.name=cifar"]),
     (["--model.name=cifar", "--model.channels=8,8"], ["model.kernels=5,3,3,3,3", "as many as model.channels=8,8"]),

@@ -95,6 +95,17 @@ def test_validation_pictures_come_out_of_the_training_set(photographs):
     assert places[0] | places[1] == {train.places(sample) for sample in range(len(train))}
 
 
+def test_a_share_of_the_training_pictures_has_every_class_and_is_part_of_a_larger_share(photographs):
+    def opened(fraction: float) -> tuple[sources.Source, sources.Source]:
+        return find.open_sources(config.Data(name="folder", root=str(photographs), fraction=fraction))
+
+    (small, test), (large, same_test), (least, _) = opened(0.25), opened(0.5), opened(0.001)
+    assert [np.bincount(part.labels).tolist() for part in (small, large, least)] == [[3, 3, 3], [6, 6, 6], [1, 1, 1]]
+    places = [{part.places(sample) for sample in range(len(part))} for part in (small, large, test, same_test)]
+    assert places[0] < places[1]
+    assert places[2] == places[3]
+
+
 def test_rotated_transparent_and_palette_pictures_become_what_a_person_sees(tmp_path):
     upright = Image.new("RGB", (40, 60), "red")
     upright.paste((0, 0, 255), (0, 0, 40, 30))  # blue above red

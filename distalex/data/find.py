@@ -12,7 +12,7 @@ from distalex.data import named
 from distalex.data.files import Files, open_files, printable
 from distalex.data.layouts import Splits, classes_of, recognise, webdataset
 from distalex.data.pictures import is_picture, open_picture
-from distalex.data.sources import Source, hold_out
+from distalex.data.sources import Source, a_share_of, hold_out
 from distalex.data.tables import is_table, read_table
 from distalex.errors import UserError
 
@@ -27,6 +27,8 @@ def open_sources(options: config.Data) -> tuple[Source, Source]:
         train, *test = hold_out(train, options.holdout)
     if options.validation:
         train, *test = hold_out(train, options.validation)
+    if options.fraction < 1:
+        train = a_share_of(train, options.fraction)
     return train.shuffled(), test[0].shuffled()
 
 

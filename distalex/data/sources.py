@@ -131,6 +131,14 @@ def hold_out(source: Source, fraction: float) -> tuple[Source, Source]:
     return source.select(np.flatnonzero(~held), "train"), source.select(np.flatnonzero(held), "test")
 
 
+def a_share_of(source: Source, fraction: float) -> Source:
+    """`source` with `fraction` of every class (one at least), chosen by key: a smaller share is part of a larger one."""
+    order = random.permutation(random.key(0, "fraction"), len(source))
+    by_class = _by_label(source.labels[order], order, len(source.classes))
+    kept = [members[: max(1, round(len(members) * fraction))] for members in by_class]
+    return source.select(np.sort(np.concatenate(kept)), source.split)
+
+
 def _by_label(labels: np.ndarray, values: np.ndarray, classes: int) -> list[np.ndarray]:
     """`values` of each class, in their order."""
     sorted_ = np.argsort(labels, kind="stable")
