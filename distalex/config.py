@@ -304,8 +304,8 @@ class Data(Section):
             )
         if self.fraction < 1 and self.name == "beton":
             raise ValueError(
-                f"data.fraction={_plain(self.fraction)}: a prepared file is read whole; choose pictures where they come from, with data.name "
-                "and data.root, or name a smaller file with data.train"
+                f"data.fraction={_plain(self.fraction)}: a prepared file is read whole; choose pictures where they come from, with "
+                "data.name and data.root, or name a smaller file with data.train"
             )
         if self.skip_bad and self.loader == "torchvision":
             raise ValueError(
