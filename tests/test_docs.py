@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import REPOSITORY, options
+from conftest import REPOSITORY, options, write_cifar10
 
 from distalex import cli
 
@@ -31,11 +31,12 @@ def test_the_readme_has_the_commands_this_test_knows():
 
 
 @pytest.mark.parametrize("command", COMMANDS[2:])
-def test_a_command_of_the_readme_runs(command, tmp_path, photographs, launch, request):
+def test_a_command_of_the_readme_runs(command, tmp_path, photographs, launch):
     os.chdir(tmp_path)
     folder = photographs
     if "_cifar10" in command or "=cifar10_" in command:
-        folder = request.getfixturevalue("cifar10_jpeg")
+        folder = tmp_path / "cifar-10-batches-py"
+        write_cifar10(folder, pictures=20)
     if " RUN" in command or "=RUN" in command:
         small = ["--train.max_steps=1", "--data.name=folder", f"--data.root={photographs}", "--data.stored_size=72"]
         assert cli.main(["train", *options(name="RUN"), *small]) == 0
