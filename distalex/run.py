@@ -38,6 +38,12 @@ from distalex.trace import Trace
 
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 """Signals after which a run saves and ends: what people and schedulers send."""
+ORDERED_BY = (
+    "seed",
+    "train.batch_size",
+    *(f"data.{key}" for key in ("name", "dataset", "train", "order", "holdout", "validation", "fraction")),
+)
+"""Options that say which pictures each step of an epoch sees."""
 MOST_LEFT_OUT = 20  # steps whose loss was not finite, before a run that rolls back gives up
 LAST_COPY = 600.0  # seconds for a run's last copy elsewhere
 LAST_COPY_STOPPED = 10.0  # where a signal has told the run to end
@@ -103,7 +109,9 @@ class Run:
                 f"name={self.config.name}: {self.folder}/ exists and is not what checkpoint.resume={resume} "
                 "belongs to; choose another --name"
             )
-        return checkpoint.load(path)
+        state = checkpoint.load(path)
+        self._check_same_order(path, state)
+        return state
 
     def _exists(self) -> bool:
         return self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir()))
@@ -133,6 +141,19 @@ class Run:
             differences = ", ".join(f"{key} was {before[key]} and is {now[key]}" for key in changed[:4])
             raise UserError(
                 f"checkpoint.resume=auto: {self.folder}/ was started otherwise: {differences}; keep these, or choose another --name"
+            )
+
+    def _check_same_order(self, path: Path, state: dict[str, Any]) -> None:
+        """What is left of an epoch that `state` stands in is known by its order alone."""
+        done = state["progress"]["step_in_epoch"]
+        before, now = config.flat(state["config"]), config.flat(self.config.model_dump(mode="json"))
+        changed = [key for key in ORDERED_BY if before.get(key, now[key]) != now[key]]
+        if done and changed:
+            differences = ", ".join(f"{key} was {before[key]} and is {now[key]}" for key in changed)
+            raise UserError(
+                f"checkpoint.resume={self.config.checkpoint.resume}: {path.name} stands {done} steps into an epoch, and {differences}, so "
+                "what is left of it is another order's; keep these, or start from its weights with "
+                f"--model.weights={self.config.checkpoint.resume}"
             )
 
     def begin(self, state: TrainState) -> None:

@@ -10,6 +10,7 @@ import time
 from functools import partial
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 import torch
@@ -201,6 +202,8 @@ def test_reading_leaves_torchs_threads_alone(alone):
         pictures = open_pictures(small(data__workers="1"), alone, QUIET, QUIET)
         list(pictures.train.train(0))
         assert torch.get_num_threads() == 2
+        with pytest.raises(ValueError, match="not initialized"):  # Numba's threads, which nothing here uses; TBB's can hang at the exit
+            numba.threading_layer()
     finally:
         torch.set_num_threads(threads)
 

@@ -133,6 +133,17 @@ def test_a_run_goes_on_from_a_checkpoint_of_another(tmp_path):
     assert [row["step"] for row in metrics(tmp_path / "runs" / "second")] == [4, 5, 6]
 
 
+def test_an_epoch_begun_in_one_order_is_not_finished_in_another(tmp_path, capsys):
+    assert train(name="first", train__max_steps="4") == 0  # three steps an epoch
+    assert train(name="second", checkpoint__resume="first", train__batch_size="20") == 2
+    said = capsys.readouterr().err
+    assert "step-00000004.pt stands 1 steps into an epoch, and train.batch_size was 16 and is 20" in said
+    assert not (tmp_path / "runs" / "second").exists()
+    assert train(name="whole", train__epochs="1") == 0
+    assert train(name="third", checkpoint__resume="whole", train__batch_size="20") == 0
+    assert [row["step"] for row in metrics(tmp_path / "runs" / "third")] == [4, 5]
+
+
 @pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_sigterm_saves_and_ends_with_143(tmp_path, processes):
     launcher = [] if processes == 1 else ["torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m"]

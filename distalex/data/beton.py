@@ -474,30 +474,23 @@ def import_ffcv() -> Any:
         import numba.typed
     except ImportError as error:
         raise UserError(f"Numba cannot be imported ({error}); ./launch/test.sh or ./launch/quickstart.sh installs it") from None
-    typed = numba.typed.Dict
+    typed, set_num_threads = numba.typed.Dict, numba.set_num_threads
     numba.typed.Dict = dict  # type: ignore[misc] # FFCV's table of two encodings: Numba's would be compiled for two seconds
+    numba.set_num_threads = lambda n: None  # it would start TBB's threads, which nothing here uses and which can hang at the exit
     try:
         import ffcv
         import ffcv.loader
         import ffcv.writer
-        import numba
         from ffcv.pipeline.compiler import Compiler
-        from numba.core.config import NUMBA_NUM_THREADS  # type: ignore[attr-defined]
     except ImportError as error:
         raise UserError(
             f"FFCV cannot be imported ({error}); ./launch/test.sh or ./launch/quickstart.sh installs it (it needs "
             "libturbojpeg0-dev, libopencv-dev, pkg-config and a C++ compiler), or read the pictures without it: --data.loader=torchvision"
         ) from None
     finally:
-        numba.typed.Dict = typed  # type: ignore[misc]
-
-    def set_num_threads(_: type, count: int) -> None:
-        Compiler.num_threads = max(1, min(count, NUMBA_NUM_THREADS))
-        numba.set_num_threads(Compiler.num_threads)
-
-    # FFCV gives its number of threads to all of torch, when it is imported too; only numba is meant.
-    Compiler.set_num_threads = classmethod(set_num_threads)
-    torch.set_num_threads(threads)
+        numba.typed.Dict, numba.set_num_threads = typed, set_num_threads  # type: ignore[misc]
+        torch.set_num_threads(threads)  # FFCV gives its own number of threads to all of torch
+    Compiler.set_num_threads = classmethod(lambda cls, count: None)
     return ffcv
 
 
