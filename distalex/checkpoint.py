@@ -275,16 +275,20 @@ def known_runs(runs_dir: str) -> str:
     return f"; the newest in {runs_dir}/ are {', '.join(path.parent.name for path in runs[-3:])}" if runs else f"; {runs_dir}/ has none"
 
 
-def load_weights(net: AlexNet, place: str, runs_dir: str, say: Callable[[str], None]) -> None:
+def load_weights(net: AlexNet, place: str, runs_dir: str, normalize: str, say: Callable[[str], None]) -> None:
     """Start `net` from a run or a state dict, ours, torchvision's or the released code's; a classifier of another size starts anew.
 
-    Raises UserError where any other weight is missing or has another shape.
+    Says so where the weights saw pictures on another scale than `normalize`, this run's. Raises UserError where any other weight
+    is missing or has another shape.
     """
     path = find(place, runs_dir)
     content = read_tensors(path)
     weights = content.get("average") or content["model"] if isinstance(content, dict) and "model" in content else content
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise UserError(f"model.weights={place}: holds no state dict of tensors")
+    run = content["config"]["data"]["normalize"] if "config" in content else normalize
+    if (saw := "paper" if is_released(weights) else run) != normalize:
+        say(f"model.weights={place}: saw its pictures with data.normalize={saw}; --data.normalize={saw} keeps what it learned")
     weights, own = from_released(weights, place) if is_released(weights) else from_torchvision(weights), net.state_dict()
     if "fc8.weight" in weights and weights["fc8.weight"].shape != own["fc8.weight"].shape:
         say(f"fc8 starts anew: {place} tells {len(weights['fc8.weight'])} classes apart, this run {net.classes}")

@@ -183,7 +183,7 @@ def build_state(config: Config, mesh: Mesh, pictures: Pictures, run: Run) -> tup
     """
     net = build_model(config.model, len(pictures.classes), config.data.image_size, config.seed)
     if config.model.weights:
-        load_weights(net, config.model.weights, config.runs_dir, run.say)
+        load_weights(net, config.model.weights, config.runs_dir, config.data.normalize, run.say)
     freeze(net, config.model.freeze)
     forward = parallelize(net, config.train, mesh)
     optimizer = build_optimizer(net, config.optim, forward.shards)

@@ -126,7 +126,7 @@ def test_weights_start_a_network_and_another_classifier_starts_anew(tmp_path):
     net = build_model(small().model, 7, 64, seed=0)
     fresh = net.fc8.weight.detach().clone()
     said: list[str] = []
-    checkpoint.load_weights(net, str(tmp_path / "x.pt"), "runs", said.append)
+    checkpoint.load_weights(net, str(tmp_path / "x.pt"), "runs", "standard", said.append)
     assert torch.equal(net.conv1.weight, build_model(small().model, 4, 64, seed=5).conv1.weight)
     assert torch.equal(net.fc8.weight, fresh)
     assert "fc8 starts anew" in said[0]
@@ -136,7 +136,7 @@ def test_weights_of_another_network_are_refused(tmp_path):
     checkpoint.save(state().state_dict(), tmp_path / "x.pt")
     net = build_model(small(model__name="seed").model, 4, 64, seed=0)
     with pytest.raises(UserError, match=r"conv1\.weight is \(96, 3, 11, 11\) there and \(64, 3, 11, 11\) here"):
-        checkpoint.load_weights(net, str(tmp_path / "x.pt"), "runs", print)
+        checkpoint.load_weights(net, str(tmp_path / "x.pt"), "runs", "standard", print)
 
 
 def test_frozen_layers_keep_their_weights_and_all_frozen_is_refused():

@@ -124,7 +124,7 @@ def test_the_released_codes_columns_become_the_papers_network(tmp_path, monkeypa
     torch.save(weights, "columns.pth")
     pictures = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(1))
     net = build_model(config.load(None, {"model.fc6": "32", "model.fc7": "32"}).model, 4, 224, 0).eval()
-    load_weights(net, "columns.pth", "runs", print)
+    load_weights(net, "columns.pth", "runs", "paper", print)
     with torch.no_grad():
         expected, logits = released_network(weights, pictures), net(pictures)
     assert expected.std() > 0.01

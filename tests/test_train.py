@@ -222,7 +222,7 @@ def test_compiled_is_the_same_network(tmp_path):
     assert newest(tmp_path / "runs" / "compiled")["model"].keys() == newest(tmp_path / "runs" / "plain")["model"].keys()
 
 
-def test_fine_tuning_keeps_frozen_layers_and_renews_the_classifier(tmp_path, photographs):
+def test_fine_tuning_keeps_frozen_layers_and_renews_the_classifier(tmp_path, photographs, capsys):
     assert train(name="first") == 0
     folder = {"data__name": "folder", "data__root": str(photographs), "data__stored_size": "72", "train__epochs": "1"}
     assert train(name="tuned", model__weights="first", model__freeze="conv1,conv2", optim__layer_lr="fc8:10", **folder) == 0
@@ -232,6 +232,10 @@ def test_fine_tuning_keeps_frozen_layers_and_renews_the_classifier(tmp_path, pho
     assert after["model"]["fc8.weight"].shape == (3, 32)
     assert after["classes"] == ["ant", "bee", "cat"]
     assert "conv1.weight" not in after["optimizer"]
+    said = "model.weights=first: saw its pictures with data.normalize=standard"
+    assert said not in capsys.readouterr().out
+    assert train(name="other", model__weights="first", data__normalize="tutorial", train__max_steps="1", **folder) == 0
+    assert said in capsys.readouterr().out
 
 
 @pytest.mark.slow
