@@ -286,8 +286,8 @@ def load_weights(net: AlexNet, place: str, runs_dir: str, normalize: str, say: C
     weights = content.get("average") or content["model"] if isinstance(content, dict) and "model" in content else content
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise UserError(f"model.weights={place}: holds no state dict of tensors")
-    run = content["config"]["data"]["normalize"] if "format" in content else normalize
-    if (saw := "paper" if is_released(weights) else run) != normalize:
+    saw = "paper" if is_released(weights) else content["config"]["data"]["normalize"] if "format" in content else normalize
+    if saw != normalize:
         say(f"model.weights={place}: saw its pictures with data.normalize={saw}; --data.normalize={saw} keeps what it learned")
     weights, own = from_released(weights, place) if is_released(weights) else from_torchvision(weights), net.state_dict()
     if "fc8.weight" in weights and weights["fc8.weight"].shape != own["fc8.weight"].shape:

@@ -298,15 +298,11 @@ class Data(Section):
             raise ValueError(f"data.dataset goes with data.name=torchvision, not data.name={self.name}; e.g. --data.dataset=Flowers102")
         if self.labels is not None and self.name not in ("folder", "imagenet"):
             raise ValueError(f"data.labels={self.labels}: goes with data.name=imagenet, not data.name={self.name}")
-        if self.validation and self.name == "beton":
+        if self.name == "beton" and (self.validation or self.fraction < 1):
+            part = f"validation={_plain(self.validation)}" if self.validation else f"fraction={_plain(self.fraction)}"
             raise ValueError(
-                f"data.validation={_plain(self.validation)}: a prepared file is read whole; hold pictures out where they come from, with "
-                "data.name and data.root, or make files of the two parts and name them with data.train and data.test"
-            )
-        if self.fraction < 1 and self.name == "beton":
-            raise ValueError(
-                f"data.fraction={_plain(self.fraction)}: a prepared file is read whole; choose pictures where they come from, with "
-                "data.name and data.root, or name a smaller file with data.train"
+                f"data.{part}: a prepared file is read whole; choose pictures where they come from, with data.name and data.root, or make "
+                "files of the parts and name them with data.train and data.test"
             )
         if self.skip_bad and self.loader == "torchvision":
             raise ValueError(

@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +60,10 @@ class StepResult:
     lr: float
     sizes: LayerSizes | None = None
     """Where `log.layers` asks for them and the step is one that is logged."""
+
+
+def _differences(before: dict[str, Any], now: dict[str, Any], options: Iterable[str]) -> str:
+    return ", ".join(f"{option} was {before[option]} and is {now[option]}" for option in options)
 
 
 class Run:
@@ -138,9 +142,9 @@ class Run:
         before, now = (config.flat(values.model_dump(mode="json")) for values in (config.load(str(path)), self.config))
         changed = [key for key in now if before[key] != now[key] and not key.startswith(config.MAY_CHANGE)]
         if changed:
-            differences = ", ".join(f"{key} was {before[key]} and is {now[key]}" for key in changed[:4])
             raise UserError(
-                f"checkpoint.resume=auto: {self.folder}/ was started otherwise: {differences}; keep these, or choose another --name"
+                f"checkpoint.resume=auto: {self.folder}/ was started otherwise: {_differences(before, now, changed[:4])}; keep these, "
+                "or choose another --name"
             )
 
     def _check_same_order(self, path: Path, state: dict[str, Any]) -> None:
@@ -149,11 +153,10 @@ class Run:
         before, now = config.flat(state["config"]), config.flat(self.config.model_dump(mode="json"))
         changed = [key for key in ORDERED_BY if before.get(key, now[key]) != now[key]]
         if done and changed:
-            differences = ", ".join(f"{key} was {before[key]} and is {now[key]}" for key in changed)
+            resume = self.config.checkpoint.resume
             raise UserError(
-                f"checkpoint.resume={self.config.checkpoint.resume}: {path.name} stands {done} steps into an epoch, and {differences}, so "
-                "what is left of it is another order's; keep these, or start from its weights with "
-                f"--model.weights={self.config.checkpoint.resume}"
+                f"checkpoint.resume={resume}: {path.name} stands {done} steps into an epoch, and {_differences(before, now, changed)}, so "
+                f"what is left of it is another order's; keep these, or start from its weights with --model.weights={resume}"
             )
 
     def begin(self, state: TrainState) -> None:

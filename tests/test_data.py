@@ -195,7 +195,7 @@ def test_iterators_left_early_leave_no_thread(alone, mixup):
     assert threading.active_count() <= before
 
 
-def test_reading_leaves_torchs_threads_alone(alone):
+def test_reading_leaves_torchs_threads_alone_and_starts_none_of_numbas(alone):
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     try:

@@ -117,9 +117,8 @@ def hold_out(source: Source, fraction: float) -> tuple[Source, Source]:
     """
     if not fraction:
         return replace(source, split="train"), replace(source, split="test")
-    order = random.permutation(random.key(0, "holdout"), len(source))
     test: list[int] = []
-    for label, members in enumerate(_by_label(source.labels[order], order, len(source.classes))):
+    for label, members in enumerate(_shuffled_classes(source, "holdout")):
         if len(members) < 2:
             raise UserError(
                 f"{source.origin}: class {source.classes[label]} has {len(members)} picture(s); two are needed where a test set is held "
@@ -133,16 +132,16 @@ def hold_out(source: Source, fraction: float) -> tuple[Source, Source]:
 
 def a_share_of(source: Source, fraction: float) -> Source:
     """`source` with `fraction` of every class (one at least), chosen by key: a smaller share is part of a larger one."""
-    order = random.permutation(random.key(0, "fraction"), len(source))
-    by_class = _by_label(source.labels[order], order, len(source.classes))
-    kept = [members[: max(1, round(len(members) * fraction))] for members in by_class]
+    kept = [members[: max(1, round(len(members) * fraction))] for members in _shuffled_classes(source, "fraction")]
     return source.select(np.sort(np.concatenate(kept)), source.split)
 
 
-def _by_label(labels: np.ndarray, values: np.ndarray, classes: int) -> list[np.ndarray]:
-    """`values` of each class, in their order."""
-    sorted_ = np.argsort(labels, kind="stable")
-    return np.split(values[sorted_], np.searchsorted(labels[sorted_], np.arange(1, classes)))
+def _shuffled_classes(source: Source, purpose: str) -> list[np.ndarray]:
+    """The samples of each class, in an order keyed by `purpose`."""
+    order = random.permutation(random.key(0, purpose), len(source))
+    labels = source.labels[order]
+    by_class = np.argsort(labels, kind="stable")
+    return np.split(order[by_class], np.searchsorted(labels[by_class], np.arange(1, len(source.classes))))
 
 
 MEASURED = 10_000  # pictures that colour statistics are taken from
