@@ -16,6 +16,7 @@ from torch import Tensor
 
 from distalex import config, random, windows
 from distalex.mixing import Mixing, cut_out
+from distalex.precision import has_triton
 from distalex.windows import Windows, resize, resize_matrices, rotate
 
 COLOUR_STD = 0.1  # Section 4.1
@@ -151,6 +152,10 @@ class Views:
             from distalex import augment_cpu
 
             return augment_cpu
+        if self.device.type == "cuda" and has_triton():
+            from distalex import augment_gpu
+
+            return augment_gpu
         return windows
 
 

@@ -5,6 +5,7 @@ Fire turns the command line into words and options, all of them text; the typed 
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import importlib
 import json
@@ -14,7 +15,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from distalex import __version__, config
 from distalex.errors import TrainingError, UserError
@@ -40,7 +41,22 @@ class Command(NamedTuple):
 
 def entry(command: str | None = None) -> None:
     """Run `command`, or the one that the first argument names, and exit with its status."""
-    sys.exit(main(sys.argv[1:] if command is None else [command, *sys.argv[1:]]))
+    status = main(sys.argv[1:] if command is None else [command, *sys.argv[1:]])
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        _leave(status)
+    sys.exit(status)
+
+
+def _leave(status: int) -> NoReturn:
+    """End this process without taking the interpreter down.
+
+    A thread of gloo that lets go of a tensor just then ends it with "terminate called" and SIGABRT instead (pytorch#190489).
+    """
+    atexit._run_exitfuncs()
+    with contextlib.suppress(OSError):  # of a pipe that nobody reads any more
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(status)
 
 
 def main(arguments: Sequence[str]) -> int:

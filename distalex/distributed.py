@@ -299,6 +299,9 @@ def start_processes(config: Config, choose: Callable[[Config, Topology, torch.de
     device = choose_device(config.device, topology)
     torch.set_num_threads(config.train.threads or max(1, cores() // topology.local_world_size))
     keep_freed_memory()
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = not config.train.deterministic
+        torch.backends.cudnn.allow_tf32 = False  # 10 bits in what is called fp32; who wants speed asks for bf16
     if config.train.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)

@@ -4,7 +4,8 @@
 
 `alpha / n` is PyTorch's convention: the text's alpha of 1e-4 is 5e-4 here, the released code's is 1e-4. Channels of one
 column only see each other, so the band is cut at every column's edge. torch.nn.LocalResponseNorm runs the sum as a 3-D
-average pool, in fp32 only on a CPU, and is the slowest thing in the network. On a CPU the paper's sizes take `lrn_cpu`.
+average pool, in fp32 only on a CPU, and is the slowest thing in the network. The paper's window and exponent take
+`lrn_cpu` or `lrn_gpu`.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from distalex.precision import has_triton, is_traced
+
 
 def band(channels: int, window: int, columns: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     """(channels, channels, 1, 1): ones where two channels of one column lie within half a window of each other."""
-    make = _make_band if _is_traced() else _kept_band  # what is traced must not be kept
+    make = _make_band if is_traced() else _kept_band  # what is traced must not be kept
     return make(channels, window, columns, device, dtype)
 
 
@@ -37,12 +40,11 @@ class _LocalResponseNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, window: int, alpha: float, beta: float, k: float, columns: int, rectifies: bool) -> Tensor:
         ctx.options = window, alpha, beta, k, columns, rectifies
-        if _has_kernel(x, window, beta):
-            from distalex import lrn_cpu
-
-            x = x.contiguous(memory_format=torch.channels_last)
+        kernel = _kernel(x, window, beta, columns)
+        if kernel is not None:
+            x = kernel.as_laid(x)
             ctx.save_for_backward(x)
-            return lrn_cpu.forward(x, alpha, k, columns, rectifies)
+            return kernel.forward(x, alpha, k, columns, rectifies)
         scale = _scale(x, window, alpha, k, columns)
         power = _power(scale, beta)
         ctx.save_for_backward(x, scale, power)
@@ -53,26 +55,28 @@ class _LocalResponseNorm(torch.autograd.Function):
         (gradient,) = gradients
         window, alpha, beta, k, columns, rectifies = ctx.options
         if len(ctx.saved_tensors) == 1:
-            from distalex import lrn_cpu
-
             (x,) = ctx.saved_tensors
-            gradient = gradient.contiguous(memory_format=torch.channels_last)
-            return lrn_cpu.backward(gradient, x, alpha, k, columns, rectifies), *[None] * 6
+            kernel = _kernel(x, window, beta, columns)
+            return kernel.backward(gradient, x, alpha, k, columns, rectifies), *[None] * 6
         x, scale, power = ctx.saved_tensors
         through_scale = (gradient * x).mul_(power).div_(scale)  # d b_i / d s_i, without its factor -beta
         sums = functional.conv2d(through_scale, band(x.shape[1], window, columns, x.device, x.dtype))
         return gradient * power - sums.mul_(x).mul_(2.0 * alpha * beta / window), *[None] * 6
 
 
-def _has_kernel(x: Tensor, window: int, beta: float) -> bool:
-    """Whether `lrn_cpu` does this: the paper's window and exponent, on a CPU, and not while it is traced."""
-    usual = window == 5 and beta == 0.75 and x.dtype in (torch.float32, torch.bfloat16)
-    return usual and x.device.type == "cpu" and not _is_traced()
+def _kernel(x: Tensor, window: int, beta: float, columns: int) -> Any:
+    """The module that does this in one pass: for the paper's window and exponent, and not while it is traced; else None."""
+    if window != 5 or beta != 0.75 or x.dtype not in (torch.float32, torch.bfloat16) or is_traced():
+        return None
+    if x.device.type == "cpu":
+        from distalex import lrn_cpu
 
+        return lrn_cpu
+    if x.device.type == "cuda" and has_triton():
+        from distalex import lrn_gpu
 
-def _is_traced() -> bool:
-    """Whether torch.compile, torch.export or TorchScript is recording what is computed."""
-    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+        return lrn_gpu if lrn_gpu.has_room(x.shape[1] // columns) else None
+    return None
 
 
 def _scale(x: Tensor, window: int, alpha: float, k: float, columns: int) -> Tensor:
@@ -103,7 +107,7 @@ def local_response_norm(
     Equal to torch.nn.LocalResponseNorm applied to every column by itself, with `rectifies` to ReLUs of it. Memory format
     and dtype are kept.
     """
-    if rectifies and not _has_kernel(x, window, beta):
+    if rectifies and _kernel(x, window, beta, columns) is None:
         x, rectifies = functional.relu(x), False
     if torch.jit.is_tracing():  # TorchScript keeps no Python function, and runs forward only
         return x * _power(_scale(x, window, alpha, k, columns), beta)

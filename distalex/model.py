@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from distalex import config, random
 from distalex.lrn import LocalResponseNorm
+from distalex.pool import MaxPool
 
 POOLED = 6  # side of pool5's output that fc6 reads: 6 at 224 pixels, made 6 by adaptive pooling at other sizes
 POOLED_SMALL = 4  # the same of the `cifar` network: 4 at 32 pixels
@@ -185,7 +186,7 @@ class AlexNet(nn.Module):
             ]
             if conv.pool:  # windows of 3 every 2 pixels overlap (Section 3.4)
                 # ReLU and tanh commute with the maximum, so where nothing stands between them they take the fewer pixels.
-                after.insert(1 if normalises else 0, nn.MaxPool2d(conv.window, 2, conv.margin))
+                after.insert(1 if normalises else 0, MaxPool(conv.window, conv.margin))
             if options.batch_norm:
                 after.insert(len(after) - 1, BatchNorm(conv.channels))
             self.add_module(name, layer)

@@ -1,4 +1,7 @@
-"""Applies, in this order and nowhere else: columns, shared statistics, compile, data parallel. The model knows of none of them."""
+"""Applies, in this order and nowhere else: columns, shared statistics, what a GPU likes, compile, data parallel.
+
+The model knows of none of them.
+"""
 
 import time
 from contextlib import AbstractContextManager, nullcontext
@@ -8,7 +11,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from distalex import config
+from distalex import config, convolve_gpu
 from distalex.batch_norm import BatchNormOfAll, share_statistics
 from distalex.columns import ConvOfBoth, LinearOfBoth, split_into_columns
 from distalex.distributed import Mesh, Shards
@@ -55,6 +58,7 @@ def parallelize(net: AlexNet, options: config.Train, mesh: Mesh, trains: bool = 
     elif mesh.columns > 1:
         shards = split_into_columns(net, mesh)
     share_statistics(net, mesh)
+    convolve_gpu.adapt(net, mesh)
     net.to(device=mesh.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     wrapped: nn.Module = _compile(plain) if options.compile and trains else plain
     own = tuple(shards.rows) if mesh.spreads_pictures else ()  # no other process of the gradients' group has these rows

@@ -1,6 +1,9 @@
-"""What a network computes in: bf16 where the configuration asks for it and the device has the instructions, else fp32."""
+"""What a network computes in and with: bf16 where the configuration asks for it and the device has the instructions, else fp32."""
 
 from __future__ import annotations
+
+import importlib.util
+from functools import lru_cache
 
 import torch
 
@@ -21,6 +24,17 @@ def has_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+@lru_cache(maxsize=1)
+def has_triton() -> bool:
+    """Whether kernels for a GPU can be compiled here; PyTorch brings Triton along on Linux."""
+    return importlib.util.find_spec("triton") is not None
+
+
+def is_traced() -> bool:
+    """Whether torch.compile, torch.export or TorchScript is recording what is computed, and so can take none of those kernels."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
 def as_computed(configuration: config.Config, device: torch.device) -> config.Config:

@@ -70,8 +70,9 @@ class Trace:
     def _leave(self, out: Any, name: str) -> None:
         """A layer's backward pass begins with the gradient of its output, and ends where that of the layer before it begins."""
         self._close()
-        if isinstance(out, Tensor) and out.requires_grad:
-            out.register_hook(lambda _: self._open(f"backward {name}"))
+        for tensor in [out] if isinstance(out, Tensor) else out:
+            if isinstance(tensor, Tensor) and tensor.requires_grad:
+                tensor.register_hook(lambda _: self._open(f"backward {name}"))
 
     def _table(self) -> str:
         """Milliseconds a step of everything that has a name, the largest first."""

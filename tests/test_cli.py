@@ -1,5 +1,6 @@
 """Commands as a user types them: help, and the mistakes that exit with 2, one line, and nothing created."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -256,6 +257,26 @@ def test_one_process_was_asked_for_and_two_started(launch):
     assert len(lines) == 1, "torchrun repeats it in its report"
     assert "parallel=none needs 1 process and torchrun started 2" in lines[0]
     assert "torchrun --nproc_per_node=2 -m distalex.train --parallel=data" in lines[0]
+
+
+def test_one_of_several_processes_leaves_without_taking_its_interpreter_down():
+    """Where gloo's threads and the end of an interpreter meet, the process is aborted after all was done."""
+    program = (
+        "import atexit, sys\n"
+        "from distalex import cli\n"
+        "class Late:\n"
+        "    def __del__(self):\n"
+        "        sys.__stdout__.write('taken down\\n')\n"
+        "late = Late()\n"
+        "atexit.register(print, 'at exit')\n"
+        "cli.main = lambda arguments: print(*arguments) or 3\n"
+        "sys.argv = ['distalex', 'words']\n"
+        "cli.entry()\n"
+    )
+    for processes, said in (("1", "words\nat exit\ntaken down\n"), ("2", "words\nat exit\n")):
+        variables = {**os.environ, "WORLD_SIZE": processes}
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=REPOSITORY, env=variables)
+        assert (done.stdout, done.returncode) == (said, 3), done.stderr
 
 
 def test_torchruns_variables_are_checked(capsys, monkeypatch):

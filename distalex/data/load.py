@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -143,6 +143,7 @@ class Split:
     ) -> Iterator[Batch]:
         """Each process of a column group reads its share of the replica's pictures, so that none is decoded twice."""
         mesh = self.mesh
+        ahead = mesh.columns > 1 or mesh.device.type == "cuda"  # the next batch is on its way while this one is computed
         rows = [order.rows_of_columns(len(step.samples), mesh.columns, parts if mesh.spreads_pictures else None) for step in steps]
         own = [step.samples[columns[mesh.column].rows] for step, columns in zip(steps, rows, strict=True)]
         if partners is None:
@@ -159,12 +160,12 @@ class Split:
                     batch = Batch(view(images, samples), labels, *step, columns[mesh.column].counts)
                 else:
                     batch = Batch(view(images, step.samples), labels, *step)
-                if mesh.columns == 1:
+                if not ahead:
                     yield batch
                 if number + 1 < len(steps):
                     coming.leave_reader()
                     coming = Gathering(next(pictures), rows[number + 1], mesh)
-                if mesh.columns > 1:  # the next one crosses while this one is computed
+                if ahead:
                     yield batch
         finally:
             pictures.close()  # type: ignore[attr-defined]
@@ -184,17 +185,36 @@ def pairs(pictures: Iterator[tuple[Tensor, Tensor]], pinned: bool) -> Iterator[t
         pictures.close()  # type: ignore[attr-defined]
 
 
+@lru_cache(maxsize=1)
+def _copying_stream(device: torch.device) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device)
+
+
 class Gathering:
     """A batch of pictures and labels on its way from all processes of a column group, of which each has read `rows`."""
 
     def __init__(self, read: tuple[Tensor, Tensor], rows: list[order.Rows], mesh: Mesh) -> None:
         self.rows, self.mesh = rows, mesh
-        self.images, self.labels = (tensor.to(mesh.device, non_blocking=True) for tensor in read)
-        self.copied = torch.cuda.Event() if mesh.device.type == "cuda" else None
-        if self.copied is not None:
-            self.copied.record()
+        self.copied: torch.cuda.Event | None = None
+        self.images, self.labels = self._copy(read) if mesh.device.type == "cuda" and not read[0].is_cuda else read
         if mesh.columns > 1:
+            self._require_copied()
             self.arriving = [self._start(tensor) for tensor in ([] if mesh.spreads_pictures else [self.images]) + [self.labels]]
+
+    def _copy(self, read: tuple[Tensor, Tensor]) -> Sequence[Tensor]:
+        """Onto the GPU, on a stream of its own, so that it computes meanwhile."""
+        with torch.cuda.stream(_copying_stream(self.mesh.device)):
+            on_gpu = [tensor.to(self.mesh.device, non_blocking=True) for tensor in read]
+            self.copied = torch.cuda.Event()
+            self.copied.record()
+        for tensor in on_gpu:
+            tensor.record_stream(torch.cuda.current_stream())
+        return on_gpu
+
+    def _require_copied(self) -> None:
+        """Let what is computed from now on wait for the copies."""
+        if self.copied is not None:
+            torch.cuda.current_stream().wait_event(self.copied)
 
     def leave_reader(self) -> None:
         """Wait until the reader may overwrite what it read: a GPU copies from pinned memory when it comes to it."""
@@ -208,6 +228,7 @@ class Gathering:
     def wait(self) -> tuple[Tensor, Tensor]:
         """Images, of this process only with One Weird Trick and else of all, and the labels of all, in the batch's order."""
         if self.mesh.columns == 1:
+            self._require_copied()
             return self.images, self.labels
         *images, labels = (arriving.wait() for arriving in self.arriving)
         labels[self.mesh.column] = self.labels
