@@ -15,7 +15,7 @@ NUMBERS = 1024  # of a view, in a block
 
 
 @triton.jit
-def _cut(  # type: ignore[no-untyped-def]
+def cut_windows(  # type: ignore[no-untyped-def]
     images, places, shift, scale, out, count, height, width, side: tl.constexpr, block: tl.constexpr,
 ):  # fmt: skip
     """`places` (3, count): top, left and whether it is mirrored."""
@@ -45,5 +45,5 @@ def normalised_windows(
     if count:
         places = torch.from_numpy(np.stack([top, left, mirrored]).astype(np.int32)).to(images.device, non_blocking=True)
         grid = (triton.cdiv(side * side * 3, NUMBERS), count)
-        _cut[grid](images.contiguous(), places, shift.contiguous(), scale, out, count, height, width, side=side, block=NUMBERS)
+        cut_windows[grid](images.contiguous(), places, shift.contiguous(), scale, out, count, height, width, side=side, block=NUMBERS)
     return out

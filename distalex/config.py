@@ -1056,8 +1056,8 @@ class BenchOptions(Section):
     steps: Int = Field(4, ge=1)
     """Timed steps of each repeat, after one (`plain`, `accuracy`'s peer) or two (`parallel`) that are not."""
     peer: str | None = None
-    """`plain`, `accuracy`: a script to measure instead of our own plain PyTorch: takes --root and --steps, prints JSON with
-    images_per_second."""
+    """`plain`, `accuracy`: a script to measure instead of our own plain PyTorch: takes --root, --steps and, where there is a GPU,
+    --device, prints JSON with images_per_second."""
     batches: Counts = Field((32, 64, 128, 256, 512), min_length=1)
     """`parallel`: pictures of a step over all processes, each tried."""
     modes: Modes = ()

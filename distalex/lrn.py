@@ -40,9 +40,9 @@ class _LocalResponseNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, window: int, alpha: float, beta: float, k: float, columns: int, rectifies: bool) -> Tensor:
         ctx.options = window, alpha, beta, k, columns, rectifies
-        kernel = _kernel(x, window, beta, columns)
+        kernel = _kernel(x, window, beta)
         if kernel is not None:
-            x = kernel.as_laid(x)
+            x = kernel.as_laid(x, columns)
             ctx.save_for_backward(x)
             return kernel.forward(x, alpha, k, columns, rectifies)
         scale = _scale(x, window, alpha, k, columns)
@@ -56,7 +56,7 @@ class _LocalResponseNorm(torch.autograd.Function):
         window, alpha, beta, k, columns, rectifies = ctx.options
         if len(ctx.saved_tensors) == 1:
             (x,) = ctx.saved_tensors
-            kernel = _kernel(x, window, beta, columns)
+            kernel = _kernel(x, window, beta)
             return kernel.backward(gradient, x, alpha, k, columns, rectifies), *[None] * 6
         x, scale, power = ctx.saved_tensors
         through_scale = (gradient * x).mul_(power).div_(scale)  # d b_i / d s_i, without its factor -beta
@@ -64,7 +64,7 @@ class _LocalResponseNorm(torch.autograd.Function):
         return gradient * power - sums.mul_(x).mul_(2.0 * alpha * beta / window), *[None] * 6
 
 
-def _kernel(x: Tensor, window: int, beta: float, columns: int) -> Any:
+def _kernel(x: Tensor, window: int, beta: float) -> Any:
     """The module that does this in one pass: for the paper's window and exponent, and not while it is traced; else None."""
     if window != 5 or beta != 0.75 or x.dtype not in (torch.float32, torch.bfloat16) or is_traced():
         return None
@@ -75,7 +75,7 @@ def _kernel(x: Tensor, window: int, beta: float, columns: int) -> Any:
     if x.device.type == "cuda" and has_triton():
         from distalex import lrn_gpu
 
-        return lrn_gpu if lrn_gpu.has_room(x.shape[1] // columns) else None
+        return lrn_gpu
     return None
 
 
@@ -107,7 +107,7 @@ def local_response_norm(
     Equal to torch.nn.LocalResponseNorm applied to every column by itself, with `rectifies` to ReLUs of it. Memory format
     and dtype are kept.
     """
-    if rectifies and _kernel(x, window, beta, columns) is None:
+    if rectifies and _kernel(x, window, beta) is None:
         x, rectifies = functional.relu(x), False
     if torch.jit.is_tracing():  # TorchScript keeps no Python function, and runs forward only
         return x * _power(_scale(x, window, alpha, k, columns), beta)

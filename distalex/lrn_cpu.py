@@ -93,7 +93,7 @@ def _pixels(x: Tensor) -> np.ndarray:
     return as_array(x.permute(0, 2, 3, 1).reshape(-1, x.shape[1]))
 
 
-def as_laid(x: Tensor) -> Tensor:
+def as_laid(x: Tensor, columns: int) -> Tensor:
     """`x` channels-last, which is how `forward` takes it."""
     return x.contiguous(memory_format=torch.channels_last)
 
@@ -110,7 +110,7 @@ def forward(x: Tensor, alpha: float, k: float, columns: int, rectifies: bool) ->
 
 def backward(gradient: Tensor, x: Tensor, alpha: float, k: float, columns: int, rectifies: bool) -> Tensor:
     """The gradient of `forward`'s `x`, which is channels-last."""
-    gradient, out = as_laid(gradient), torch.empty_like(x)
+    gradient, out = as_laid(gradient, columns), torch.empty_like(x)
     arrays = [_pixels(gradient), _pixels(x), _pixels(out)]
     factor = np.float32(2 * alpha * 0.75 / 5)
     share_out(_backward, arrays, np.float32(alpha / 5), np.float32(k), factor, columns, _floor(rectifies))

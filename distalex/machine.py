@@ -1,4 +1,4 @@
-"""What a run or a benchmark runs on: processor, cores and versions."""
+"""What a run or a benchmark runs on: processor, cores, GPU and versions."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ def computes_on(device: torch.device) -> str:
 
 
 def describe_machine() -> dict[str, Any]:
-    """Processor, cores and versions."""
-    versions = {name: _version(name) for name in ("torch", "torchvision", "ffcv", "numpy", "numba")}
-    return {"processor": processor(), "cores": cores(), "python": platform.python_version(), "versions": versions}
+    """Processor, cores, GPU if there is one, and versions."""
+    versions = {name: _version(name) for name in ("torch", "torchvision", "ffcv", "numpy", "numba", "triton")}
+    gpu = {"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}
+    return {"processor": processor(), "cores": cores(), **gpu, "python": platform.python_version(), "versions": versions}
 
 
 def _version(name: str) -> str | None:

@@ -68,10 +68,17 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def matmul_peak(device: torch.device, dtype: torch.dtype, size: int = 2048) -> float:
-    """FLOP/s of the best of four products of `size`-square matrices, with this process's threads."""
-    one, other = (torch.full((size, size), 0.5, device=device, dtype=dtype) for _ in range(2))
+    """FLOP/s of the best of some products of `size`-square matrices, with this process's threads; larger ones on a GPU.
+
+    The numbers are random, since a GPU multiplies constant ones faster.
+    """
+    if device.type == "cuda":
+        size, repeats = 8192, 8
+    else:
+        repeats = 4
+    one, other = (torch.randn((size, size), device=device).to(dtype) for _ in range(2))
     best = float("inf")
-    for _ in range(4):
+    for _ in range(repeats):
         start = time.perf_counter()
         (one @ other)[0, 0].item()  # which waits for a GPU
         best = min(best, time.perf_counter() - start)

@@ -256,7 +256,7 @@ def build_model(options: config.Model, classes: int, image_size: int, seed: int)
     """The whole network on the CPU, its weights keyed by the seed and each layer's name."""
     with torch.device("meta"):
         net = AlexNet(options, classes, image_size)
-    net = net.to_empty(device="cpu")
+    net._apply(lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype))  # `to_empty` imports the compiler first, for a second
     for name, layer in net.named_modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             _initialise(layer, name, options.init, net, random.generator(seed, "init", name))

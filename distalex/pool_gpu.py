@@ -35,7 +35,7 @@ def _place(channels, height, width, block_p: tl.constexpr, block_c: tl.constexpr
 
 
 @triton.jit
-def _forward(  # type: ignore[no-untyped-def]
+def pool_forward(  # type: ignore[no-untyped-def]
     x_pointer, out_pointer, where_pointer, channels, height, width, out_height, out_width,
     window: tl.constexpr, margin: tl.constexpr, block_p: tl.constexpr, block_c: tl.constexpr,
 ):  # fmt: skip
@@ -56,7 +56,7 @@ def _forward(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _backward(  # type: ignore[no-untyped-def]
+def pool_backward(  # type: ignore[no-untyped-def]
     gradient_pointer, where_pointer, out_pointer, channels, height, width, out_height, out_width,
     window: tl.constexpr, margin: tl.constexpr, block_p: tl.constexpr, block_c: tl.constexpr,
 ):  # fmt: skip
@@ -95,7 +95,7 @@ class _MaxPool(torch.autograd.Function):
         out = torch.empty((count, channels, out_height, out_width), dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
         where = torch.empty_like(out, dtype=torch.uint8)
         ctx.sides, ctx.window, ctx.margin = Sides(channels, height, width, out_height, out_width), window, margin
-        _launch(_forward, [x, out, where], ctx.sides, window, margin)
+        _launch(pool_forward, [x, out, where], ctx.sides, window, margin)
         ctx.save_for_backward(where)
         return out
 
@@ -105,7 +105,7 @@ class _MaxPool(torch.autograd.Function):
         gradient = gradients[0].contiguous(memory_format=torch.channels_last)
         shape = (len(gradient), ctx.sides.channels, ctx.sides.height, ctx.sides.width)
         out = torch.empty(shape, dtype=gradient.dtype, device=gradient.device, memory_format=torch.channels_last)
-        _launch(_backward, [gradient, where, out], ctx.sides, ctx.window, ctx.margin)
+        _launch(pool_backward, [gradient, where, out], ctx.sides, ctx.window, ctx.margin)
         return out, None, None
 
 

@@ -17,6 +17,7 @@ from conftest import DATA, small
 from PIL import Image, ImageCms, ImageOps
 
 from distalex import cli, config
+from distalex.data import files as archives
 from distalex.data import find, pictures
 from distalex.data.load import open_pictures
 from distalex.errors import UserError
@@ -562,3 +563,26 @@ def test_training_skips_bad_pictures_only_when_told(tmp_path, alone):
     assert any("1 of 7 pictures were skipped" in line for line in said)
     with pytest.raises(UserError, match="an empty file"):
         count()
+
+
+def test_a_long_archives_list_is_read_again_only_where_it_changed(tmp_path, monkeypatch):
+    monkeypatch.setenv("DISTALEX_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr(archives, "LONG", 2)
+    archive = tmp_path / "set.tar"
+
+    def pack(names):
+        with tarfile.open(archive, "w") as tar:
+            for name in names:
+                member = tarfile.TarInfo(name)
+                member.size = len(name)
+                tar.addfile(member, io.BytesIO(name.encode()))
+
+    pack(["a/1.png", "a/2.png", "b/3.png"])
+    first = archives.tar_files([archive], str(archive))
+    with monkeypatch.context() as patch:
+        patch.setattr(archives, "_members", None)  # would fail if it were called
+        again = archives.tar_files([archive], str(archive))
+    assert list(again.names) == list(first.names) == ["a/1.png", "a/2.png", "b/3.png"]
+    assert again.read("b/3.png") == b"b/3.png"
+    pack(["a/1.png", "c/4.png", "c/5.png", "c/6.png"])
+    assert list(archives.tar_files([archive], str(archive)).names) == ["a/1.png", "c/4.png", "c/5.png", "c/6.png"]

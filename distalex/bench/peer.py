@@ -42,6 +42,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--root")
     arguments.add_argument("--steps", type=int, default=4)
+    arguments.add_argument("--device", default="cpu")
     options = arguments.parse_args()
     source = open_sources(config.Data(name="cifar10", root=str(find_cifar(CIFAR10, options.root, unpack=True))))[0]
     loader = DataLoader(Pictures(source, BATCH * (options.steps + 1)), batch_size=BATCH, shuffle=True)
@@ -58,10 +59,11 @@ def main() -> None:
         *(nn.AdaptiveAvgPool2d(6), nn.Flatten(), nn.Dropout(), nn.Linear(9216, 4096), nn.ReLU(inplace=True)),
         *(nn.Dropout(), nn.Linear(4096, 1024), nn.ReLU(inplace=True), nn.Linear(1024, 10)),
     )
+    net.to(options.device)
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-3, weight_decay=1e-4)
     start = time.perf_counter()
     for number, (images, labels) in enumerate(loader):
-        loss = nn.functional.cross_entropy(net(images), labels)
+        loss = nn.functional.cross_entropy(net(images.to(options.device)), labels.to(options.device))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

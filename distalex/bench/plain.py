@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from distalex import config
 from distalex.bench.peak import matmul_peak, median_peaks
 from distalex.bench.results import open_folder, run_program, spread, write_result
@@ -63,9 +65,10 @@ def bench_plain(options: config.BenchOptions) -> dict[str, Any]:
 
 
 def measure_peer(options: config.BenchOptions, root: str) -> float:
-    """Images/s of the tutorial's job in ordinary PyTorch, in a process of its own."""
+    """Images/s of the tutorial's job in ordinary PyTorch, in a process of its own, on a GPU where there is one."""
     program = [options.peer] if options.peer else ["-m", "distalex.bench.peer"]
-    output = run_program([sys.executable, *program, "--root", root, "--steps", str(options.steps)])
+    device = ["--device", "cuda"] if torch.cuda.is_available() else []
+    output = run_program([sys.executable, *program, "--root", root, "--steps", str(options.steps), *device])
     return json.loads(output.strip().splitlines()[-1])["images_per_second"]
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import glob
 import gzip
 import hashlib
+import json
 import lzma
 import os
 import re
@@ -165,8 +167,7 @@ def tar_files(paths: Sequence[Path], root: str, prefixes: Sequence[str] = ()) ->
     for number, path in enumerate(paths):
         try:
             opened.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
-            size = os.fstat(opened[-1]).st_size
-            for name, start, length in _members(opened[-1], 0, size, str(path)):
+            for name, start, length in _listing(opened[-1], path):
                 whole = f"{prefixes[number]}/{name}" if prefixes else name
                 places[whole] = (number, start, length)
         except UserError:
@@ -191,6 +192,27 @@ def tar_files(paths: Sequence[Path], root: str, prefixes: Sequence[str] = ()) ->
         return f"{stamps[number]}/{start}/{length}"
 
     return Files(root, list(places), read, where, stamped, bool(prefixes))
+
+
+LONG = 5_000  # members, from which on reading them all takes longer than a start should
+
+
+def _listing(file: int, path: Path) -> list[tuple[str, int, int]]:
+    """`_members` of a tar archive; a long list is kept beside the prepared files until the archive changes."""
+    from distalex.data.places import prepared_folder
+
+    digest = hashlib.blake2b(f"{path.resolve()}/{stamp(path)}".encode(), digest_size=6).hexdigest()
+    kept = prepared_folder() / f"{path.name.split('.')[0]}-{digest}.members.json"
+    try:
+        return [(name, start, length) for name, start, length in json.loads(kept.read_text(encoding="utf-8"))]
+    except (OSError, ValueError, TypeError):
+        members = list(_members(file, 0, os.fstat(file).st_size, str(path)))
+    if len(members) >= LONG:
+        temporary = kept.with_name(f".{kept.name}.{os.getpid()}.partial")
+        with contextlib.suppress(OSError):
+            temporary.write_text(json.dumps(members), encoding="utf-8")
+            os.replace(temporary, kept)
+    return members
 
 
 def _pread(file: int, start: int, length: int) -> bytes:
