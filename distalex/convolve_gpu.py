@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from distalex.distributed import Mesh
 from distalex.lrn import LocalResponseNorm
-from distalex.model import AlexNet, BatchNorm
+from distalex.model import AlexNet
 
 Kind = TypeVar("Kind", bound=nn.Conv2d)
 
@@ -24,8 +24,7 @@ def adapt(net: AlexNet, mesh: Mesh) -> None:
     """Let the convolutions of `net` be computed so where that is faster on this mesh's device, in place."""
     if mesh.device.type != "cuda":
         return
-    normalises = any(isinstance(module, BatchNorm) for module in net.modules())  # which knows its channels
-    if net.columns > 1 and mesh.columns == 1 and not normalises:
+    if net.columns > 1 and mesh.columns == 1 and any(conv.reads == "own" for conv in net.table.values()):
         _keep_apart(net)
     elif net.table["conv1"].stride > 1:
         net.set_submodule("conv1", _remade(net.get_submodule("conv1"), BlockedConv))

@@ -20,6 +20,9 @@ from distalex import config
 from distalex.distributed import Mesh
 from distalex.topology import Topology
 
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # before Triton is imported: kernels for a GPU are then computed by NumPy
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("DISTALEX_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
 

@@ -150,7 +150,7 @@ class Split:
             pictures = self.reader.read(own)
         else:
             in_turn = [samples for numbers in own for samples in (numbers, partners(numbers))]
-            pictures = pairs(self.reader.read(in_turn), pinned=mesh.device.type == "cuda")
+            pictures = pairs(self.reader.read(in_turn), for_gpu=mesh.device.type == "cuda")
         try:
             coming = Gathering(next(pictures), rows[0], mesh) if steps else None
             for number, (step, columns, samples) in enumerate(zip(steps, rows, own, strict=True)):
@@ -171,10 +171,11 @@ class Split:
             pictures.close()  # type: ignore[attr-defined]
 
 
-def pairs(pictures: Iterator[tuple[Tensor, Tensor]], pinned: bool) -> Iterator[tuple[Tensor, Tensor]]:
+def pairs(pictures: Iterator[tuple[Tensor, Tensor]], for_gpu: bool) -> Iterator[tuple[Tensor, Tensor]]:
     """Rows of a sample and its partner, (n, 2, …), where `pictures` brings batches of samples and of their partners in turn."""
     try:
         for batch in pictures:
+            pinned = for_gpu and not batch[0].is_cuda
             both = [tensor.new_empty((len(tensor), 2, *tensor.shape[1:]), pin_memory=pinned) for tensor in batch]
             for pair, tensor in zip(both, batch, strict=True):  # now, as a batch is valid until the next one is asked for
                 pair[:, 0] = tensor

@@ -1,0 +1,145 @@
+"""What only a GPU computes with: kernels of its own, and convolutions laid out for it.
+
+Where there is no GPU, Triton's interpreter runs the kernels (conftest.py). It cuts bf16 off instead of rounding it.
+"""
+
+import os
+
+import numpy as np
+import pytest
+import torch
+from conftest import options
+from test_augment import some_windows
+from torch.nn import functional
+
+from distalex import cli, config, convolve_gpu, windows
+from distalex.distributed import Mesh
+from distalex.lrn import local_response_norm
+from distalex.metrics import read_metrics
+from distalex.model import build_model
+from distalex.topology import Topology
+
+pytest.importorskip("triton")
+GPU = torch.cuda.is_available()
+DEVICE = torch.device("cuda" if GPU else "cpu")
+LAYOUTS = [torch.channels_last, torch.contiguous_format]
+PRECISIONS = [(torch.float32, 1e-6), (torch.bfloat16, 2**-8 if GPU else 2**-6)]
+
+
+def normal(*shape, dtype=torch.float32, size=1.0, layout=torch.channels_last):
+    generator = torch.Generator().manual_seed(sum(shape))
+    return (torch.randn(shape, generator=generator) * size).to(DEVICE, dtype).contiguous(memory_format=layout)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=["channels-last", "contiguous"])
+@pytest.mark.parametrize(("dtype", "tolerance"), PRECISIONS, ids=["fp32", "bf16"])
+@pytest.mark.parametrize(("channels", "columns", "rectifies"), [(48, 1, True), (48, 2, False), (48, 4, True), (12, 2, True), (3, 1, False)])
+def test_lrn_is_the_formula_forward_and_backward(channels, columns, rectifies, dtype, tolerance, layout):
+    from distalex import lrn_gpu
+
+    x = lrn_gpu.as_laid(normal(2, channels, 7, 5, dtype=dtype, size=30.0, layout=layout), columns)
+    exact = x.double().requires_grad_()
+    expected = local_response_norm(exact, alpha=0.1, columns=columns, rectifies=rectifies)
+    gradient = normal(2, channels, 7, 5, dtype=dtype, layout=layout)
+    expected.backward(gradient.double())
+    out = lrn_gpu.forward(x, 0.1, 2.0, columns, rectifies)
+    through = lrn_gpu.backward(gradient, x, 0.1, 2.0, columns, rectifies)
+    assert torch.allclose(out.double(), expected, rtol=tolerance, atol=1e-30)
+    assert torch.allclose(through.double(), exact.grad, rtol=tolerance, atol=tolerance * exact.grad.abs().max().item())
+    assert out.stride() == through.stride() == x.stride()
+
+
+@pytest.mark.parametrize("rectifies", [False, True])
+def test_lrn_keeps_what_is_not_finite(rectifies):
+    from distalex import lrn_gpu
+
+    for layout in LAYOUTS:
+        x = normal(1, 16, 2, 2, layout=layout)
+        x[0, 4, 1, 1] = float("nan")
+        out = lrn_gpu.forward(x, 1e-4, 2.0, 1, rectifies)
+        assert torch.isnan(out[0, 2:7, 1, 1]).all()
+        assert torch.isfinite(out[0, :, 0]).all()
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), PRECISIONS, ids=["fp32", "bf16"])
+@pytest.mark.parametrize(("window", "margin"), [(3, 0), (3, 1), (2, 0), (2, 1)])
+@pytest.mark.parametrize(("channels", "side"), [(40, 13), (5, 6)])
+def test_pooling_is_torchs_with_ties(channels, side, window, margin, dtype, tolerance):
+    from distalex.pool_gpu import max_pool
+
+    ours = normal(2, channels, side, side, size=2.0).round().to(dtype).requires_grad_()
+    theirs = ours.detach().clone().requires_grad_()
+    pooled, expected = max_pool(ours, window, margin), functional.max_pool2d(theirs, window, 2, margin)
+    assert torch.equal(pooled, expected)
+    gradient = normal(*expected.shape, dtype=dtype)
+    pooled.backward(gradient)
+    expected.backward(gradient)
+    assert torch.allclose(ours.grad, theirs.grad, rtol=tolerance, atol=4 * tolerance)  # sums of up to four in another order
+
+
+def test_pooling_keeps_nan_and_takes_no_pictures():
+    from distalex.pool_gpu import max_pool
+
+    x = normal(1, 8, 7, 7)
+    x[0, 3, 2, 2] = float("nan")
+    assert torch.equal(torch.isnan(max_pool(x, 3, 0)), torch.isnan(functional.max_pool2d(x, 3, 2)))
+    assert max_pool(normal(0, 8, 7, 7), 3, 0).shape == (0, 8, 3, 3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_windows_are_those_by_indexing(dtype):
+    from distalex import augment_gpu
+
+    arguments = some_windows(DEVICE)
+    ours, theirs = augment_gpu.normalised_windows(*arguments, dtype), windows.normalised_windows(*arguments, dtype)
+    assert torch.allclose(ours.float(), theirs.float(), rtol=1e-6 if dtype == torch.float32 else 2**-6, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "columns", "size"),
+    [("paper", 2, 224), ("paper", 4, 96), ("paper", 1, 64), ("torchvision", 1, 224), ("seed", 1, 96)],
+)
+def test_layout_for_a_gpu_changes_no_logit_and_no_gradient(name, columns, size):
+    model = config.Model(name=name, columns=columns, dropout=0, fc6=32, fc7=32)
+    plain, adapted = (build_model(model, 10, size, 0).double() for _ in range(2))
+    convolve_gpu.adapt(adapted, Mesh(Topology(), torch.device("cuda"), "none"))
+    assert any(isinstance(layer, convolve_gpu.BlockedConv | convolve_gpu.ConvOfColumns) for layer in adapted.modules())
+    assert list(adapted.state_dict()) == list(plain.state_dict())
+    x = torch.randn(2, 3, size, size, dtype=torch.float64)
+    logits, expected = adapted(x), plain(x)
+    assert torch.allclose(logits, expected, rtol=1e-10, atol=1e-14)
+    logits.square().sum().backward()
+    expected.square().sum().backward()
+    for (key, parameter), other in zip(adapted.named_parameters(), plain.parameters(), strict=True):
+        assert torch.allclose(parameter.grad, other.grad, rtol=1e-9, atol=1e-12 * other.grad.abs().max().item()), key
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not GPU, reason="no GPU here")
+@pytest.mark.parametrize("changes", [{}, {"data.cache": "device"}, {"data.cache": "device", "data.cutmix": "1"}, {"data.cutmix": "1"}])
+def test_a_gpu_trains_the_run_of_a_cpu(changes, tmp_path):
+    """Dropout, crops, mirrors and colour noise are the same draws; cached on the device or copied beside computing."""
+    losses = {}
+    for device in ("cpu", "cuda"):
+        words = [f"--{key}={value}" for key, value in {**changes, "device": device, "model.name": "paper"}.items()]
+        if device == "cpu":
+            words = [word.replace("=device", "=memory") for word in words]
+        arguments = [*options(name=device, train__precision="fp32", optim__lr="0.01"), *words, f"--runs_dir={tmp_path}", "--parallel=none"]
+        assert cli.main(["train", *arguments]) == 0
+        losses[device] = [row["loss"] for row in read_metrics(tmp_path / device / "metrics.jsonl")]
+    assert np.allclose(losses["cuda"], losses["cpu"], rtol=1e-4)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not GPU, reason="no GPU here")
+def test_a_compiled_run_on_a_gpu_is_the_plain_one(tmp_path):
+    losses = []
+    for compiled in ("false", "true"):
+        arguments = options(name=compiled, train__precision="fp32", train__compile=compiled, train__max_steps="3", optim__lr="0.01")
+        assert cli.main(["train", *arguments, "--model.name=paper", "--device=cuda", f"--runs_dir={tmp_path}", "--parallel=none"]) == 0
+        losses.append([row["loss"] for row in read_metrics(tmp_path / compiled / "metrics.jsonl") if row["kind"] == "train"])
+    assert np.allclose(*losses, rtol=1e-4)
+
+
+def test_the_interpreter_stands_in_where_there_is_no_gpu():
+    assert GPU or os.environ["TRITON_INTERPRET"] == "1"
