@@ -3,6 +3,7 @@
 Where there is no GPU, Triton's interpreter runs the kernels (conftest.py). It cuts bf16 off instead of rounding it.
 """
 
+import json
 import os
 
 import numpy as np
@@ -18,6 +19,7 @@ from distalex.lrn import local_response_norm
 from distalex.metrics import read_metrics
 from distalex.model import build_model
 from distalex.topology import Topology
+from distalex.trace import on_gpu
 
 pytest.importorskip("triton")
 GPU = torch.cuda.is_available()
@@ -112,6 +114,24 @@ def test_layout_for_a_gpu_changes_no_logit_and_no_gradient(name, columns, size):
     expected.square().sum().backward()
     for (key, parameter), other in zip(adapted.named_parameters(), plain.parameters(), strict=True):
         assert torch.allclose(parameter.grad, other.grad, rtol=1e-9, atol=1e-12 * other.grad.abs().max().item()), key
+
+
+def test_a_gpus_time_is_counted_under_the_name_that_launched_it(tmp_path):
+    """A kernel belongs to the layer during which the host launched it, in forward's thread or in backward's, however late it ran."""
+
+    def launch(correlation, thread, when, kind="cuda_runtime"):
+        return {"cat": kind, "tid": thread, "ts": when, "dur": 1, "args": {"correlation": correlation}}
+
+    def work(correlation, microseconds, kind="kernel"):
+        return {"cat": kind, "tid": 7, "ts": 500 + correlation, "dur": microseconds, "args": {"correlation": correlation}}
+
+    names = [("loading", 1, 0, 10), ("forward conv1", 1, 20, 10), ("backward conv1", 2, 20, 30), ("backward conv1", 2, 60, 10)]
+    events = [{"cat": "user_annotation", "name": name, "tid": thread, "ts": start, "dur": long} for name, thread, start, long in names]
+    events += [launch(1, 1, 5), launch(2, 1, 25), launch(3, 2, 25, "cuda_driver"), launch(4, 2, 65), launch(5, 1, 15), {"ph": "M"}]
+    events += [work(1, 40, "gpu_memcpy"), work(2, 100), work(3, 200), work(4, 30), work(5, 7, "gpu_memset"), work(6, 2)]
+    path = tmp_path / "trace.json"
+    path.write_text(json.dumps({"traceEvents": events}))
+    assert on_gpu(path) == {"loading": 40, "forward conv1": 100, "backward conv1": 230, "other": 9}
 
 
 @pytest.mark.gpu
