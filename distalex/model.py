@@ -252,6 +252,22 @@ def _side_after(side: int, conv: Conv) -> int:
     return (side + 2 * conv.margin - conv.window) // 2 + 1 if conv.pool else side
 
 
+def count_macs(options: config.Model, classes: int, image_size: int) -> int:
+    """Multiplications, each with an addition, of one picture's forward pass."""
+    macs, channels, side = 0, 3, image_size
+    for conv in convolutions(options).values():
+        groups = options.columns if conv.reads == "own" else 1
+        positions = ((side + 2 * conv.padding - conv.kernel) // conv.stride + 1) ** 2
+        macs += positions * conv.channels * channels // groups * conv.kernel**2
+        channels, side = conv.channels, _side_after(side, conv)
+    units = channels * (POOLED_SMALL if options.name == "cifar" else POOLED) ** 2
+    for width in (options.fc6, options.fc7, classes):
+        if width:
+            macs += units * width
+            units = width
+    return macs
+
+
 def build_model(options: config.Model, classes: int, image_size: int, seed: int) -> AlexNet:
     """The whole network on the CPU, its weights keyed by the seed and each layer's name."""
     with torch.device("meta"):

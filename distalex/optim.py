@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -97,7 +99,7 @@ def build_optimizer(net: nn.Module, options: config.Optim, shards: Shards) -> to
     ]
     match options.name:
         case "sgd":
-            return torch.optim.SGD(
+            return _eager(torch.optim.SGD)(
                 parameters,
                 lr=options.lr,
                 momentum=options.momentum,
@@ -105,9 +107,9 @@ def build_optimizer(net: nn.Module, options: config.Optim, shards: Shards) -> to
                 fused=True,
             )
         case "adam":
-            return torch.optim.Adam(parameters, lr=options.lr, betas=options.betas, eps=options.eps, fused=True)  # type: ignore[arg-type]
+            return _eager(torch.optim.Adam)(parameters, lr=options.lr, betas=options.betas, eps=options.eps, fused=True)  # type: ignore[arg-type]
         case "adamw":
-            return torch.optim.AdamW(parameters, lr=options.lr, betas=options.betas, eps=options.eps, fused=True)  # type: ignore[arg-type]
+            return _eager(torch.optim.AdamW)(parameters, lr=options.lr, betas=options.betas, eps=options.eps, fused=True)  # type: ignore[arg-type]
         case "lars":
             names = {parameter: name for name, parameter in net.named_parameters()}
 
@@ -116,6 +118,21 @@ def build_optimizer(net: nn.Module, options: config.Optim, shards: Shards) -> to
                 return shards.norms({names[parameter]: tensor for parameter, tensor in zip(parameters, tensors, strict=True)})  # type: ignore[index]
 
             return LARS(parameters, options.lr, options.momentum, options.weight_decay, options.trust, norms)
+
+
+@cache
+def _eager(kind: type[torch.optim.Optimizer]) -> Any:
+    """PyTorch's optimizer `kind`, which nothing compiles here: it then does not import the compiler, for two seconds, to tell it so."""
+    step = inspect.unwrap(kind.step)
+
+    def plain_step(self: torch.optim.Optimizer, closure: Any = None) -> Any:
+        with torch.no_grad():
+            return step(self, closure)
+
+    for method in ("add_param_group", "zero_grad", "state_dict", "load_state_dict"):
+        inner = inspect.unwrap(getattr(torch.optim.Optimizer, method))
+        inner.__dict__.setdefault("__dynamo_disable", inner)  # where torch._compile looks first
+    return type(kind.__name__, (kind,), {"step": plain_step})
 
 
 def _rate_and_decay(name: str, net: nn.Module, options: config.Optim) -> tuple[float, float]:

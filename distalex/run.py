@@ -29,7 +29,7 @@ from distalex.errors import TrainingError, UserError
 from distalex.evaluate import Evaluation, load_trained
 from distalex.machine import computes_on, describe_machine
 from distalex.metrics import MetricsFile, matmul_peak
-from distalex.plan.layers import layers_of
+from distalex.model import count_macs
 from distalex.precision import arithmetic
 from distalex.predict import Prediction, predict, some_of
 from distalex.remote import Remote
@@ -259,8 +259,7 @@ class Run:
     def _measure_peak(self, classes: int) -> None:
         """What all processes together reach in matrix products, and what a picture takes: forward, and twice that backward."""
         train = self.config.train
-        layers = layers_of(self.config.model, classes, self.config.data.image_size, train.precision)
-        self.flops = 3 * 2 * sum(layer.macs for layer in layers)
+        self.flops = 3 * 2 * count_macs(self.config.model, classes, self.config.data.image_size)
         own = torch.tensor(matmul_peak(self.mesh.device, arithmetic(train, self.mesh.device)), dtype=torch.float64, device=self.mesh.device)
         self.peak = float(self.mesh.sum_over_columns(self.mesh.sum(own)))
 

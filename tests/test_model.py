@@ -4,7 +4,8 @@ import torchvision
 from conftest import small
 
 from distalex import config
-from distalex.model import BatchNorm, KeyedDropout, build_model, from_torchvision
+from distalex.model import BatchNorm, KeyedDropout, build_model, count_macs, from_torchvision
+from distalex.plan.layers import layers_of
 
 
 def net_of(name, classes=1000, size=224, **options):
@@ -216,3 +217,22 @@ def test_pooling_and_activation_are_the_named_ones():
 def test_parts_that_do_not_go_together_are_refused(changes, says):
     with pytest.raises(ValueError, match=says):
         config.Model(**changes)
+
+
+@pytest.mark.parametrize(
+    ("options", "size"),
+    [
+        ({}, 224),
+        ({"columns": 1, "width": 0.5}, 96),
+        ({"name": "seed", "columns": 1}, 96),
+        ({"name": "torchvision"}, 224),
+        ({"name": "cifar", "channels": (8, 16, 24), "kernels": (5, 3, 3), "pooled": ("conv1", "conv3"), "fc6": 0, "fc7": 0}, 32),
+    ],
+)
+def test_multiplications_are_those_of_the_weights_at_every_place(options, size):
+    options = config.Model(**options)
+    assert count_macs(options, 10, size) == sum(layer.macs for layer in layers_of(options, 10, size, "fp32"))
+
+
+def test_the_papers_network_takes_724_million_multiplications():
+    assert round(count_macs(config.Model(), 1000, 224) / 1e5) == 7244

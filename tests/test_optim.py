@@ -1,8 +1,10 @@
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
-from conftest import small
+from conftest import options, small
 from torch import nn
 
 from distalex import config
@@ -75,9 +77,41 @@ def test_lars_is_its_formula():
     assert torch.allclose(layer.weight, expected, rtol=1e-6)
 
 
-def test_sgd_adam_and_adamw_are_torchs():
-    for name, kind in (("sgd", torch.optim.SGD), ("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW), ("lars", LARS)):
-        assert type(build_optimizer(nn.Sequential(nn.Linear(2, 2)), config.Optim(name=name), WHOLE)) is kind
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "lars"])
+def test_optimizers_are_torchs(name):
+    """But for not importing its compiler; LARS is ours."""
+    kind = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "lars": LARS}[name]
+    wanted = config.Optim(name=name, lr=0.1, weight_decay=0.01)
+    net = nn.Sequential(nn.Linear(3, 2, bias=False))
+    start = net[0].weight.detach().clone()
+    ours = build_optimizer(net, wanted, WHOLE)
+    assert isinstance(ours, kind)
+    assert kind.__name__ == type(ours).__name__  # which a profile shows
+    if name == "lars":
+        return
+    others = {"momentum": wanted.momentum, "nesterov": wanted.nesterov} if name == "sgd" else {"betas": wanted.betas, "eps": wanted.eps}
+    weight = nn.Parameter(start)
+    theirs = kind([weight], lr=0.1, weight_decay=0.01, fused=True, **others)
+    for step in range(3):
+        for optimizer, parameter in ((ours, net[0].weight), (theirs, weight)):
+            optimizer.zero_grad()
+            (parameter * torch.arange(6.0).view(2, 3) + step).square().sum().backward()
+            optimizer.step()
+    assert torch.equal(net[0].weight, weight)
+    ours.load_state_dict(theirs.state_dict())
+
+
+def test_a_run_does_not_import_the_compiler(tmp_path):
+    """It takes two seconds, of a process that uses nothing of it."""
+    program = (
+        "import sys\n"
+        "from distalex import cli\n"
+        "assert cli.main(['train', *sys.argv[1:]]) == 0\n"
+        "sys.exit(sorted({'torch._dynamo', 'torch._inductor', 'sympy', 'sklearn'} & set(sys.modules)) or 0)\n"
+    )
+    words = [*options(data__name="digits", data__image_size="64", train__max_steps="2"), f"--runs_dir={tmp_path}", "--name=it"]
+    done = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
 
 
 def test_moving_average_follows_its_formula_and_swaps_back():
