@@ -41,7 +41,10 @@ class Command(NamedTuple):
 
 def entry(command: str | None = None) -> None:
     """Run `command`, or the one that the first argument names, and exit with its status."""
-    status = main(sys.argv[1:] if command is None else [command, *sys.argv[1:]])
+    try:
+        status = main(sys.argv[1:] if command is None else [command, *sys.argv[1:]])
+    except SystemExit as leaving:  # of a signal's handler
+        status = int(leaving.code or 0)
     if os.environ.get("WORLD_SIZE", "1") != "1":
         _leave(status)
     sys.exit(status)

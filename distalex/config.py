@@ -1002,8 +1002,8 @@ class PlanOptions(Section):
     world_size: Int | None = Field(None, ge=1, le=65536)
     """Devices. Default: this machine's GPUs or (at most 8) cores; a described machine's devices of one node."""
     machine: str = Field("this", min_length=1)
-    """`this` is measured for some seconds, or remembered; a described one is a preset (v100, a100, a100_pcie, h100, rtx4090, cpu) or
-    a YAML file (docs/scaling.md)."""
+    """`this` is measured for some seconds, or remembered; a described one is a preset (v100, a100, a100_pcie, h100, h200, rtx4090, cpu)
+    or a YAML file (docs/scaling.md)."""
     devices_per_node: Int | None = Field(None, ge=1, le=65536)
     """Devices that share a node, of a described machine. Default: its own."""
     batch_sizes: Counts = Field((128, 256, 1024), min_length=1)

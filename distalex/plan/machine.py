@@ -189,6 +189,8 @@ PRESETS = {
     "a100_pcie": _gpu("a100_pcie", 19.5, 312, 1555, 40, 32, 25),
     # NVIDIA H100 data sheet (2023), SXM; bf16 without sparsity, and DGX H100: NVLink 900 GB/s both ways together, 8 x 400 Gb/s.
     "h100": _gpu("h100", 67, 989, 3350, 80, 450, 400),
+    # NVIDIA H200 data sheet (2024), SXM: an H100 with 141 GB at 4.8 TB/s; in a node as that.
+    "h200": _gpu("h200", 67, 989, 4800, 141, 450, 400),
     # NVIDIA Ada architecture whitepaper (2022), GeForce RTX 4090; bf16 with fp32 accumulation, dense. PCIe 4.0 x16 through the
     # host, which halves it; a 100 Gb/s network is assumed.
     "rtx4090": _gpu("rtx4090", 82.6, 165.2, 1008, 24, 16, 12.5, per_node=4),
