@@ -19,8 +19,9 @@ def cut_windows(  # type: ignore[no-untyped-def]
     images, places, shift, scale, out, count, height, width, side: tl.constexpr, block: tl.constexpr,
 ):  # fmt: skip
     """`places` (3, count): top, left and whether it is mirrored."""
-    picture = tl.program_id(1)
-    number = tl.program_id(0) * block + tl.arange(0, block)
+    blocks = tl.cdiv(side * side * 3, block)
+    picture = tl.program_id(0) // blocks
+    number = tl.program_id(0) % blocks * block + tl.arange(0, block)
     row, along = number // (side * 3), number % (side * 3)
     column, colour = along // 3, along % 3
     top, left = tl.load(places + picture), tl.load(places + count + picture)
@@ -44,6 +45,6 @@ def normalised_windows(
     out = torch.empty((count, side, side, 3), dtype=dtype, device=images.device)
     if count:
         places = torch.from_numpy(np.stack([top, left, mirrored]).astype(np.int32)).to(images.device, non_blocking=True)
-        grid = (triton.cdiv(side * side * 3, NUMBERS), count)
+        grid = (count * triton.cdiv(side * side * 3, NUMBERS),)  # one axis, as a GPU's others take 65,535 at most
         cut_windows[grid](images.contiguous(), places, shift.contiguous(), scale, out, count, height, width, side=side, block=NUMBERS)
     return out

@@ -1,7 +1,7 @@
 """Convolutions as a GPU does them fastest: the first on blocks of pixels, and the columns that share a device apart.
 
 cuDNN has no fast kernel for three input channels, nor for grouped convolutions in channels-last order. Neither changes what is
-computed, nor any parameter.
+computed, nor any parameter. A process with some of the columns, more than one, keeps them in grouped convolutions.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ def adapt(net: AlexNet, mesh: Mesh) -> None:
     """Let the convolutions of `net` be computed so where that is faster on this mesh's device, in place."""
     if mesh.device.type != "cuda":
         return
-    if net.columns > 1 and mesh.columns == 1 and any(conv.reads == "own" for conv in net.table.values()):
+    has_all_columns = mesh.columns == 1 or mesh.spreads_pictures
+    if net.columns > 1 and has_all_columns and any(conv.reads == "own" for conv in net.table.values()):
         _keep_apart(net)
     elif net.table["conv1"].stride > 1:
         net.set_submodule("conv1", _remade(net.get_submodule("conv1"), BlockedConv))

@@ -147,8 +147,9 @@ def lrn_backward(
 @triton.jit
 def _pixels(pixels, width, n: tl.constexpr):
     """Where this program's `n` pixels of one column of one image begin, and which of them there are."""
-    pixel = tl.program_id(0) * n + tl.arange(0, n)
-    column = tl.program_id(2).to(tl.int64) * tl.num_programs(1) + tl.program_id(1)
+    blocks = tl.cdiv(pixels, n)
+    pixel = tl.program_id(0) % blocks * n + tl.arange(0, n)
+    column = (tl.program_id(0) // blocks).to(tl.int64)  # of all images, one after the other
     return column * width * pixels + pixel, pixel < pixels
 
 
@@ -208,10 +209,10 @@ def _launch(
         return
     if _in_groups(like, columns):
         groups = like.numel() // 8
-        grid: tuple[int, ...] = (triton.cdiv(groups, THREADS),)
+        grid = (triton.cdiv(groups, THREADS),)
         kernels[0][grid](*tensors, groups, channels // columns // 8, *numbers, rectifies=rectifies, n=THREADS)
     else:
-        grid = triton.cdiv(height * width, THREADS), columns, count
+        grid = (triton.cdiv(height * width, THREADS) * columns * count,)  # one axis: others take 65,535 at most
         kernels[1][grid](*tensors, height * width, channels // columns, *numbers, rectifies=rectifies, n=THREADS)
 
 

@@ -28,10 +28,12 @@ class Sides(NamedTuple):
 
 @triton.jit
 def _place(channels, height, width, block_p: tl.constexpr, block_c: tl.constexpr):  # type: ignore[no-untyped-def]
-    """This program's pixels of one image, (block_p, 1): row, column and number; its channels (1, block_c); which of them there are."""
-    pixel = (tl.program_id(0) * block_p + tl.arange(0, block_p))[:, None]
-    channel = (tl.program_id(1) * block_c + tl.arange(0, block_c))[None, :]
-    return pixel // width, pixel % width, pixel, channel, (pixel < height * width) & (channel < channels)
+    """This program's image, pixels (block_p, 1) as row, column and number, and channels (1, block_c); which of them there are."""
+    blocks, parts = tl.cdiv(height * width, block_p), tl.cdiv(channels, block_c)
+    pixel = (tl.program_id(0) % blocks * block_p + tl.arange(0, block_p))[:, None]
+    channel = (tl.program_id(0) // blocks % parts * block_c + tl.arange(0, block_c))[None, :]
+    image = (tl.program_id(0) // (blocks * parts)).to(tl.int64)
+    return image, pixel // width, pixel % width, pixel, channel, (pixel < height * width) & (channel < channels)
 
 
 @triton.jit
@@ -39,8 +41,7 @@ def pool_forward(  # type: ignore[no-untyped-def]
     x_pointer, out_pointer, where_pointer, channels, height, width, out_height, out_width,
     window: tl.constexpr, margin: tl.constexpr, block_p: tl.constexpr, block_c: tl.constexpr,
 ):  # fmt: skip
-    row, column, pixel, channel, exists = _place(channels, out_height, out_width, block_p, block_c)
-    image = tl.program_id(2).to(tl.int64)
+    image, row, column, pixel, channel, exists = _place(channels, out_height, out_width, block_p, block_c)
     x_pointer += image * height * width * channels
     largest = tl.full((block_p, block_c), float("-inf"), tl.float32)
     where = tl.full((block_p, block_c), 0, tl.int32)
@@ -60,8 +61,7 @@ def pool_backward(  # type: ignore[no-untyped-def]
     gradient_pointer, where_pointer, out_pointer, channels, height, width, out_height, out_width,
     window: tl.constexpr, margin: tl.constexpr, block_p: tl.constexpr, block_c: tl.constexpr,
 ):  # fmt: skip
-    row, column, pixel, channel, exists = _place(channels, height, width, block_p, block_c)
-    image = tl.program_id(2).to(tl.int64)
+    image, row, column, pixel, channel, exists = _place(channels, height, width, block_p, block_c)
     gradient_pointer += image * out_height * out_width * channels
     where_pointer += image * out_height * out_width * channels
     total = tl.zeros((block_p, block_c), tl.float32)
@@ -82,8 +82,8 @@ def _launch(kernel: Any, tensors: list[Tensor], sides: Sides, window: int, margi
     """`kernel` over the last of `tensors`' pixels and channels."""
     count, channels, height, width = tensors[-1].shape
     if tensors[-1].numel():
-        grid = (triton.cdiv(height * width, PIXELS), triton.cdiv(channels, CHANNELS), count)
-        kernel[grid](*tensors, *sides, window=window, margin=margin, block_p=PIXELS, block_c=CHANNELS)
+        programs = count * triton.cdiv(height * width, PIXELS) * triton.cdiv(channels, CHANNELS)  # one axis: others take 65,535 at most
+        kernel[(programs,)](*tensors, *sides, window=window, margin=margin, block_p=PIXELS, block_c=CHANNELS)
 
 
 class _MaxPool(torch.autograd.Function):

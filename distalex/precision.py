@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import sys
 from functools import lru_cache
 
 import torch
@@ -28,8 +28,20 @@ def has_bf16(device: torch.device) -> bool:
 
 @lru_cache(maxsize=1)
 def has_triton() -> bool:
-    """Whether kernels for a GPU can be compiled here; PyTorch brings Triton along on Linux."""
-    return importlib.util.find_spec("triton") is not None
+    """Whether Triton, which PyTorch brings along on Linux, compiles kernels for this process's GPU; says once why not.
+
+    It needs a C compiler, Python's headers, a folder to keep what it compiled, and a GPU of 2017 or later.
+    """
+    try:
+        from distalex.probe_gpu import works
+
+        if works():
+            return True
+        reason = "a kernel that it compiled did nothing"
+    except Exception as error:  # of Triton, of a compiler, of the driver
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+    print(f"distalex: Triton compiles no kernels here ({reason}); PyTorch's own are used, which are slower", file=sys.stderr, flush=True)
+    return False
 
 
 def is_traced() -> bool:

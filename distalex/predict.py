@@ -193,7 +193,7 @@ def some_of(pictures: Pictures, seed: int, count: int) -> tuple[Tensor, list[str
     """`count` of the test pictures, or all of fewer, chosen by `seed`: (n, side, side, 3) uint8, names and actual labels."""
     chosen = np.sort(random.permutation(random.key(seed, "shown"), pictures.test.count)[:count])
     ((images, labels),) = list(pictures.test.reader.read([chosen]))
-    return images.clone(), [f"test {sample}" for sample in chosen], [pictures.classes[label] for label in labels.tolist()]
+    return images.cpu().clone(), [f"test {sample}" for sample in chosen], [pictures.classes[label] for label in labels.tolist()]
 
 
 @torch.no_grad()

@@ -40,7 +40,7 @@ def show(options: config.ShowOptions, run: config.Config) -> Path:
 
 def _training_only(run: config.Config, count: int) -> config.Config:
     """`run` in batches of `count`; where it names prepared files, the test file need not exist."""
-    data = run.data.model_copy(update={"test": run.data.train})
+    data = run.data.model_copy(update={"test": run.data.train, "cache": "none"})
     train = run.train.model_copy(update={"batch_size": count, "eval_batch_size": None, "accumulate": 1})
     return run.model_copy(update={"data": data, "train": train})
 

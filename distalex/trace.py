@@ -88,7 +88,7 @@ class Trace:
             milliseconds = microseconds / 1e3 / self.steps
             rows.append(f"  {plain:<28}{milliseconds:>9.2f} ms {100 * milliseconds / max(whole, 1e-9):>5.1f} %")
         where = "" if self.device.type == "cpu" else " of the GPU, which copies beside computing"
-        head = f"{self.path}: {self.steps} steps traced; open it at ui.perfetto.dev. A step's {whole:.1f} ms with a name{where}:"
+        head = f"{self.path}: {self.steps} steps traced; open it at ui.perfetto.dev. A step's {whole:.1f} ms{where}:"
         return "\n".join([head, *rows])
 
     def _on_host(self) -> dict[str, float]:
@@ -112,9 +112,14 @@ def on_gpu(trace: Path) -> dict[str, float]:
     spent: dict[str, float] = defaultdict(float)
     for event in events:
         if event.get("cat") in ("kernel", "gpu_memcpy", "gpu_memset"):
-            thread, when = launches.get(event["args"]["correlation"], (None, 0.0))
-            named = ranges[thread]
-            number = bisect_right(named, (when, math.inf, "")) - 1
-            inside = number >= 0 and when <= named[number][1]
-            spent[named[number][2] if inside else "other"] += event["dur"]
+            thread, when = launches.get(event.get("args", {}).get("correlation"), (None, 0.0))
+            spent[_innermost(ranges[thread], when)] += event["dur"]
     return dict(spent)
+
+
+def _innermost(ranges: list[tuple[float, float, str]], when: float) -> str:
+    """The name of the last of `ranges` to begin before `when` that has not ended then, as an exchange within a layer does; or `other`."""
+    for _, end, name in reversed(ranges[: bisect_right(ranges, (when, math.inf, ""))]):
+        if when <= end:
+            return name
+    return "other"

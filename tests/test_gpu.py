@@ -4,7 +4,6 @@ Where there is no GPU, Triton's interpreter runs the kernels (conftest.py). It c
 """
 
 import json
-import os
 
 import numpy as np
 import pytest
@@ -13,7 +12,8 @@ from conftest import options
 from test_augment import some_windows
 from torch.nn import functional
 
-from distalex import cli, config, convolve_gpu, windows
+from distalex import cli, config, convolve_gpu, precision, windows
+from distalex.checkpoint import freeze
 from distalex.distributed import Mesh
 from distalex.lrn import local_response_norm
 from distalex.metrics import read_metrics
@@ -97,15 +97,31 @@ def test_windows_are_those_by_indexing(dtype):
     assert torch.allclose(ours.float(), theirs.float(), rtol=1e-6 if dtype == torch.float32 else 2**-6, atol=1e-5)
 
 
+ON_A_GPU = Mesh(Topology(), torch.device("cuda"), "none")
+SPREAD = Mesh(Topology(0, 2, 0, 2), torch.device("cuda"), "owt", column=0, columns=2)  # One Weird Trick: all columns on each
+
+
 @pytest.mark.parametrize(
-    ("name", "columns", "size"),
-    [("paper", 2, 224), ("paper", 4, 96), ("paper", 1, 64), ("torchvision", 1, 224), ("seed", 1, 96)],
+    ("model", "size", "mesh"),
+    [
+        ({"columns": 2}, 224, ON_A_GPU),
+        ({"columns": 2}, 96, SPREAD),
+        ({"columns": 4}, 96, ON_A_GPU),
+        ({"columns": 1}, 64, ON_A_GPU),
+        ({"exchange": ("conv4", "conv5"), "without": ("conv3",)}, 64, ON_A_GPU),
+        ({"exchange": (), "pool": "plain", "activation": "tanh", "lrn": False}, 64, ON_A_GPU),
+        ({"name": "torchvision", "columns": 1}, 224, ON_A_GPU),
+        ({"name": "seed", "columns": 1}, 96, ON_A_GPU),
+    ],
 )
-def test_layout_for_a_gpu_changes_no_logit_and_no_gradient(name, columns, size):
-    model = config.Model(name=name, columns=columns, dropout=0, fc6=32, fc7=32)
-    plain, adapted = (build_model(model, 10, size, 0).double() for _ in range(2))
-    convolve_gpu.adapt(adapted, Mesh(Topology(), torch.device("cuda"), "none"))
-    assert any(isinstance(layer, convolve_gpu.BlockedConv | convolve_gpu.ConvOfColumns) for layer in adapted.modules())
+def test_layout_for_a_gpu_changes_no_logit_and_no_gradient(model, size, mesh):
+    options = config.Model(dropout=0, fc6=32, fc7=32, freeze=("conv2",), **model)
+    plain, adapted = (build_model(options, 10, size, 0).double() for _ in range(2))
+    for net in (plain, adapted):
+        freeze(net, options.freeze)
+    convolve_gpu.adapt(adapted, mesh)
+    kinds = {type(layer) for layer in adapted.modules()} & {convolve_gpu.BlockedConv, convolve_gpu.ConvOfColumns}
+    assert kinds == {convolve_gpu.ConvOfColumns if options.columns > 1 else convolve_gpu.BlockedConv}
     assert list(adapted.state_dict()) == list(plain.state_dict())
     x = torch.randn(2, 3, size, size, dtype=torch.float64)
     logits, expected = adapted(x), plain(x)
@@ -113,7 +129,21 @@ def test_layout_for_a_gpu_changes_no_logit_and_no_gradient(name, columns, size):
     logits.square().sum().backward()
     expected.square().sum().backward()
     for (key, parameter), other in zip(adapted.named_parameters(), plain.parameters(), strict=True):
-        assert torch.allclose(parameter.grad, other.grad, rtol=1e-9, atol=1e-12 * other.grad.abs().max().item()), key
+        assert parameter.requires_grad == other.requires_grad == (not key.startswith("conv2"))
+        if parameter.requires_grad:
+            assert torch.allclose(parameter.grad, other.grad, rtol=1e-9, atol=1e-12 * other.grad.abs().max().item()), key
+    assert adapted(x[:0]).shape == (0, 10)
+
+
+def test_a_gpu_without_a_compiler_is_told_and_takes_pytorchs_kernels(monkeypatch, capsys):
+    from distalex import probe_gpu
+
+    monkeypatch.setattr(probe_gpu, "works", lambda: (_ for _ in ()).throw(RuntimeError("Failed to find C compiler.\nSet CC")))
+    assert not precision.has_triton.__wrapped__()
+    assert "compiles no kernels here (Failed to find C compiler. Set CC)" in capsys.readouterr().err
+    monkeypatch.setattr(probe_gpu, "works", lambda: True)
+    assert precision.has_triton.__wrapped__()
+    assert capsys.readouterr().err == ""
 
 
 def test_a_gpus_time_is_counted_under_the_name_that_launched_it(tmp_path):
@@ -126,12 +156,30 @@ def test_a_gpus_time_is_counted_under_the_name_that_launched_it(tmp_path):
         return {"cat": kind, "tid": 7, "ts": 500 + correlation, "dur": microseconds, "args": {"correlation": correlation}}
 
     names = [("loading", 1, 0, 10), ("forward conv1", 1, 20, 10), ("backward conv1", 2, 20, 30), ("backward conv1", 2, 60, 10)]
+    names += [("waiting for conv1", 1, 22, 2)]  # within a layer
     events = [{"cat": "user_annotation", "name": name, "tid": thread, "ts": start, "dur": long} for name, thread, start, long in names]
-    events += [launch(1, 1, 5), launch(2, 1, 25), launch(3, 2, 25, "cuda_driver"), launch(4, 2, 65), launch(5, 1, 15), {"ph": "M"}]
-    events += [work(1, 40, "gpu_memcpy"), work(2, 100), work(3, 200), work(4, 30), work(5, 7, "gpu_memset"), work(6, 2)]
+    events += [
+        launch(1, 1, 5),
+        launch(2, 1, 25),
+        launch(3, 2, 25, "cuda_driver"),
+        launch(4, 2, 65),
+        launch(5, 1, 15),
+        launch(7, 1, 23),
+        {"ph": "M"},
+    ]
+    events += [
+        work(7, 11),
+        {"cat": "kernel", "ts": 1, "dur": 3},
+        work(1, 40, "gpu_memcpy"),
+        work(2, 100),
+        work(3, 200),
+        work(4, 30),
+        work(5, 7, "gpu_memset"),
+        work(6, 2),
+    ]
     path = tmp_path / "trace.json"
     path.write_text(json.dumps({"traceEvents": events}))
-    assert on_gpu(path) == {"loading": 40, "forward conv1": 100, "backward conv1": 230, "other": 9}
+    assert on_gpu(path) == {"loading": 40, "forward conv1": 100, "waiting for conv1": 11, "backward conv1": 230, "other": 12}
 
 
 @pytest.mark.gpu
@@ -152,6 +200,16 @@ def test_a_gpu_trains_the_run_of_a_cpu(changes, tmp_path):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not GPU, reason="no GPU here")
+def test_pictures_kept_on_a_gpu_are_shown(tmp_path):
+    words = ["--data.cache=device", "--device=cuda", f"--runs_dir={tmp_path}"]
+    assert cli.main(["train", *options(name="it", log__wandb="offline"), *words, "--parallel=none"]) == 0
+    assert (tmp_path / "it" / "wandb").is_dir()
+    assert list((tmp_path / "it" / "wandb").rglob("*predictions*"))
+    assert cli.main(["prepare", "show", "--data.name=digits", "--data.cache=device", f"--out={tmp_path / 'shown.png'}"]) == 0
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not GPU, reason="no GPU here")
 def test_a_compiled_run_on_a_gpu_is_the_plain_one(tmp_path):
     losses = []
     for compiled in ("false", "true"):
@@ -159,7 +217,3 @@ def test_a_compiled_run_on_a_gpu_is_the_plain_one(tmp_path):
         assert cli.main(["train", *arguments, "--model.name=paper", "--device=cuda", f"--runs_dir={tmp_path}", "--parallel=none"]) == 0
         losses.append([row["loss"] for row in read_metrics(tmp_path / compiled / "metrics.jsonl") if row["kind"] == "train"])
     assert np.allclose(*losses, rtol=1e-4)
-
-
-def test_the_interpreter_stands_in_where_there_is_no_gpu():
-    assert GPU or os.environ["TRITON_INTERPRET"] == "1"

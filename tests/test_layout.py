@@ -9,7 +9,7 @@ PACKAGE = Path(distalex.__file__).parent
 ORDER = [
     {"errors"},
     {"config", "topology", "console", "remote"},
-    {"random", "compiled", "precision", "reference"},
+    {"random", "compiled", "precision", "probe_gpu", "reference"},
     {"lrn_cpu", "lrn_gpu", "pool_gpu", "windows", "mixing", "agreement", "machine"},
     {"lrn", "pool", "augment_cpu", "augment_gpu"},
     {"model", "augment"},

@@ -201,17 +201,17 @@ def _listing(file: int, path: Path) -> list[tuple[str, int, int]]:
     """`_members` of a tar archive; a long list is kept beside the prepared files until the archive changes."""
     from distalex.data.places import prepared_folder
 
-    digest = hashlib.blake2b(f"{path.resolve()}/{stamp(path)}".encode(), digest_size=6).hexdigest()
-    kept = prepared_folder() / f"{path.name.split('.')[0]}-{digest}.members.json"
-    try:
-        return [(name, start, length) for name, start, length in json.loads(kept.read_text(encoding="utf-8"))]
-    except (OSError, ValueError, TypeError):
-        members = list(_members(file, 0, os.fstat(file).st_size, str(path)))
+    digest = hashlib.blake2b(f"1/{path.resolve()}/{stamp(path)}".encode(), digest_size=6).hexdigest()  # 1: how `_members` lists
+    name = f"{path.name.split('.')[0]}-{digest}.members.json"
+    if os.fstat(file).st_size >= LONG * 1024:  # a header and a block each
+        with contextlib.suppress(OSError, ValueError, TypeError, UserError):
+            return [(member, start, length) for member, start, length in json.loads((prepared_folder() / name).read_text(encoding="utf-8"))]
+    members = list(_members(file, 0, os.fstat(file).st_size, str(path)))
     if len(members) >= LONG:
-        temporary = kept.with_name(f".{kept.name}.{os.getpid()}.partial")
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, UserError):
+            temporary = prepared_folder() / f".{name}.{os.getpid()}.partial"
             temporary.write_text(json.dumps(members), encoding="utf-8")
-            os.replace(temporary, kept)
+            os.replace(temporary, temporary.with_name(name))
     return members
 
 
