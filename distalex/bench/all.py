@@ -115,8 +115,9 @@ def table(result: dict[str, Any]) -> str:
         for row in result["rows"]
     ]
     machine = result["machine"]
-    versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
-    where = f"{machine['processor']}, {machine['cores']} cores, {versions}, {result['date']}"
+    versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items() if number)
+    gpu = f"{machine['gpu']}, " if "gpu" in machine else ""
+    where = f"{gpu}{machine['processor']}, {machine['cores']} cores, {versions}, {result['date']}"
     return f"{aligned([head, *rows])}\n{where}; {result['seconds']:.0f} s in all"
 
 
