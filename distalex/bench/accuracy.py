@@ -6,6 +6,7 @@ import statistics
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +21,21 @@ TUTORIAL = {"top1": 71.91, "epochs": 20, "pictures": 50_000}
 """What the recipe says of itself: top-1 on the test set after so many epochs."""
 
 
-def bench_accuracy(options: config.BenchOptions) -> dict[str, Any]:
+def bench_accuracy(options: config.BenchOptions, measured: float | None = None) -> dict[str, Any]:
     """Train with `repeats` seeds, each between two measurements of the peer, print a table and write OUT/accuracy-TIME.json.
 
-    The peer's time is that of its steps alone, as measured here over some of them: nobody waits for its 20 epochs.
+    The peer's time is that of its steps alone, as measured here over some of them: nobody waits for its 20 epochs. `measured` is
+    its images/s where they are known already.
     """
     root = str(find_cifar(CIFAR10, options.root, unpack=True))
     folder = open_folder(options.out)
     preparing = _train(options, root, 0, "--train.max_steps=1")["seconds"]
     print(f"prepared, compiled and tried in {preparing:.0f} s, which are not counted", flush=True)
-    peers, runs = [measure_peer(options, root)], []
+    peer = partial(measure_peer, options, root) if measured is None else (lambda: measured)
+    peers, runs = [peer()], []
     for seed in range(options.repeats):
         runs.append(_train(options, root, seed))
-        peers.append(measure_peer(options, root))
+        peers.append(peer())
         print(f"seed {seed}: {runs[-1]['top1']:.2f} % after {runs[-1]['seconds']:.1f} s", flush=True)
     plain = TUTORIAL["epochs"] * TUTORIAL["pictures"] / statistics.median(peers)
     result = {

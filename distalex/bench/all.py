@@ -17,7 +17,7 @@ from distalex.bench.results import open_folder, write_result
 from distalex.machine import describe_machine
 from distalex.plan.show import aligned
 
-BENCHMARKS: dict[str, Callable[[config.BenchOptions], dict[str, Any]]] = {
+BENCHMARKS: dict[str, Callable[..., dict[str, Any]]] = {
     "plain": bench_plain,
     "lrn": bench_lrn,
     "parallel": bench_parallel,
@@ -36,13 +36,15 @@ QUICK: dict[str, dict[str, Any]] = {  # minutes on two cores: one repeat, the si
 def bench_all(options: config.BenchOptions) -> dict[str, Any]:
     """Run each benchmark, print one table, write OUT/all-TIME.json, a picture beside it and each one's own result."""
     folder = open_folder(options.out)
-    started, results = time.perf_counter(), {}
+    started = time.perf_counter()
+    results: dict[str, dict[str, Any]] = {}
     for what, bench in BENCHMARKS.items():
         chosen = {"what": what, "out": options.out, **(QUICK[what] if options.quick else {})}
         if options.root and what in ("plain", "accuracy"):
             chosen["root"] = options.root
         print(f"\n== {what}", flush=True)
-        results[what] = bench(config.validate(config.BenchOptions, chosen, {}))
+        known = [results["plain"]["plain_images_per_second"]["median"]] if options.quick and what == "accuracy" else []
+        results[what] = bench(config.validate(config.BenchOptions, chosen, {}), *known)
     rows = [row for what, found in results.items() for row in ROWS[what](found)]
     result = {
         "what": "all",
