@@ -152,7 +152,7 @@ class Views:
             from distalex import augment_cpu
 
             return augment_cpu
-        if self.device.type == "cuda" and has_triton():
+        if has_triton(self.device):
             from distalex import augment_gpu
 
             return augment_gpu

@@ -1,5 +1,6 @@
 """Windows of stored pictures on a GPU, in one pass over memory, compiled by Triton."""
 
+# mypy: disable-error-code="no-untyped-def"
 from __future__ import annotations
 
 import numpy as np
@@ -15,7 +16,7 @@ NUMBERS = 1024  # of a view, in a block
 
 
 @triton.jit
-def cut_windows(  # type: ignore[no-untyped-def]
+def cut_windows(
     images, places, shift, scale, out, count, height, width, side: tl.constexpr, block: tl.constexpr,
 ):  # fmt: skip
     """`places` (3, count): top, left and whether it is mirrored."""

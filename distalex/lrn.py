@@ -72,7 +72,7 @@ def _kernel(x: Tensor, window: int, beta: float) -> Any:
         from distalex import lrn_cpu
 
         return lrn_cpu
-    if x.device.type == "cuda" and has_triton():
+    if has_triton(x.device):
         from distalex import lrn_gpu
 
         return lrn_gpu

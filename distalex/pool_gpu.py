@@ -4,6 +4,7 @@ PyTorch's keeps eight bytes a window for where its maximum was, and its backward
 each input pixel looks into the windows that it lies in, four at most.
 """
 
+# mypy: disable-error-code="no-untyped-def"
 from __future__ import annotations
 
 from typing import Any, NamedTuple
@@ -27,7 +28,7 @@ class Sides(NamedTuple):
 
 
 @triton.jit
-def _place(channels, height, width, block_p: tl.constexpr, block_c: tl.constexpr):  # type: ignore[no-untyped-def]
+def _place(channels, height, width, block_p: tl.constexpr, block_c: tl.constexpr):
     """This program's image, pixels (block_p, 1) as row, column and number, and channels (1, block_c); which of them there are."""
     blocks, parts = tl.cdiv(height * width, block_p), tl.cdiv(channels, block_c)
     pixel = (tl.program_id(0) % blocks * block_p + tl.arange(0, block_p))[:, None]
@@ -37,7 +38,7 @@ def _place(channels, height, width, block_p: tl.constexpr, block_c: tl.constexpr
 
 
 @triton.jit
-def pool_forward(  # type: ignore[no-untyped-def]
+def pool_forward(
     x_pointer, out_pointer, where_pointer, channels, height, width, out_height, out_width,
     window: tl.constexpr, margin: tl.constexpr, block_p: tl.constexpr, block_c: tl.constexpr,
 ):  # fmt: skip
@@ -57,7 +58,7 @@ def pool_forward(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def pool_backward(  # type: ignore[no-untyped-def]
+def pool_backward(
     gradient_pointer, where_pointer, out_pointer, channels, height, width, out_height, out_width,
     window: tl.constexpr, margin: tl.constexpr, block_p: tl.constexpr, block_c: tl.constexpr,
 ):  # fmt: skip

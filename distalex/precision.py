@@ -26,8 +26,13 @@ def has_bf16(device: torch.device) -> bool:
     return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
+def has_triton(device: torch.device) -> bool:
+    """Whether kernels compiled by Triton run on `device`."""
+    return device.type == "cuda" and _triton_compiles()
+
+
 @lru_cache(maxsize=1)
-def has_triton() -> bool:
+def _triton_compiles() -> bool:
     """Whether Triton, which PyTorch brings along on Linux, compiles kernels for this process's GPU; says once why not.
 
     It needs a C compiler, Python's headers, a folder to keep what it compiled, and a GPU of 2017 or later.

@@ -119,7 +119,8 @@ def on_gpu(trace: Path) -> dict[str, float]:
 
 def _innermost(ranges: list[tuple[float, float, str]], when: float) -> str:
     """The name of the last of `ranges` to begin before `when` that has not ended then, as an exchange within a layer does; or `other`."""
-    for _, end, name in reversed(ranges[: bisect_right(ranges, (when, math.inf, ""))]):
+    for number in range(bisect_right(ranges, (when, math.inf, "")) - 1, -1, -1):
+        _, end, name = ranges[number]
         if when <= end:
             return name
     return "other"

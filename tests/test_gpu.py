@@ -139,10 +139,10 @@ def test_a_gpu_without_a_compiler_is_told_and_takes_pytorchs_kernels(monkeypatch
     from distalex import probe_gpu
 
     monkeypatch.setattr(probe_gpu, "works", lambda: (_ for _ in ()).throw(RuntimeError("Failed to find C compiler.\nSet CC")))
-    assert not precision.has_triton.__wrapped__()
+    assert not precision._triton_compiles.__wrapped__()
     assert "compiles no kernels here (Failed to find C compiler. Set CC)" in capsys.readouterr().err
     monkeypatch.setattr(probe_gpu, "works", lambda: True)
-    assert precision.has_triton.__wrapped__()
+    assert precision._triton_compiles.__wrapped__()
     assert capsys.readouterr().err == ""
 
 

@@ -27,7 +27,7 @@ def median_peaks(peaks: Sequence[dict[str, float]]) -> dict[str, float]:
 
 
 def matmul_peak() -> dict[str, float]:
-    """GFLOP/s of the best of some 4096x4096 (on a GPU 8192x8192) matrix products, by precision, in a process of its own; without bf16 where
+    """GFLOP/s of the best of four 4096x4096 (on a GPU 8192x8192) matrix products, by precision, in a process of its own; without bf16 where
     the device has no instructions for it."""
     output = subprocess.run([sys.executable, "-c", PEAK, str(cores())], check=True, capture_output=True, text=True).stdout
     return json.loads(output)

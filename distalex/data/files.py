@@ -201,8 +201,7 @@ def _listing(file: int, path: Path) -> list[tuple[str, int, int]]:
     """`_members` of a tar archive; a long list is kept beside the prepared files until the archive changes."""
     from distalex.data.places import prepared_folder
 
-    digest = hashlib.blake2b(f"1/{path.resolve()}/{stamp(path)}".encode(), digest_size=6).hexdigest()  # 1: how `_members` lists
-    name = f"{path.name.split('.')[0]}-{digest}.members.json"
+    name = f"{_kept_as(path)}.members1.json"  # 1: how `_members` lists
     if os.fstat(file).st_size >= LONG * 1024:  # a header and a block each
         with contextlib.suppress(OSError, ValueError, TypeError, UserError):
             return [(member, start, length) for member, start, length in json.loads((prepared_folder() / name).read_text(encoding="utf-8"))]
@@ -213,6 +212,12 @@ def _listing(file: int, path: Path) -> list[tuple[str, int, int]]:
             temporary.write_text(json.dumps(members), encoding="utf-8")
             os.replace(temporary, temporary.with_name(name))
     return members
+
+
+def _kept_as(archive: Path) -> str:
+    """How a name begins of what is kept of an archive: otherwise once it is another or was changed."""
+    digest = hashlib.blake2b(f"{archive.resolve()}/{stamp(archive)}".encode(), digest_size=6).hexdigest()
+    return f"{archive.name.split('.')[0]}-{digest}"
 
 
 def _pread(file: int, start: int, length: int) -> bytes:
@@ -290,8 +295,7 @@ def _decompressed(path: Path) -> Path:
     """The archive in a compressed one, kept beside the prepared files: parts of a compressed one cannot be read alone."""
     from distalex.data.places import prepared_folder
 
-    digest = hashlib.blake2b(f"{path.resolve()}/{stamp(path)}".encode(), digest_size=6).hexdigest()
-    target = prepared_folder() / f"{path.name.split('.')[0]}-{digest}.tar"
+    target = prepared_folder() / f"{_kept_as(path)}.tar"
     if not target.is_file():
         opened: dict[str, Callable[[Path], IO[bytes]]] = {"gz": gzip.open, "bz2": bz2.open, "xz": lzma.open}  # type: ignore[dict-item]
         suffix = path.suffix[1:].lower()
