@@ -1,16 +1,13 @@
-"""What a run measures: metrics.jsonl, which is the record, and what the device could do."""
+"""What a run measures: metrics.jsonl, which is the record."""
 
 from __future__ import annotations
 
 import json
 import math
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import torch
 
 
 class MetricsFile:
@@ -65,18 +62,3 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         except ValueError:
             continue
     return rows
-
-
-def matmul_peak(device: torch.device, dtype: torch.dtype, size: int | None = None) -> float:
-    """FLOP/s of the best of four products of `size`-square matrices (2,048, on a GPU 8,192), with this process's threads.
-
-    The numbers are random, since a GPU multiplies constant ones faster.
-    """
-    size = size or (8192 if device.type == "cuda" else 2048)
-    one, other = (torch.randn((size, size), device=device).to(dtype) for _ in range(2))
-    best = float("inf")
-    for _ in range(4):
-        start = time.perf_counter()
-        (one @ other)[0, 0].item()  # which waits for a GPU
-        best = min(best, time.perf_counter() - start)
-    return 2 * size**3 / best

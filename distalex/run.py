@@ -27,8 +27,9 @@ from distalex.data.load import Batch, Pictures
 from distalex.distributed import Mesh
 from distalex.errors import TrainingError, UserError
 from distalex.evaluate import Evaluation, load_trained
+from distalex.limits import Limits, copy_speed, matmul_peak
 from distalex.machine import computes_on, describe_machine
-from distalex.metrics import MetricsFile, matmul_peak
+from distalex.metrics import MetricsFile
 from distalex.model import count_macs
 from distalex.precision import arithmetic
 from distalex.predict import Prediction, predict, some_of
@@ -196,7 +197,9 @@ class Run:
             self.save(state)  # so that there is something to go back to
         self._measure_peak(len(state.described["classes"]))
         if self.config.train.profile:
-            self.trace = Trace(self.config.train.profile, state.net, state.optimizer, self.folder, self.mesh.rank, self.mesh.device)
+            device = self.mesh.device
+            limits = Limits(self.own_peak, copy_speed(device))
+            self.trace = Trace(self.config.train.profile, state.net, state.optimizer, self.folder, self.mesh.rank, device, limits)
         self._restart_window()
 
     def _note_start(self, step: int) -> None:
@@ -260,7 +263,8 @@ class Run:
         """What all processes together reach in matrix products, and what a picture takes: forward, and twice that backward."""
         train = self.config.train
         self.flops = 3 * 2 * count_macs(self.config.model, classes, self.config.data.image_size)
-        own = torch.tensor(matmul_peak(self.mesh.device, arithmetic(train, self.mesh.device)), dtype=torch.float64, device=self.mesh.device)
+        self.own_peak = matmul_peak(self.mesh.device, arithmetic(train, self.mesh.device))
+        own = torch.tensor(self.own_peak, dtype=torch.float64, device=self.mesh.device)
         self.peak = float(self.mesh.sum_over_columns(self.mesh.sum(own)))
 
     def say(self, line: str) -> None:

@@ -1,4 +1,8 @@
-"""A trace of some training steps for Perfetto, and a table of where their time went: loading, layers, exchange, optimizer."""
+"""A trace of some training steps for Perfetto, and a table of where their time went: loading, layers, exchange, optimizer.
+
+The table sets each layer's time against what the device allows, its arithmetic at the speed of matrix products or its
+bytes at the speed of a copy, whichever takes longer.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import math
 import os
 from bisect import bisect_right
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +20,9 @@ from torch import Tensor, nn
 from torch.autograd.profiler import record_function
 from torch.profiler import ProfilerActivity, profile
 
+from distalex.limits import Limits, Work, backward_work, forward_work, update_work
+
+OPTIMIZER = "Optimizer.step"
 SKIPPED = 3  # steps before the traced ones: compiling, first allocations, the profiler's own start
 
 
@@ -24,9 +32,19 @@ class Trace:
     Nothing is hooked before, nor once the recorded ones are over.
     """
 
-    def __init__(self, steps: int, net: nn.Module, optimizer: torch.optim.Optimizer, folder: Path, rank: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        steps: int,
+        net: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        folder: Path,
+        rank: int,
+        device: torch.device,
+        limits: Limits,
+    ) -> None:
         self.steps, self.path, self.rank = steps, folder / f"trace-rank{rank}.json", rank
-        self.net, self.optimizer, self.device = net, optimizer, device
+        self.net, self.optimizer, self.device, self.limits = net, optimizer, device, limits
+        self.work: dict[str, Work] = defaultdict(Work)
         self.done = 0
         self.profiler: profile | None = None
         self.open: list[record_function] = []
@@ -58,9 +76,10 @@ class Trace:
 
     def _name_layers(self) -> None:
         self.hooks.append(self.optimizer.register_step_pre_hook(lambda *_: self._close()))
+        self.hooks.append(self.optimizer.register_step_post_hook(lambda *_: self.work[OPTIMIZER].add(update_work(self.optimizer))))
         for name, layer in self.net.named_children():
             self.hooks.append(layer.register_forward_pre_hook(lambda *_, name=name: self._open(f"forward {name}")))
-            self.hooks.append(layer.register_forward_hook(lambda _, __, out, name=name: self._leave(out, name)))
+            self.hooks.append(layer.register_forward_hook(partial(self._leave, name)))
 
     def _open(self, name: str) -> None:
         self._close()
@@ -71,9 +90,12 @@ class Trace:
         while self.open:
             self.open.pop().__exit__(None, None, None)
 
-    def _leave(self, out: Any, name: str) -> None:
+    def _leave(self, name: str, layer: nn.Module, given: Any, out: Any) -> None:
         """A layer's backward pass begins with the gradient of its output, and ends where that of the layer before it begins."""
         self._close()
+        if isinstance(out, Tensor) and not isinstance(layer, nn.Identity):
+            self.work[f"forward {name}"].add(forward_work(layer, given[0], out))
+            self.work[f"backward {name}"].add(backward_work(layer, given[0], out))
         for tensor in [out] if isinstance(out, Tensor) else out:
             if isinstance(tensor, Tensor) and tensor.requires_grad:
                 tensor.register_hook(lambda _: self._open(f"backward {name}"))
@@ -86,14 +108,20 @@ class Trace:
         for name, microseconds in sorted(spent.items(), key=lambda row: -row[1]):
             plain = name.removesuffix(".step").replace("Optimizer.step#", "optimizer ").replace("Optimizer.zero_grad#", "optimizer ")
             milliseconds = microseconds / 1e3 / self.steps
-            rows.append(f"  {plain:<28}{milliseconds:>9.2f} ms {100 * milliseconds / max(whole, 1e-9):>5.1f} %")
+            row = f"  {plain:<28}{milliseconds:>9.2f} ms {100 * milliseconds / max(whole, 1e-9):>5.1f} %"
+            work = self.work.get(OPTIMIZER if name.startswith(OPTIMIZER) else name)
+            if work and microseconds:
+                share, limit = work.share(self.limits, microseconds / 1e6)
+                row += f"  {100 * share:>4.0f} % of {limit}"
+            rows.append(row)
         where = "" if self.device.type == "cpu" else " of the GPU, which copies beside computing"
         head = f"{self.path}: {self.steps} steps traced; open it at ui.perfetto.dev. A step's {whole:.1f} ms{where}:"
-        return "\n".join([head, *rows])
+        allowed = f"  here {self.limits.flops / 1e9:,.0f} GFLOP/s in matrix products and {self.limits.traffic / 1e9:,.1f} GB/s in a copy"
+        return "\n".join([head, *rows, allowed])
 
     def _on_host(self) -> dict[str, float]:
         assert self.profiler is not None
-        named = ("forward ", "backward ", "loading", "waiting for ", "Optimizer.step")
+        named = ("forward ", "backward ", "loading", "waiting for ", OPTIMIZER)
         return {event.key: event.cpu_time_total for event in self.profiler.key_averages() if event.key.startswith(named)}
 
 

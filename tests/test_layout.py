@@ -10,7 +10,7 @@ ORDER = [
     {"errors"},
     {"config", "topology", "console", "remote"},
     {"random", "compiled", "precision", "probe_gpu", "reference"},
-    {"lrn_cpu", "lrn_gpu", "pool_gpu", "windows", "mixing", "agreement", "machine"},
+    {"lrn_cpu", "lrn_gpu", "pool_gpu", "windows", "mixing", "agreement", "machine", "limits"},
     {"lrn", "pool", "augment_cpu", "augment_gpu"},
     {"model", "augment"},
     {"distributed", "metrics", "trace", "released"},

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import struct
 import subprocess
@@ -442,7 +443,9 @@ def test_a_trace_names_layers_loading_exchange_and_optimizer(processes, parallel
         assert [name for name in names if counts[name] < 2] == []
         assert counts["Optimizer.step#SGD.step"] == 2
     assert done.stdout.count("2 steps traced; open it at ui.perfetto.dev") == 1
-    assert "  optimizer SGD " in done.stdout
+    table = done.stdout.partition("2 steps traced")[2]
+    for row, limit in (("optimizer SGD", "memory's speed"), ("forward conv2", "the matmul peak"), ("backward after1", "memory's speed")):
+        assert re.search(rf"^  {row} .* \d+ % of {limit}$", table, re.MULTILINE)
 
 
 def test_a_run_that_is_resumed_online_goes_on_in_the_same_wandb_run(tmp_path, monkeypatch):

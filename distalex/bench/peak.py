@@ -12,7 +12,7 @@ from distalex.topology import cores
 
 PEAK = """
 import json, sys, torch
-from distalex.metrics import matmul_peak
+from distalex.limits import matmul_peak
 from distalex.precision import has_bf16
 torch.set_num_threads(int(sys.argv[1]))
 device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,0 +1,98 @@
+"""What a device allows: the least time that a layer's arithmetic and its memory traffic take."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Of one process on its device, measured."""
+
+    flops: float
+    """A second, in matrix products."""
+    traffic: float
+    """Bytes a second that a copy reads and writes."""
+
+
+@dataclass
+class Work:
+    """What something has to do, however it does it."""
+
+    flops: float = 0.0
+    traffic: float = 0.0
+    """Bytes that it reads or writes, each number once."""
+
+    def add(self, other: Work) -> None:
+        self.flops += other.flops
+        self.traffic += other.traffic
+
+    def share(self, limits: Limits, seconds: float) -> tuple[float, str]:
+        """Which part of `seconds` the limit that binds it more would have taken, and that limit's name."""
+        computing, moving = self.flops / limits.flops, self.traffic / limits.traffic
+        least, name = (computing, "the matmul peak") if computing >= moving else (moving, "memory's speed")
+        return least / max(seconds, 1e-12), name
+
+
+def forward_work(layer: nn.Module, given: Tensor, out: Tensor) -> Work:
+    """Of a forward pass from `given` to `out`: read the one and the weights, in the arithmetic of `out`, and write the other."""
+    weights = sum(parameter.numel() for parameter in layer.parameters()) * out.element_size()
+    return Work(2.0 * _macs(layer, out), given.nbytes + out.nbytes + weights)
+
+
+def backward_work(layer: nn.Module, given: Tensor, out: Tensor) -> Work:
+    """Of the backward pass: read both again, as input and as gradient, and the weights; write the gradients of input and weights."""
+    products = 2 if given.requires_grad else 1  # the first layer's input needs no gradient
+    gradients = sum(parameter.nbytes for parameter in layer.parameters() if parameter.requires_grad)
+    weights = sum(parameter.numel() for parameter in layer.parameters()) * out.element_size()
+    return Work(2.0 * products * _macs(layer, out), products * given.nbytes + out.nbytes + weights + gradients)
+
+
+def update_work(optimizer: torch.optim.Optimizer) -> Work:
+    """Of an optimizer's step: read weights, gradients and its own state, write all but the gradients."""
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    states = [state for weight in weights for state in _tensors(optimizer.state[weight].values()) if state.shape == weight.shape]
+    return Work(0.0, 3.0 * sum(weight.nbytes for weight in weights) + 2.0 * sum(state.nbytes for state in states))
+
+
+def matmul_peak(device: torch.device, dtype: torch.dtype, size: int | None = None) -> float:
+    """FLOP/s of the best of four products of `size`-square matrices (2,048, on a GPU 8,192), with this process's threads.
+
+    The numbers are random, since a GPU multiplies constant ones faster.
+    """
+    size = size or (8192 if device.type == "cuda" else 2048)
+    one, other = (torch.randn((size, size), device=device).to(dtype) for _ in range(2))
+    best = float("inf")
+    for _ in range(4):
+        start = time.perf_counter()
+        (one @ other)[0, 0].item()  # which waits for a GPU
+        best = min(best, time.perf_counter() - start)
+    return 2 * size**3 / best
+
+
+def copy_speed(device: torch.device, size: int = 256 * 2**20) -> float:
+    """Bytes a second, read and written, of the best of four copies of `size` bytes with this process's threads."""
+    one, other = (torch.ones(size, dtype=torch.uint8, device=device) for _ in range(2))
+    best = float("inf")
+    for _ in range(4):
+        start = time.perf_counter()
+        other.copy_(one)
+        other[0].item()  # which waits for a GPU
+        best = min(best, time.perf_counter() - start)
+    return 2 * size / best
+
+
+def _macs(layer: nn.Module, out: Tensor) -> int:
+    """Multiplications of a convolution or a fully connected layer, each with an addition; 0 of anything else."""
+    if not isinstance(layer, nn.Conv2d | nn.Linear):
+        return 0
+    return out.numel() // out.shape[1] * layer.weight.numel()
+
+
+def _tensors(values: Iterable[object]) -> list[Tensor]:
+    return [value for value in values if isinstance(value, Tensor)]

@@ -1,0 +1,48 @@
+"""What layers have to do, against counts made elsewhere."""
+
+import pytest
+import torch
+from conftest import small
+
+from distalex.limits import Limits, Work, backward_work, forward_work, update_work
+from distalex.model import build_model, count_macs
+
+
+def works(name, passes):
+    """`passes` of every layer with weights of a network on two pictures."""
+    options = small(model__name=name).model
+    net, found = build_model(options, 4, 64, seed=0), {}
+    for layer, module in net.named_children():
+        if layer.startswith(("conv", "fc")):
+            module.register_forward_hook(lambda module, given, out, layer=layer: found.update({layer: passes(module, given[0], out)}))
+    net(torch.randn(2, 3, 64, 64))
+    return options, found
+
+
+@pytest.mark.parametrize("name", ["paper", "seed"])
+def test_flops_are_those_of_the_networks_table(name):
+    options, forward = works(name, forward_work)
+    _, backward = works(name, backward_work)
+    once = 2 * 2 * count_macs(options, 4, 64)  # two pictures, a multiplication and an addition
+    assert sum(work.flops for work in forward.values()) == once
+    assert sum(work.flops for work in backward.values()) == 2 * once - forward["conv1"].flops  # no gradient of the pictures
+
+
+def test_bytes_of_a_fully_connected_layer_and_of_its_update():
+    layer = torch.nn.Linear(30, 20)
+    given = torch.randn(5, 30, requires_grad=True)
+    out = layer(given)
+    weights, read, written = 4 * (30 * 20 + 20), 4 * 5 * 30, 4 * 5 * 20
+    assert forward_work(layer, given, out).traffic == read + weights + written
+    assert backward_work(layer, given, out).traffic == 2 * read + written + 2 * weights
+    out.sum().backward()
+    for kind, options, state in ((torch.optim.SGD, {}, 0), (torch.optim.SGD, {"momentum": 0.9}, 1), (torch.optim.AdamW, {}, 2)):
+        optimizer = kind(layer.parameters(), lr=0.1, **options)
+        optimizer.step()
+        assert update_work(optimizer).traffic == (3 + 2 * state) * weights
+
+
+def test_the_limit_that_takes_longer_is_named():
+    limits = Limits(flops=100.0, traffic=10.0)
+    assert Work(50.0, 1.0).share(limits, 1.0) == (0.5, "the matmul peak")
+    assert Work(50.0, 20.0).share(limits, 4.0) == (0.5, "memory's speed")
