@@ -4,6 +4,8 @@ from torch import nn
 
 from distalex.lrn import local_response_norm
 
+ORDERS = [torch.channels_last, torch.contiguous_format]
+
 
 def by_hand(x, alpha, columns=1, window=5, beta=0.75, k=2.0):
     """The text's formula as written, one channel at a time."""
@@ -57,12 +59,14 @@ def test_keeps_dtype_and_memory_format_and_repeats_to_the_bit():
 @pytest.mark.parametrize("columns", [1, 2, 4])
 @pytest.mark.parametrize("size", [1.0, 300.0, 1e6])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-6), (torch.bfloat16, 2**-8)])
-def test_the_compiled_kernel_is_the_formula_forward_and_backward(columns, size, dtype, tolerance, rectifies):
+@pytest.mark.parametrize("order", ORDERS)
+def test_the_compiled_kernel_is_the_formula_forward_and_backward(order, columns, size, dtype, tolerance, rectifies):
     """Against float64, from activations of a new network to absurd ones; bf16 is rounded once each way."""
-    x = (torch.randn(3, 48, 9, 7) * size).to(dtype).requires_grad_()
+    x = (torch.randn(3, 48, 13, 11) * size).to(dtype).contiguous(memory_format=order).requires_grad_()
     exact = x.detach().double().requires_grad_()
     out, expected = (local_response_norm(tensor, alpha=1e-4, columns=columns, rectifies=rectifies) for tensor in (x, exact))
-    gradient = torch.randn_like(out)
+    assert out.is_contiguous(memory_format=order)
+    gradient = torch.randn(out.shape).to(dtype)  # contiguous
     out.backward(gradient)
     expected.backward(gradient.double())
     assert torch.allclose(out.double(), expected, rtol=tolerance, atol=0)
@@ -77,8 +81,9 @@ def test_what_is_not_finite_stays_so(bad):
     assert not torch.isfinite(local_response_norm(x, rectifies=True)[0, 4]).all()
 
 
-def test_threads_change_no_bit():
-    x, before = torch.randn(5, 48, 9, 9), torch.get_num_threads()
+@pytest.mark.parametrize("order", ORDERS)
+def test_threads_change_no_bit(order):
+    x, before = torch.randn(5, 48, 12, 12).contiguous(memory_format=order), torch.get_num_threads()
     results = []
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)

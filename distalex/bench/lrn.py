@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from distalex import config
 from distalex.bench.results import open_folder, spread, write_result
+from distalex.distributed import keep_freed_memory
 from distalex.lrn import local_response_norm
 from distalex.machine import describe_machine
 from distalex.plan.show import aligned
@@ -21,10 +22,14 @@ LAYOUTS = {"channels-last": torch.channels_last, "contiguous": torch.contiguous_
 
 
 def bench_lrn(options: config.BenchOptions) -> dict[str, Any]:
-    """Measure both sides in turn, print a table and write OUT/lrn-TIME.json. Torch's layer knows no bf16 on a CPU, and has fp32 there."""
+    """Measure both sides in turn, print a table and write OUT/lrn-TIME.json. Torch's layer knows no bf16 on a CPU, and has fp32 there.
+
+    Both reuse freed memory, as in a training run.
+    """
     folder = open_folder(options.out)
     device = torch.device("cuda" if torch.cuda.is_available() and options.device != "cpu" else "cpu")
     batch = options.batch if "batch" in options.model_fields_set else 64
+    keep_freed_memory()
     rows = []
     for name, (channels, side) in SIZES.items():
         for layout in LAYOUTS:
