@@ -6,7 +6,6 @@ import json
 import os
 import pickle
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import warm
 from PIL import Image
 
 from distalex import config
@@ -58,22 +58,20 @@ def own_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
 
 
+@pytest.fixture(scope="session")
+def warm_server() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(REPOSITORY))
+        patch.setenv("OMP_NUM_THREADS", "1")
+        warm.start_server()
+
+
 @pytest.fixture
-def launch(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run `python -m distalex.MODULE` in `tmp_path`, or several of it under torchrun."""
+def launch(tmp_path: Path, warm_server: None) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run `python -m distalex.MODULE` in `tmp_path`, or several of it under torchrun, from a warm start (warm.py)."""
 
     def run(module: str, *arguments: str, processes: int = 1, timeout: float = 300, **environment: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m"]
-        if processes > 1:
-            command += ["torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m"]
-        return subprocess.run(
-            [*command, f"distalex.{module}", *arguments],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-        )
+        return warm.run(module, arguments, processes, tmp_path, {**os.environ, "OMP_NUM_THREADS": "1", **environment}, timeout)
 
     return run
 

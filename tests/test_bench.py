@@ -11,8 +11,8 @@ from conftest import write_cifar10
 from PIL import Image
 
 from distalex import cli, config
+from distalex.bench import accuracy, files, loader, side
 from distalex.bench import all as every
-from distalex.bench import files, loader, side
 from distalex.bench.crossing import Line, bytes_crossing, fit_line, lines_crossing, measured_crossing
 from distalex.bench.parallel import choose_modes, crossing, lrn_implementation, summary
 from distalex.data import beton, find
@@ -341,7 +341,20 @@ def test_lrn_is_measured_in_every_layout_and_precision(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_accuracy_is_that_of_every_seeds_last_evaluation(tmp_path, capsys):
+def test_the_tutorials_job_is_measured_here_and_in_ordinary_pytorch(tmp_path, capsys):
+    write_cifar10(tmp_path / "cifar", 210)
+    assert cli.main(["bench", "plain", f"--root={tmp_path / 'cifar'}", f"--out={tmp_path}", "--repeats=1", "--steps=1"]) == 0
+    (written,) = tmp_path.glob("plain-*.json")
+    result = json.loads(written.read_text())
+    ours, peer = (result[f"{side}_images_per_second"]["median"] for side in ("distalex", "plain"))
+    assert result["ratio"]["median"] == pytest.approx(ours / peer)
+    assert result["share_of_peak"] == pytest.approx(0.87 * ours / result["matmul_peak_gflops"][result["precision"]])
+    assert f"ratio {ours / peer:.2f}" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_accuracy_is_that_of_every_seeds_last_evaluation(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(accuracy, "measure_peer", lambda *_: 250.0)  # which a test of its own measures
     write_cifar10(tmp_path / "cifar", 200)
     small = config.load("cifar10_fast", {"model.channels": "8,8,8", "model.kernels": "3,3,3", "model.pooled": "conv1,conv2,conv3"})
     (tmp_path / "small.yaml").write_text(small.dump())
@@ -351,6 +364,7 @@ def test_accuracy_is_that_of_every_seeds_last_evaluation(tmp_path, capsys):
     result = json.loads(written.read_text())
     assert [(run["seed"], run["pictures"], run["epochs"]) for run in result["runs"]] == [(seed, 200, small.train.epochs) for seed in (0, 1)]
     assert 0 < result["top1"]["min"] <= result["top1"]["max"] < 40  # of noise
+    assert result["plain_seconds_of_20_epochs"] == 4000.0
     assert result["sooner"]["max"] == pytest.approx(result["plain_seconds_of_20_epochs"] / result["seconds"]["min"])
     assert f"{result['top1']['median']:.2f} %" in capsys.readouterr().out
 

@@ -20,14 +20,8 @@ from typing import Any
 from uuid import uuid4
 
 IMPORTED = [
-    *(
-        "torch",
-        "torch.distributed.run",
-        "torch.distributed.elastic.rendezvous.c10d_rendezvous_backend",
-        "numba",
-        "ffcv",
-        "sklearn.datasets",
-    ),
+    *("torch.distributed.run", "torch.distributed.elastic.rendezvous.c10d_rendezvous_backend"),
+    *("torch._dynamo", "numba", "ffcv", "fire", "sklearn.datasets"),
     *(f"distalex.{room}" for room in ("cli", "train", "evaluate", "predict", "prepare", "lrn_cpu", "augment_cpu", "data.ffcv_loader")),
 ]
 

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from distalex import config
-from distalex.bench.plain import measure_peer
+from distalex.bench.plain import cifar10, measure_peer
 from distalex.bench.results import open_folder, run_program, spread, write_result
-from distalex.data.named import CIFAR10, find_cifar
 from distalex.machine import describe_machine
 from distalex.metrics import read_metrics
 
@@ -27,9 +26,9 @@ def bench_accuracy(options: config.BenchOptions, measured: float | None = None) 
     The peer's time is that of its steps alone, as measured here over some of them: nobody waits for its 20 epochs. `measured` is
     its images/s where they are known already.
     """
-    root = str(find_cifar(CIFAR10, options.root, unpack=True))
+    root = cifar10(options)
     folder = open_folder(options.out)
-    preparing = _train(options, root, 0, "--train.max_steps=1")["seconds"]
+    preparing = _train(options, root, 0, "--train.max_steps=1", "--data.validation=0.01")["seconds"]
     print(f"prepared, compiled and tried in {preparing:.0f} s, which are not counted", flush=True)
     peer = partial(measure_peer, options, root) if measured is None else (lambda: measured)
     peers, runs = [peer()], []

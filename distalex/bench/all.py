@@ -38,13 +38,17 @@ def bench_all(options: config.BenchOptions) -> dict[str, Any]:
     folder = open_folder(options.out)
     started = time.perf_counter()
     results: dict[str, dict[str, Any]] = {}
+    seconds: dict[str, float] = {}
     for what, bench in BENCHMARKS.items():
         chosen = {"what": what, "out": options.out, **(QUICK[what] if options.quick else {})}
         if options.root and what in ("plain", "accuracy"):
             chosen["root"] = options.root
         print(f"\n== {what}", flush=True)
         known = [results["plain"]["plain_images_per_second"]["median"]] if options.quick and what == "accuracy" else []
+        start = time.perf_counter()
         results[what] = bench(config.validate(config.BenchOptions, chosen, {}), *known)
+        seconds[what] = time.perf_counter() - start
+        print(f"{what}: {seconds[what]:.0f} s", flush=True)
     rows = [row for what, found in results.items() for row in ROWS[what](found)]
     result = {
         "what": "all",
@@ -52,6 +56,7 @@ def bench_all(options: config.BenchOptions) -> dict[str, Any]:
         "date": time.strftime("%Y-%m-%d"),
         "machine": describe_machine(),
         "seconds": time.perf_counter() - started,
+        "seconds_of": seconds,
         "failed": [run for found in results.values() for run in found.get("failed", [])],
         "rows": rows,
     }

@@ -44,7 +44,7 @@ def main() -> None:
     arguments.add_argument("--steps", type=int, default=4)
     arguments.add_argument("--device", default="cpu")
     options = arguments.parse_args()
-    source = open_sources(config.Data(name="cifar10", root=str(find_cifar(CIFAR10, options.root, unpack=True))))[0]
+    source = open_sources(config.Data(name="cifar10", root=str(find_cifar(CIFAR10, options.root))))[0]
     loader = DataLoader(Pictures(source, BATCH * (options.steps + 1)), batch_size=BATCH, shuffle=True)
 
     def conv(inputs: int, outputs: int, kernel: int, stride: int, padding: int, pool: bool = False) -> list[nn.Module]:

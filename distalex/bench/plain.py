@@ -25,7 +25,7 @@ GFLOP_PER_IMAGE = 0.87  # of a training step of the seed network at 96x96: three
 
 def bench_plain(options: config.BenchOptions) -> dict[str, Any]:
     """Measure both sides in turn, print a table and write OUT/plain-TIME.json."""
-    root = str(find_cifar(CIFAR10, options.root, unpack=True))
+    root = cifar10(options)
     if options.peer and not Path(options.peer).is_file():
         raise UserError(f"peer={options.peer}: no such file")
     folder = open_folder(options.out)
@@ -64,6 +64,11 @@ def bench_plain(options: config.BenchOptions) -> dict[str, Any]:
     return result
 
 
+def cifar10(options: config.BenchOptions) -> str:
+    """Where the pictures are: an archive is unpacked only where a script from elsewhere, which wants a folder, is to read it."""
+    return str(find_cifar(CIFAR10, options.root, unpack=options.peer is not None))
+
+
 def measure_peer(options: config.BenchOptions, root: str) -> float:
     """Images/s of the tutorial's job in ordinary PyTorch, in a process of its own, on a GPU where there is one."""
     program = [options.peer] if options.peer else ["-m", "distalex.bench.peer"]
@@ -79,6 +84,7 @@ def _ours(steps: int, root: str) -> float:
             [
                 *(sys.executable, "-m", "distalex.train", "--config=seed_cifar10"),
                 *(f"--data.root={root}", "--parallel=none"),
+                "--data.validation=0.01",  # so that the evaluation after the last step is a short one
                 f"--train.max_steps={steps + 1}",
                 "--log.every=1",
                 "--log.wandb=disabled",

@@ -123,24 +123,18 @@ def _memory(processes: int, device: str) -> float:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / processes
 
 
-def sizes_to_measure(options: config.Config, classes: int) -> list[int]:
-    """Two batches of one process, the larger a fraction of a second's work on a core."""
-    layers = layers_of(options.model, classes, options.data.image_size, options.train.precision)
-    large = min(256, max(16, int(46e9 / sum(layer.macs for layer in layers))))
-    return [large // 4, large]
-
-
 def _measure(options: config.Config, classes: int, processes: int, device: str) -> dict[str, Any]:
     """Start the measuring processes and wait for what the first one prints."""
     columns = options.model.columns
     parts = sorted({1, *(count for count in (2, columns, processes) if count > 1 and processes > 1)})
+    layers = layers_of(options.model, classes, options.data.image_size, options.train.precision)
     task = {
         "config": options.model_dump(mode="json"),
         "classes": classes,
         "processes": processes,
         "threads": _threads(options, processes),
         "parts": parts,
-        "sizes": sizes_to_measure(options, classes),
+        "macs": sum(layer.macs for layer in layers),
         "device": device,
     }
     environment = {name: value for name, value in os.environ.items() if not name.startswith(LAUNCHER)}

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from distalex import config
 from distalex.distributed import keep_freed_memory
+from distalex.limits import matmul_peak
 from distalex.lrn import LocalResponseNorm
 from distalex.model import AlexNet, KeyedDropout
 from distalex.plan.layers import stages
@@ -27,6 +28,8 @@ from distalex.plan.machine import Timing
 from distalex.topology import share
 
 REPEATS = 3
+FORWARD = 0.5  # seconds, about, of a forward pass on the larger batch
+MOST = 92e9  # FLOP of one
 UPDATED = 1 << 24  # parameters of the trial optimizer step
 SMALL, LARGE = 1 << 10, 1 << 22  # fp32 numbers of an exchange; the large one is a bucket's order of size
 
@@ -62,9 +65,22 @@ class Worker:
             seconds.append(row)
         return [min(column) for column in zip(*seconds[1:], strict=True)]
 
+    def slowest(self, speed: float) -> float:
+        """Of all processes."""
+        lowest = torch.tensor(speed, dtype=torch.float64, device=self.device)
+        if self.processes > 1:
+            dist.all_reduce(lowest, dist.ReduceOp.MIN)
+        return float(lowest)
+
     def synchronize(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.synchronize()
+
+
+def batches_to_time(macs: int, flops: float) -> list[int]:
+    """Two batches of a network of `macs` a picture on a device of `flops` a second, the larger a fraction of a second's work."""
+    large = min(256, max(16, int(min(MOST, FORWARD * flops) / (2 * macs))))
+    return [large // 4, large]
 
 
 def time_layers(worker: Worker, options: config.Config, classes: int, all_parts: list[int], sizes: list[int]) -> dict[str, Timing]:
@@ -219,9 +235,11 @@ def measure(task: dict[str, Any]) -> dict[str, Any] | None:
     torch.manual_seed(0)
     worker = Worker(task)
     options = config.Config.model_validate(task["config"])
+    peak = matmul_peak(worker.device, torch.bfloat16 if options.train.precision == "bf16" else torch.float32)
+    sizes = batches_to_time(task["macs"], worker.slowest(peak))
     found: dict[str, Any] = {
         "memory_bandwidth": time_update(worker),
-        "timings": time_layers(worker, options, task["classes"], task["parts"], task["sizes"]),
+        "timings": time_layers(worker, options, task["classes"], task["parts"], sizes),
     }
     if worker.processes == 1:
         return found
