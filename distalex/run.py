@@ -27,7 +27,7 @@ from distalex.data.load import Batch, Pictures
 from distalex.distributed import Mesh
 from distalex.errors import TrainingError, UserError
 from distalex.evaluate import Evaluation, load_trained
-from distalex.limits import Limits, copy_speed, matmul_peak
+from distalex.limits import Limits, matmul_peak, memory_speed
 from distalex.machine import computes_on, describe_machine
 from distalex.metrics import MetricsFile
 from distalex.model import count_macs
@@ -198,7 +198,7 @@ class Run:
         self._measure_peak(len(state.described["classes"]))
         if self.config.train.profile:
             device = self.mesh.device
-            limits = Limits(self.own_peak, copy_speed(device))
+            limits = Limits(self.own_peak, memory_speed(device))
             self.trace = Trace(self.config.train.profile, state.net, state.optimizer, self.folder, self.mesh.rank, device, limits)
         self._restart_window()
 

@@ -1,7 +1,7 @@
 """A trace of some training steps for Perfetto, and a table of where their time went: loading, layers, exchange, optimizer.
 
 The table sets each layer's time against what the device allows, its arithmetic at the speed of matrix products or its
-bytes at the speed of a copy, whichever takes longer.
+bytes at the speed of memory, whichever takes longer.
 """
 
 from __future__ import annotations
@@ -78,6 +78,8 @@ class Trace:
         self.hooks.append(self.optimizer.register_step_pre_hook(lambda *_: self._close()))
         self.hooks.append(self.optimizer.register_step_post_hook(lambda *_: self.work[OPTIMIZER].add(update_work(self.optimizer))))
         for name, layer in self.net.named_children():
+            if isinstance(layer, nn.Identity):  # it hands on its input, whose gradient is another layer's
+                continue
             self.hooks.append(layer.register_forward_pre_hook(lambda *_, name=name: self._open(f"forward {name}")))
             self.hooks.append(layer.register_forward_hook(partial(self._leave, name)))
 
@@ -93,7 +95,7 @@ class Trace:
     def _leave(self, name: str, layer: nn.Module, given: Any, out: Any) -> None:
         """A layer's backward pass begins with the gradient of its output, and ends where that of the layer before it begins."""
         self._close()
-        if isinstance(out, Tensor) and not isinstance(layer, nn.Identity):
+        if isinstance(out, Tensor):
             self.work[f"forward {name}"].add(forward_work(layer, given[0], out))
             self.work[f"backward {name}"].add(backward_work(layer, given[0], out))
         for tensor in [out] if isinstance(out, Tensor) else out:
@@ -116,7 +118,7 @@ class Trace:
             rows.append(row)
         where = "" if self.device.type == "cpu" else " of the GPU, which copies beside computing"
         head = f"{self.path}: {self.steps} steps traced; open it at ui.perfetto.dev. A step's {whole:.1f} ms{where}:"
-        allowed = f"  here {self.limits.flops / 1e9:,.0f} GFLOP/s in matrix products and {self.limits.traffic / 1e9:,.1f} GB/s in a copy"
+        allowed = f"  here {self.limits.flops / 1e9:,.0f} GFLOP/s in matrix products and {self.limits.traffic / 1e9:,.1f} GB/s of memory"
         return "\n".join([head, *rows, allowed])
 
     def _on_host(self) -> dict[str, float]:

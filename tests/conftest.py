@@ -20,6 +20,9 @@ from distalex import config
 from distalex.distributed import Mesh
 from distalex.topology import Topology
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    torch.set_num_threads(1)  # each of several workers; what they start has one too
+    os.environ["OMP_NUM_THREADS"] = "1"
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # before Triton is imported: kernels for a GPU are then computed by NumPy
 

@@ -47,12 +47,10 @@ def test_a_command_of_the_readme_runs(command, tmp_path, photographs, launch):
     words = shlex.split(command.replace("=DIR", f"={folder}"))
     if "distalex.train" in words and "--help" not in words:
         words += [*QUICK, "--name=it", "--data.image_size=64"]
-    if words[0] == "torchrun":
-        processes = int(re.search(r"nproc_per_node=(\d+)", command)[1])
-        done = launch(words[words.index("-m") + 1].removeprefix("distalex."), *words[words.index("-m") + 2 :], processes=processes)
-    else:
-        assert words[:2] == ["python", "-m"]
-        done = subprocess.run([sys.executable, *words[1:]], capture_output=True, text=True, cwd=tmp_path)
+    assert words[0] in ("python", "torchrun")
+    processes = int(re.search(r"nproc_per_node=(\d+)", command)[1]) if words[0] == "torchrun" else 1
+    _, module, *arguments = words[words.index("-m") :]
+    done = launch(module.removeprefix("distalex."), *arguments, processes=processes)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
