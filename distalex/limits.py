@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -39,18 +39,20 @@ class Work:
         return least / max(seconds, 1e-12), name
 
 
-def forward_work(layer: nn.Module, given: Tensor, out: Tensor) -> Work:
-    """Of a forward pass from `given` to `out`: read the one and the weights, in the arithmetic of `out`, and write the other."""
-    weights = sum(parameter.numel() for parameter in layer.parameters()) * out.element_size()
-    return Work(2.0 * _macs(layer, out), given.nbytes + out.nbytes + weights)
+def forward_work(layer: nn.Module, given: Sequence[Tensor], out: Sequence[Tensor]) -> Work:
+    """Of a forward pass from `given` to `out`, each whole or in parts: read the one and the weights, write the other.
+
+    Weights are read in the arithmetic of the output.
+    """
+    return Work(2.0 * _macs(layer, out), _bytes(given) + _bytes(out) + _weights(layer, out))
 
 
-def backward_work(layer: nn.Module, given: Tensor, out: Tensor) -> Work:
+def backward_work(layer: nn.Module, given: Sequence[Tensor], out: Sequence[Tensor]) -> Work:
     """Of the backward pass: read both again, as input and as gradient, and the weights; write the gradients of input and weights."""
-    products = 2 if given.requires_grad else 1  # the first layer's input needs no gradient
+    products = 2 if any(tensor.requires_grad for tensor in given) else 1  # the first layer's input needs no gradient
     gradients = sum(parameter.nbytes for parameter in layer.parameters() if parameter.requires_grad)
-    weights = sum(parameter.numel() for parameter in layer.parameters()) * out.element_size()
-    return Work(2.0 * products * _macs(layer, out), products * given.nbytes + out.nbytes + weights + gradients)
+    traffic = products * _bytes(given) + _bytes(out) + _weights(layer, out) + gradients
+    return Work(2.0 * products * _macs(layer, out), traffic)
 
 
 def update_work(optimizer: torch.optim.Optimizer) -> Work:
@@ -90,11 +92,19 @@ def memory_speed(device: torch.device, size: int = 64 * 2**20) -> float:
     return 2 * numbers.nbytes / best
 
 
-def _macs(layer: nn.Module, out: Tensor) -> int:
+def _macs(layer: nn.Module, out: Sequence[Tensor]) -> int:
     """Multiplications of a convolution or a fully connected layer, each with an addition; 0 of anything else."""
-    if not isinstance(layer, nn.Conv2d | nn.Linear):
-        return 0
-    return out.numel() // out.shape[1] * layer.weight.numel()
+    if isinstance(layer, nn.Conv2d):
+        return sum(tensor.numel() for tensor in out) * layer.weight[0].numel()
+    return len(out[0]) * layer.weight.numel() if isinstance(layer, nn.Linear) else 0
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.nbytes for tensor in tensors)
+
+
+def _weights(layer: nn.Module, out: Sequence[Tensor]) -> int:
+    return sum(parameter.numel() for parameter in layer.parameters()) * out[0].element_size()
 
 
 def _tensors(values: Iterable[object]) -> list[Tensor]:

@@ -11,6 +11,7 @@ import math
 import os
 from bisect import bisect_right
 from collections import defaultdict
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -95,11 +96,11 @@ class Trace:
     def _leave(self, name: str, layer: nn.Module, given: Any, out: Any) -> None:
         """A layer's backward pass begins with the gradient of its output, and ends where that of the layer before it begins."""
         self._close()
-        if isinstance(out, Tensor):
-            self.work[f"forward {name}"].add(forward_work(layer, given[0], out))
-            self.work[f"backward {name}"].add(backward_work(layer, given[0], out))
-        for tensor in [out] if isinstance(out, Tensor) else out:
-            if isinstance(tensor, Tensor) and tensor.requires_grad:
+        inputs, outputs = _listed(given[0]), _listed(out)
+        self.work[f"forward {name}"].add(forward_work(layer, inputs, outputs))
+        self.work[f"backward {name}"].add(backward_work(layer, inputs, outputs))
+        for tensor in outputs:
+            if tensor.requires_grad:
                 tensor.register_hook(lambda _: self._open(f"backward {name}"))
 
     def _table(self) -> str:
@@ -125,6 +126,11 @@ class Trace:
         assert self.profiler is not None
         named = ("forward ", "backward ", "loading", "waiting for ", OPTIMIZER)
         return {event.key: event.cpu_time_total for event in self.profiler.key_averages() if event.key.startswith(named)}
+
+
+def _listed(tensors: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:
+    """One tensor, or on a GPU one for each column."""
+    return [tensors] if isinstance(tensors, Tensor) else list(tensors)
 
 
 def on_gpu(trace: Path) -> dict[str, float]:

@@ -4,8 +4,12 @@ import pytest
 import torch
 from conftest import small
 
+from distalex import convolve_gpu
+from distalex.distributed import Mesh
 from distalex.limits import Limits, Work, backward_work, forward_work, update_work
 from distalex.model import build_model, count_macs
+from distalex.topology import Topology
+from distalex.trace import Trace
 
 
 def works(name, passes):
@@ -14,7 +18,7 @@ def works(name, passes):
     net, found = build_model(options, 4, 64, seed=0), {}
     for layer, module in net.named_children():
         if layer.startswith(("conv", "fc")):
-            module.register_forward_hook(lambda module, given, out, layer=layer: found.update({layer: passes(module, given[0], out)}))
+            module.register_forward_hook(lambda module, given, out, layer=layer: found.update({layer: passes(module, [given[0]], [out])}))
     net(torch.randn(2, 3, 64, 64))
     return options, found
 
@@ -33,8 +37,8 @@ def test_bytes_of_a_fully_connected_layer_and_of_its_update():
     given = torch.randn(5, 30, requires_grad=True)
     out = layer(given)
     weights, read, written = 4 * (30 * 20 + 20), 4 * 5 * 30, 4 * 5 * 20
-    assert forward_work(layer, given, out).traffic == read + weights + written
-    assert backward_work(layer, given, out).traffic == 2 * read + written + 2 * weights
+    assert forward_work(layer, [given], [out]).traffic == read + weights + written
+    assert backward_work(layer, [given], [out]).traffic == 2 * read + written + 2 * weights
     out.sum().backward()
     for kind, options, state in ((torch.optim.SGD, {}, 0), (torch.optim.SGD, {"momentum": 0.9}, 1), (torch.optim.AdamW, {}, 2)):
         optimizer = kind(layer.parameters(), lr=0.1, **options)
@@ -46,3 +50,27 @@ def test_the_limit_that_takes_longer_is_named():
     limits = Limits(flops=100.0, traffic=10.0)
     assert Work(50.0, 1.0).share(limits, 1.0) == (0.5, "the matmul peak")
     assert Work(50.0, 20.0).share(limits, 4.0) == (0.5, "memory's speed")
+
+
+def traced(net, folder):
+    """The table of two steps of `net`, and what every layer had to do."""
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    trace = Trace(2, net, optimizer, folder, 0, torch.device("cpu"), Limits(1e9, 1e9))
+    tables = []
+    for _ in range(6):
+        net(torch.randn(2, 3, 64, 64)).sum().backward()
+        optimizer.step()
+        tables.append(trace.step())
+    (table,) = filter(None, tables)
+    return table, trace.work
+
+
+def test_columns_apart_as_on_a_gpu_have_the_same_to_do(tmp_path):
+    """Their layers hand on a tensor for each column."""
+    options = small(model__dropout="0").model
+    plain, apart = (build_model(options, 4, 64, seed=0) for _ in range(2))
+    convolve_gpu.adapt(apart, Mesh(Topology(), torch.device("cuda"), "none"))
+    (table, work), (_, expected) = traced(apart, tmp_path), traced(plain, tmp_path)
+    for name in (f"{way} {layer}" for way in ("forward", "backward") for layer in ("conv1", "conv2", "after2", "conv3", "conv5", "fc8")):
+        assert work[name] == expected[name]
+        assert f"  {name} " in table
