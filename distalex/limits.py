@@ -48,17 +48,24 @@ def forward_work(layer: nn.Module, given: Sequence[Tensor], out: Sequence[Tensor
 
 
 def backward_work(layer: nn.Module, given: Sequence[Tensor], out: Sequence[Tensor]) -> Work:
-    """Of the backward pass: read both again, as input and as gradient, and the weights; write the gradients of input and weights."""
-    products = 2 if any(tensor.requires_grad for tensor in given) else 1  # the first layer's input needs no gradient
-    gradients = sum(parameter.nbytes for parameter in layer.parameters() if parameter.requires_grad)
-    traffic = products * _bytes(given) + _bytes(out) + _weights(layer, out) + gradients
-    return Work(2.0 * products * _macs(layer, out), traffic)
+    """Of the backward pass, which computes the gradients that are wanted: of weights that are not frozen, of an input that is no picture.
+
+    It reads the output's gradient, the input again, and for the input's gradient the weights; it writes what it computes.
+    """
+    learns = any(parameter.requires_grad for parameter in layer.parameters())
+    passes_on = any(tensor.requires_grad for tensor in given)
+    traffic = _bytes(out) + sum(parameter.nbytes for parameter in layer.parameters() if parameter.requires_grad)
+    if learns or not _weights(layer, out):
+        traffic += _bytes(given)
+    if passes_on:
+        traffic += _bytes(given) + _weights(layer, out)
+    return Work(2.0 * (learns + passes_on) * _macs(layer, out), traffic)
 
 
 def update_work(optimizer: torch.optim.Optimizer) -> Work:
     """Of an optimizer's step: read weights, gradients and its own state, write all but the gradients."""
-    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-    states = [state for weight in weights for state in _tensors(optimizer.state[weight].values()) if state.shape == weight.shape]
+    weights = [weight for group in optimizer.param_groups for weight in group["params"] if weight.grad is not None]
+    states = [state for weight in weights for state in _tensors(optimizer.state.get(weight, {}).values()) if state.shape == weight.shape]
     return Work(0.0, 3.0 * sum(weight.nbytes for weight in weights) + 2.0 * sum(state.nbytes for state in states))
 
 

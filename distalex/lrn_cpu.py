@@ -82,7 +82,6 @@ _FAST = {"contract", "reassoc", "arcp", "nsz"}  # all but what would let NaN and
 def _kernels(step: int) -> tuple[Callable[..., None], Callable[..., None]]:
     """Forward and backward over tiles of `step` pixels: of rows of `pixels` numbers a channel, which are one or at least `step`."""
 
-    @njit(nogil=True, fastmath=_FAST, error_model="numpy", cache=True)
     def forward(x: Any, out: Any, pixels: int, ratio: Any, k: Any, floor: Any) -> None:
         size = x.shape[1] // pixels * step
         value, scale, power = np.zeros(size, np.float32), np.zeros(size, np.float32), np.zeros(size, np.float32)
@@ -97,7 +96,6 @@ def _kernels(step: int) -> tuple[Callable[..., None], Callable[..., None]]:
                     power[c] = value[c] * _newton(scale[c], _newton(scale[c], _newton(scale[c], power[c])))
                 _store(out[row], start, step, power, power_bits)
 
-    @njit(nogil=True, fastmath=_FAST, error_model="numpy", cache=True)
     def backward(gradient: Any, x: Any, out: Any, pixels: int, ratio: Any, k: Any, factor: Any, floor: Any) -> None:
         size = x.shape[1] // pixels * step
         value, scale, power = np.zeros(size, np.float32), np.zeros(size, np.float32), np.zeros(size, np.float32)
@@ -122,7 +120,10 @@ def _kernels(step: int) -> tuple[Callable[..., None], Callable[..., None]]:
                     given[c] = np.float32(0.0) if value[c] <= floor else passed
                 _store(out[row], start, step, given, given_bits)
 
-    return forward, backward
+    compiled = njit(nogil=True, fastmath=_FAST, error_model="numpy", cache=True)
+    for kernel in (forward, backward):
+        kernel.__qualname__ += f"_{step}"  # Numba keeps what it compiled under this name, and would take one step's for the other's
+    return compiled(forward), compiled(backward)
 
 
 KERNELS = {torch.channels_last: _kernels(1), torch.contiguous_format: _kernels(TILE)}

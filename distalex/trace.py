@@ -81,8 +81,12 @@ class Trace:
         for name, layer in self.net.named_children():
             if isinstance(layer, nn.Identity):  # it hands on its input, whose gradient is another layer's
                 continue
-            self.hooks.append(layer.register_forward_pre_hook(lambda *_, name=name: self._open(f"forward {name}")))
+            self.hooks.append(layer.register_forward_pre_hook(lambda *_, name=name: self._enter(name)))
             self.hooks.append(layer.register_forward_hook(partial(self._leave, name)))
+
+    def _enter(self, name: str) -> None:
+        if torch.is_grad_enabled():  # an evaluation between two steps has no names
+            self._open(f"forward {name}")
 
     def _open(self, name: str) -> None:
         self._close()
@@ -96,12 +100,15 @@ class Trace:
     def _leave(self, name: str, layer: nn.Module, given: Any, out: Any) -> None:
         """A layer's backward pass begins with the gradient of its output, and ends where that of the layer before it begins."""
         self._close()
+        if not torch.is_grad_enabled():
+            return
         inputs, outputs = _listed(given[0]), _listed(out)
         self.work[f"forward {name}"].add(forward_work(layer, inputs, outputs))
-        self.work[f"backward {name}"].add(backward_work(layer, inputs, outputs))
-        for tensor in outputs:
-            if tensor.requires_grad:
-                tensor.register_hook(lambda _: self._open(f"backward {name}"))
+        asked = [tensor for tensor in outputs if tensor.requires_grad]
+        if asked:
+            self.work[f"backward {name}"].add(backward_work(layer, inputs, outputs))
+        for tensor in asked:
+            tensor.register_hook(lambda _: self._open(f"backward {name}"))
 
     def _table(self) -> str:
         """Milliseconds a step of everything that has a name, the largest first."""

@@ -354,6 +354,7 @@ def test_the_tutorials_job_is_measured_here_and_in_ordinary_pytorch(tmp_path, ca
 
 @pytest.mark.slow
 def test_accuracy_is_that_of_every_seeds_last_evaluation(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("DISTALEX_DATA", str(tmp_path / "data"))
     monkeypatch.setattr(accuracy, "measure_peer", lambda *_: 250.0)  # which a test of its own measures
     write_cifar10(tmp_path / "cifar", 200)
     small = config.load("cifar10_fast", {"model.channels": "8,8,8", "model.kernels": "3,3,3", "model.pooled": "conv1,conv2,conv3"})
@@ -365,6 +366,7 @@ def test_accuracy_is_that_of_every_seeds_last_evaluation(tmp_path, capsys, monke
     assert [(run["seed"], run["pictures"], run["epochs"]) for run in result["runs"]] == [(seed, 200, small.train.epochs) for seed in (0, 1)]
     assert 0 < result["top1"]["min"] <= result["top1"]["max"] < 40  # of noise
     assert result["plain_seconds_of_20_epochs"] == 4000.0
+    assert len([*(tmp_path / "data" / "prepared").glob("*.beton")]) == 2  # all of it before the runs that are timed
     assert result["sooner"]["max"] == pytest.approx(result["plain_seconds_of_20_epochs"] / result["seconds"]["min"])
     assert f"{result['top1']['median']:.2f} %" in capsys.readouterr().out
 

@@ -46,6 +46,17 @@ def test_bytes_of_a_fully_connected_layer_and_of_its_update():
         assert update_work(optimizer).traffic == (3 + 2 * state) * weights
 
 
+def test_a_frozen_layer_computes_its_inputs_gradient_only():
+    layer, given = torch.nn.Conv2d(4, 6, 3), torch.randn(2, 4, 5, 5, requires_grad=True)
+    out = layer(given)
+    learning, macs = backward_work(layer, [given], [out]), 2 * 6 * 3 * 3 * 4 * 9
+    for parameter in layer.parameters():
+        parameter.requires_grad_(False)
+    frozen = backward_work(layer, [given], [out])
+    assert (learning.flops, frozen.flops) == (4 * macs, 2 * macs)
+    assert learning.traffic - frozen.traffic == given.nbytes + sum(parameter.nbytes for parameter in layer.parameters())
+
+
 def test_the_limit_that_takes_longer_is_named():
     limits = Limits(flops=100.0, traffic=10.0)
     assert Work(50.0, 1.0).share(limits, 1.0) == (0.5, "the matmul peak")
@@ -61,16 +72,21 @@ def traced(net, folder):
         net(torch.randn(2, 3, 64, 64)).sum().backward()
         optimizer.step()
         tables.append(trace.step())
+        with torch.no_grad():
+            net(torch.randn(2, 3, 64, 64))  # as an evaluation between two steps
     (table,) = filter(None, tables)
     return table, trace.work
 
 
 def test_columns_apart_as_on_a_gpu_have_the_same_to_do(tmp_path):
     """Their layers hand on a tensor for each column."""
-    options = small(model__dropout="0").model
+    options, forward = works("paper", forward_work)
+    _, backward = works("paper", backward_work)
+    works_of = forward, backward
     plain, apart = (build_model(options, 4, 64, seed=0) for _ in range(2))
     convolve_gpu.adapt(apart, Mesh(Topology(), torch.device("cuda"), "none"))
     (table, work), (_, expected) = traced(apart, tmp_path), traced(plain, tmp_path)
     for name in (f"{way} {layer}" for way in ("forward", "backward") for layer in ("conv1", "conv2", "after2", "conv3", "conv5", "fc8")):
         assert work[name] == expected[name]
+        assert work[name].flops == 2 * (works_of["backward" in name].get(name.split()[1], Work()).flops)  # of two steps
         assert f"  {name} " in table

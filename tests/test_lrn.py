@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from distalex import lrn_cpu
 from distalex.lrn import local_response_norm
 
 ORDERS = [torch.channels_last, torch.contiguous_format]
@@ -59,13 +60,15 @@ def test_keeps_dtype_and_memory_format_and_repeats_to_the_bit():
 @pytest.mark.parametrize("columns", [1, 2, 4])
 @pytest.mark.parametrize("size", [1.0, 300.0, 1e6])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-6), (torch.bfloat16, 2**-8)])
-@pytest.mark.parametrize("order", ORDERS)
-def test_the_compiled_kernel_is_the_formula_forward_and_backward(order, columns, size, dtype, tolerance, rectifies):
+@pytest.mark.parametrize(
+    ("order", "sides"), [(torch.channels_last, (13, 11)), (torch.contiguous_format, (13, 11)), (torch.contiguous_format, (9, 7))]
+)
+def test_the_compiled_kernel_is_the_formula_forward_and_backward(order, sides, columns, size, dtype, tolerance, rectifies):
     """Against float64, from activations of a new network to absurd ones; bf16 is rounded once each way."""
-    x = (torch.randn(3, 48, 13, 11) * size).to(dtype).contiguous(memory_format=order).requires_grad_()
+    x = (torch.randn(3, 48, *sides) * size).to(dtype).contiguous(memory_format=order).requires_grad_()
     exact = x.detach().double().requires_grad_()
     out, expected = (local_response_norm(tensor, alpha=1e-4, columns=columns, rectifies=rectifies) for tensor in (x, exact))
-    assert out.is_contiguous(memory_format=order)
+    assert out.is_contiguous(memory_format=order if sides == (13, 11) else torch.channels_last)
     gradient = torch.randn(out.shape).to(dtype)  # contiguous
     out.backward(gradient)
     expected.backward(gradient.double())
@@ -75,10 +78,15 @@ def test_the_compiled_kernel_is_the_formula_forward_and_backward(order, columns,
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_what_is_not_finite_stays_so(bad):
-    x = torch.ones(1, 8, 1, 1)
+@pytest.mark.parametrize("side", [1, 12])
+def test_what_is_not_finite_stays_so(bad, side):
+    x = torch.ones(1, 8, side, side)
     x[0, 4] = bad
-    assert not torch.isfinite(local_response_norm(x, rectifies=True)[0, 4]).all()
+    assert not torch.isfinite(local_response_norm(x, rectifies=True)[0, 4]).any()
+
+
+def test_what_is_compiled_for_one_order_is_not_kept_under_the_name_of_the_other():
+    assert len({kernel.py_func.__qualname__ for kernels in lrn_cpu.KERNELS.values() for kernel in kernels}) == 4
 
 
 @pytest.mark.parametrize("order", ORDERS)

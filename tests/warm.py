@@ -1,12 +1,14 @@
 """`python -m distalex.MODULE`, alone or under torchrun, forked from a process that has imported everything.
 
 Starting Python and importing PyTorch takes longer than most runs of the tests. What differs from a start from nothing: the
-modules are there, and torchrun's agent forks its workers.
+modules are there, all processes hash strings alike, and torchrun's agent forks its workers. test_cli, test_faults and
+gradients.py start from nothing.
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -15,6 +17,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from multiprocessing import forkserver
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -37,24 +40,38 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """As subprocess.run gives it, with the processes and all that they have started killed after `timeout` seconds."""
     outputs = [folder / f".{uuid4().hex}" for _ in range(2)]
+    for path in outputs:
+        path.touch()
     process = multiprocessing.get_context("forkserver").Process(
         target=_become, args=(module, tuple(arguments), processes, str(folder), environment, *map(str, outputs))
     )
     process.start()
-    process.join(timeout)
-    if process.exitcode is None:
-        os.killpg(process.pid, signal.SIGKILL)
-        raise subprocess.TimeoutExpired([module, *arguments], timeout, *(path.read_text() for path in outputs))
-    stdout, stderr = (path.read_text() for path in outputs)
-    for path in outputs:
-        path.unlink()
+    try:
+        process.join(timeout)
+    finally:
+        is_late = process.exitcode is None
+        if is_late:
+            _kill(process)
+        stdout, stderr = (path.read_text() for path in outputs)
+        for path in outputs:
+            path.unlink()
+    if is_late:
+        raise subprocess.TimeoutExpired([module, *arguments], timeout, stdout, stderr)
     return subprocess.CompletedProcess([module, *arguments], process.exitcode, stdout, stderr)
+
+
+def _kill(process: BaseProcess) -> None:
+    """With its group, if it has made one already."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+    process.join()
 
 
 def _become(module: str, arguments: tuple[str, ...], processes: int, folder: str, environment: dict[str, str], *outputs: str) -> None:
     os.setsid()
     for descriptor, path in enumerate(outputs, 1):
-        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), descriptor)
+        os.dup2(os.open(path, os.O_WRONLY | os.O_APPEND), descriptor)
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)

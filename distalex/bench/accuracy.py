@@ -28,7 +28,7 @@ def bench_accuracy(options: config.BenchOptions, measured: float | None = None) 
     """
     root = cifar10(options)
     folder = open_folder(options.out)
-    preparing = _train(options, root, 0, "--train.max_steps=1", "--data.validation=0.01")["seconds"]
+    preparing = _train(options, root, 0, "--train.max_steps=1")["seconds"]
     print(f"prepared, compiled and tried in {preparing:.0f} s, which are not counted", flush=True)
     peer = partial(measure_peer, options, root) if measured is None else (lambda: measured)
     peers, runs = [peer()], []

@@ -84,7 +84,6 @@ def _ours(steps: int, root: str) -> float:
             [
                 *(sys.executable, "-m", "distalex.train", "--config=seed_cifar10"),
                 *(f"--data.root={root}", "--parallel=none"),
-                "--data.validation=0.01",  # so that the evaluation after the last step is a short one
                 f"--train.max_steps={steps + 1}",
                 "--log.every=1",
                 "--log.wandb=disabled",
