@@ -12,7 +12,7 @@ the pictures or pixels out, so their number changes no result.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -79,8 +79,13 @@ def _scale_and_guess(
 _FAST = {"contract", "reassoc", "arcp", "nsz"}  # all but what would let NaN and infinity vanish
 
 
-def _kernels(step: int) -> tuple[Callable[..., None], Callable[..., None]]:
-    """Forward and backward over tiles of `step` pixels: of rows of `pixels` numbers a channel, which are one or at least `step`."""
+class Kernels(NamedTuple):
+    forward: Callable[..., None]
+    backward: Callable[..., None]
+
+
+def _kernels(step: int) -> Kernels:
+    """For tiles of `step` pixels, in rows that hold `pixels` numbers of each channel: one, or at least `step`."""
 
     def forward(x: Any, out: Any, pixels: int, ratio: Any, k: Any, floor: Any) -> None:
         size = x.shape[1] // pixels * step
@@ -123,7 +128,7 @@ def _kernels(step: int) -> tuple[Callable[..., None], Callable[..., None]]:
     compiled = njit(nogil=True, fastmath=_FAST, error_model="numpy", cache=True)
     for kernel in (forward, backward):
         kernel.__qualname__ += f"_{step}"  # Numba keeps what it compiled under this name, and would take one step's for the other's
-    return compiled(forward), compiled(backward)
+    return Kernels(compiled(forward), compiled(backward))
 
 
 KERNELS = {torch.channels_last: _kernels(1), torch.contiguous_format: _kernels(TILE)}
@@ -143,10 +148,10 @@ def _rows(x: Tensor, order: torch.memory_format, columns: int) -> np.ndarray:
     return as_array(x.reshape(-1, channels // columns * height * width))
 
 
-def _run(way: int, order: torch.memory_format, tensors: list[Tensor], columns: int, *numbers: float) -> None:
-    """One of the two kernels of an order on as many threads as torch has."""
+def _run(kernel: Callable[..., None], order: torch.memory_format, tensors: list[Tensor], columns: int, *numbers: float) -> None:
+    """A kernel of that order on as many threads as torch has."""
     pixels = 1 if order is torch.channels_last else tensors[0].shape[2] * tensors[0].shape[3]
-    share_out(KERNELS[order][way], [_rows(tensor, order, columns) for tensor in tensors], pixels, *map(np.float32, numbers))
+    share_out(kernel, [_rows(tensor, order, columns) for tensor in tensors], pixels, *map(np.float32, numbers))
 
 
 def as_laid(x: Tensor, columns: int) -> Tensor:
@@ -159,15 +164,16 @@ def forward(x: Tensor, alpha: float, k: float, columns: int, rectifies: bool) ->
 
     With `rectifies` a ReLU goes before, in the same pass.
     """
-    out = torch.empty_like(x)
-    _run(0, _order(x), [x, out], columns, alpha / 5, k, _floor(rectifies))
+    order, out = _order(x), torch.empty_like(x)
+    _run(KERNELS[order].forward, order, [x, out], columns, alpha / 5, k, _floor(rectifies))
     return out
 
 
 def backward(gradient: Tensor, x: Tensor, alpha: float, k: float, columns: int, rectifies: bool) -> Tensor:
     """The gradient of `forward`'s `x`."""
     order, out = _order(x), torch.empty_like(x)
-    _run(1, order, [gradient.contiguous(memory_format=order), x, out], columns, alpha / 5, k, 2 * alpha * 0.75 / 5, _floor(rectifies))
+    numbers = alpha / 5, k, 2 * alpha * 0.75 / 5, _floor(rectifies)
+    _run(KERNELS[order].backward, order, [gradient.contiguous(memory_format=order), x, out], columns, *numbers)
     return out
 
 

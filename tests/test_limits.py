@@ -1,5 +1,7 @@
 """What layers have to do, against counts made elsewhere."""
 
+import itertools
+
 import pytest
 import torch
 from conftest import small
@@ -81,12 +83,12 @@ def traced(net, folder):
 def test_columns_apart_as_on_a_gpu_have_the_same_to_do(tmp_path):
     """Their layers hand on a tensor for each column."""
     options, forward = works("paper", forward_work)
-    _, backward = works("paper", backward_work)
-    works_of = forward, backward
+    once = {"forward": forward, "backward": works("paper", backward_work)[1]}
     plain, apart = (build_model(options, 4, 64, seed=0) for _ in range(2))
     convolve_gpu.adapt(apart, Mesh(Topology(), torch.device("cuda"), "none"))
     (table, work), (_, expected) = traced(apart, tmp_path), traced(plain, tmp_path)
-    for name in (f"{way} {layer}" for way in ("forward", "backward") for layer in ("conv1", "conv2", "after2", "conv3", "conv5", "fc8")):
+    for way, layer in itertools.product(once, ("conv1", "conv2", "after2", "conv3", "conv5", "fc8")):
+        name = f"{way} {layer}"
         assert work[name] == expected[name]
-        assert work[name].flops == 2 * (works_of["backward" in name].get(name.split()[1], Work()).flops)  # of two steps
+        assert work[name].flops == 2 * once[way].get(layer, Work()).flops  # of two steps
         assert f"  {name} " in table
