@@ -16,9 +16,9 @@ import torch
 import warm
 from PIL import Image
 
-from distalex import config
-from distalex.distributed import Mesh
-from distalex.topology import Topology
+from distalex.config import config
+from distalex.parallel.start import Mesh
+from distalex.parallel.topology import Topology
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)  # each of several workers; what they start has one too

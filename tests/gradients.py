@@ -9,13 +9,13 @@ import torch
 from torch.nn import functional
 from torch.profiler import profile
 
-from distalex import config
-from distalex.distributed import Mesh, Shards, mesh_of, start_processes
-from distalex.model import AlexNet, build_model
-from distalex.optim import build_optimizer
-from distalex.parallelize import Parallel, parallelize
-from distalex.precision import has_bf16
-from distalex.topology import Topology, share, shares_of_rounds
+from distalex.config import config
+from distalex.machine.precision import has_bf16
+from distalex.model.alexnet import AlexNet, build_model
+from distalex.optim.optimizer import build_optimizer
+from distalex.parallel.parallelize import Parallel, parallelize
+from distalex.parallel.start import Mesh, Shards, mesh_of, start_processes
+from distalex.parallel.topology import Topology, share, shares_of_rounds
 
 CASES = {  # parallel, network, columns, classes, image size, precision
     2: [

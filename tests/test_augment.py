@@ -6,10 +6,11 @@ from torch.nn import functional
 from torchvision.transforms import v2
 from torchvision.transforms.v2.functional import InterpolationMode, resized_crop
 
-from distalex import augment_cpu, config, windows
-from distalex.augment import Statistics, Views, draw_resized_crops
-from distalex.compiled import recycled
-from distalex.windows import Windows, resize, resize_matrices, rotate
+from distalex.config import config
+from distalex.data.augment.augmentation import Statistics, Views, draw_resized_crops
+from distalex.kernels import crops, crops_numba
+from distalex.kernels.arrays import recycled
+from distalex.kernels.crops import Windows, resize, resize_matrices, rotate
 
 STATISTICS = Statistics((100.0, 110.0, 120.0), ((2500.0, 2000.0, 1500.0), (2000.0, 3000.0, 1800.0), (1500.0, 1800.0, 3600.0)))
 CPU = torch.device("cpu")
@@ -34,7 +35,7 @@ def some_windows(device="cpu"):
 def test_windows_are_the_slices_they_say():
     images, top, left, mirrored, side, shift, scale = some_windows()
     padded = functional.pad(images, (0, 0, 4, 4, 4, 4))
-    out = augment_cpu.normalised_windows(images, top, left, mirrored, side, shift, scale, torch.float32)
+    out = crops_numba.normalised_windows(images, top, left, mirrored, side, shift, scale, torch.float32)
     for number in range(64):
         cut = padded[number, top[number] + 4 : top[number] + 4 + side, left[number] + 4 : left[number] + 4 + side].float()
         expected = ((cut.flip(1) if mirrored[number] else cut) - shift[number]) * scale
@@ -54,16 +55,16 @@ def test_memory_is_used_again_only_where_nobody_holds_it():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_windows_by_indexing_are_the_compiled_ones(dtype):
-    compiled = augment_cpu.normalised_windows(*some_windows(), dtype)
-    indexed = windows.normalised_windows(*some_windows(), dtype)
+    compiled = crops_numba.normalised_windows(*some_windows(), dtype)
+    indexed = crops.normalised_windows(*some_windows(), dtype)
     assert torch.allclose(compiled.float(), indexed.float(), rtol=1e-6 if dtype == torch.float32 else 2**-8, atol=1e-5)
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 def test_windows_are_the_same_on_a_gpu():
-    on_gpu = windows.normalised_windows(*some_windows("cuda"), torch.float32).cpu()
-    assert torch.allclose(on_gpu, augment_cpu.normalised_windows(*some_windows(), torch.float32), rtol=1e-6, atol=1e-5)
+    on_gpu = crops.normalised_windows(*some_windows("cuda"), torch.float32).cpu()
+    assert torch.allclose(on_gpu, crops_numba.normalised_windows(*some_windows(), torch.float32), rtol=1e-6, atol=1e-5)
 
 
 @pytest.mark.parametrize(("side", "wanted"), [(32, 96), (8, 64), (224, 227), (256, 64), (100, 99)])
@@ -113,7 +114,7 @@ def torchvisions_crops(images, crops, mirrored, wanted):
     return torch.stack([view.flip(2) if flip else view for view, flip in zip(views, mirrored, strict=True)]).permute(0, 2, 3, 1)
 
 
-@pytest.mark.parametrize("kernels", [windows, augment_cpu], ids=["matrices", "compiled"])
+@pytest.mark.parametrize("kernels", [crops, crops_numba], ids=["matrices", "compiled"])
 @pytest.mark.parametrize(("side", "wanted"), [(32, 96), (300, 64), (256, 224), (20, 19)])
 def test_resized_crops_are_torchvisions(kernels, side, wanted):
     images, (crops, mirrored) = pictures(6, side), some_crops(side)
@@ -125,7 +126,7 @@ def test_resized_crops_are_torchvisions(kernels, side, wanted):
     assert (rough.float() - expected).abs().max() < 3.0  # of 255: weights, a sum and the result are each rounded to 2**-9 of themselves
 
 
-@pytest.mark.parametrize("kernels", [windows, augment_cpu], ids=["matrices", "compiled"])
+@pytest.mark.parametrize("kernels", [crops, crops_numba], ids=["matrices", "compiled"])
 def test_resized_crops_are_normalised(kernels):
     images, (crops, mirrored), shift = pictures(6, 40), some_crops(40), torch.arange(18.0).view(6, 3)
     scale = torch.tensor([0.5, 1.0, 2.0])

@@ -5,13 +5,13 @@ import pytest
 import torch
 from conftest import small
 
-from distalex import checkpoint
-from distalex.checkpoint import TrainState
-from distalex.distributed import Mesh, Shards
 from distalex.errors import UserError
-from distalex.model import build_model
-from distalex.optim import MovingAverage, Schedule, build_optimizer
-from distalex.topology import Topology
+from distalex.model.alexnet import build_model
+from distalex.optim.optimizer import MovingAverage, Schedule, build_optimizer
+from distalex.parallel.start import Mesh, Shards
+from distalex.parallel.topology import Topology
+from distalex.runs import checkpoint
+from distalex.runs.checkpoint import TrainState
 
 DESCRIBED = {
     "config": small().model_dump(mode="json"),

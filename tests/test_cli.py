@@ -13,7 +13,8 @@ import torch
 from conftest import REPOSITORY, options
 from PIL import Image
 
-from distalex import cli, config
+from distalex.cli import main
+from distalex.config import config
 from distalex.errors import UserError
 
 COMMANDS = ["train", "evaluate", "compare", "predict", "export", "report", "prepare", "plan", "bench"]
@@ -35,7 +36,7 @@ def test_help_answers_at_once_and_without_torch(command):
 
 
 def test_help_lists_every_option_with_its_default(capsys):
-    assert cli.main(["train", "--help"]) == 0
+    assert main.main(["train", "--help"]) == 0
     text = capsys.readouterr().out
     for name, field in config.options():
         assert f"--{name}=" in text
@@ -45,18 +46,18 @@ def test_help_lists_every_option_with_its_default(capsys):
 
 
 def test_no_command_lists_the_commands(capsys):
-    assert cli.main(["--help"]) == 0
+    assert main.main(["--help"]) == 0
     text = capsys.readouterr().out
     assert all(command in text for command in COMMANDS)
 
 
 def test_options_reach_the_configuration_as_typed_text(monkeypatch):
-    request = cli.parse(["--optim.lr=1e-2", "--name=7.30", "--train.compile", "--model.freeze=conv1,conv2", "--seed", "3"])
+    request = main.parse(["--optim.lr=1e-2", "--name=7.30", "--train.compile", "--model.freeze=conv1,conv2", "--seed", "3"])
     values = config.load(None, request.options)
     assert (values.optim.lr, values.name, values.train.compile, values.seed) == (0.01, "7.30", True, 3)
     assert values.model.freeze == ("conv1", "conv2")
     for text in ("0000_0000", "hi#there", "None", "[1]"):
-        assert cli.parse([f"--name={text}"]).options == {"name": text}
+        assert main.parse([f"--name={text}"]).options == {"name": text}
 
 
 def test_a_dumped_configuration_loads_to_the_same(tmp_path):
@@ -137,7 +138,7 @@ MISTAKES = [
 def test_a_mistake_is_one_line_and_creates_nothing(typed, words, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))  # no W&B key of the person who tests
-    status = cli.main(["train", *options(), *typed])
+    status = main.main(["train", *options(), *typed])
     error = capsys.readouterr().err
     assert status == 2
     assert error.startswith("distalex train: ")
@@ -234,7 +235,7 @@ def test_other_commands_answer_mistakes_in_one_line(capsys, tmp_path, monkeypatc
         "evaluat x": "did you mean evaluate",
     }
     for line, answer in typed.items():
-        assert cli.main(line.split()) == 2, line
+        assert main.main(line.split()) == 2, line
         error = capsys.readouterr().err
         assert answer in error, line
         assert error.count("\n") == 1, line
@@ -243,9 +244,9 @@ def test_other_commands_answer_mistakes_in_one_line(capsys, tmp_path, monkeypatc
 def test_a_run_that_exists_is_not_touched(capsys, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
-    assert cli.main(["train", *options(name="mine", runs_dir=str(tmp_path))]) == 2
+    assert main.main(["train", *options(name="mine", runs_dir=str(tmp_path))]) == 2
     assert "exists; choose another --name" in capsys.readouterr().err
-    assert cli.main(["train", *options(name="mine", runs_dir=str(tmp_path), checkpoint__resume="auto")]) == 2
+    assert main.main(["train", *options(name="mine", runs_dir=str(tmp_path), checkpoint__resume="auto")]) == 2
     assert "is not a run" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
 
@@ -263,15 +264,15 @@ def test_one_of_several_processes_leaves_without_taking_its_interpreter_down():
     """Where gloo's threads and the end of an interpreter meet, the process is aborted after all was done."""
     program = (
         "import atexit, sys\n"
-        "from distalex import cli\n"
+        "from distalex.cli import main\n"
         "class Late:\n"
         "    def __del__(self):\n"
         "        sys.__stdout__.write('taken down\\n')\n"
         "late = Late()\n"
         "atexit.register(print, 'at exit')\n"
-        "cli.main = lambda arguments: print(*arguments) or 3\n"
+        "main.main = lambda arguments: print(*arguments) or 3\n"
         "sys.argv = ['distalex', 'words']\n"
-        "cli.entry()\n"
+        "main.entry()\n"
     )
     for processes, said in (("1", "words\nat exit\ntaken down\n"), ("2", "words\nat exit\n")):
         variables = {**os.environ, "WORLD_SIZE": processes}
@@ -281,7 +282,7 @@ def test_one_of_several_processes_leaves_without_taking_its_interpreter_down():
 
 def test_torchruns_variables_are_checked(capsys, monkeypatch):
     monkeypatch.setenv("RANK", "zero")
-    assert cli.main(["train", *options()]) == 2
+    assert main.main(["train", *options()]) == 2
     assert "RANK='zero'" in capsys.readouterr().err
 
 

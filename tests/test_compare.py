@@ -10,8 +10,9 @@ import torch
 from conftest import metrics, newest, options
 from golden import renew
 
-from distalex import checkpoint, cli
-from distalex.compare import MEASURES, ROWS, compare_curves
+from distalex.cli import main
+from distalex.compare.work import MEASURES, ROWS, compare_curves
+from distalex.runs import checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +22,7 @@ def trained(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DISTALEX_DATA", str(tmp_path_factory.getbasetemp() / "data"))
         for name, seed in (("first", "0"), ("again", "0"), ("seeded", "1")):
-            assert cli.main(["train", *options(name=name, seed=seed, runs_dir=str(folder), train__ema="0.9", device="cpu")]) == 0
+            assert main.main(["train", *options(name=name, seed=seed, runs_dir=str(folder), train__ema="0.9", device="cpu")]) == 0
     return folder
 
 
@@ -38,7 +39,7 @@ def compare(capsys):
     def run(*typed):
         """The exit status, every line printed, and the last one of either output."""
         capsys.readouterr()
-        status = cli.main(["compare", *typed])
+        status = main.main(["compare", *typed])
         printed = capsys.readouterr()
         assert "Traceback" not in printed.err
         assert printed.err.count("\n") == (1 if status == 2 else 0)

@@ -17,10 +17,14 @@ import torch
 from conftest import options, small, write_cifar10
 from PIL import Image
 
-from distalex import cli, config
-from distalex.data import beton, find, order, pictures, sources
-from distalex.data.load import open_pictures
+from distalex.cli import main
+from distalex.config import config
+from distalex.data import images as pictures
+from distalex.data import order
+from distalex.data.beton import beton
+from distalex.data.open import open_pictures
 from distalex.data.readers import FFCVReader
+from distalex.data.sources import find, source
 from distalex.errors import UserError
 
 QUIET = partial(lambda *_: None)
@@ -97,7 +101,7 @@ def test_validation_pictures_come_out_of_the_training_set(photographs):
 
 
 def test_a_share_of_the_training_pictures_has_every_class_and_is_part_of_a_larger_share(photographs):
-    def opened(fraction: float) -> tuple[sources.Source, sources.Source]:
+    def opened(fraction: float) -> tuple[source.Source, source.Source]:
         return find.open_sources(config.Data(name="folder", root=str(photographs), fraction=fraction))
 
     (small, test), (large, same_test), (least, _) = opened(0.25), opened(0.5), opened(0.001)
@@ -215,7 +219,7 @@ def test_a_failing_reader_ends_the_epoch_with_a_sentence(alone):
         list(pictures.train.train(0))
 
 
-def some_source(photographs: Path, side: int = 16) -> sources.Source:
+def some_source(photographs: Path, side: int = 16) -> source.Source:
     return find.open_sources(config.Data(name="folder", root=str(photographs), stored_size=side))[0]
 
 
@@ -225,7 +229,7 @@ def test_a_set_spread_over_files_is_one_set(photographs, tmp_path):
     assert [one.name for one in prepared.paths] == [f"set-{number:05d}-of-00004.beton" for number in range(4)]
     assert beton.read_prepared(prepared.paths[2]) == prepared == beton.read_prepared(path, source.fingerprint)
     assert prepared.info.counts == (12, 12, 12)
-    assert prepared.info.statistics == sources.measure(source)
+    assert prepared.info.statistics == source.measure(source)
     everyone = np.arange(36)[::-1].copy()
     ((images, labels),) = list(FFCVReader(prepared.paths, 36, 2).read([everyone]))
     assert labels.tolist() == source.labels[everyone].tolist()
@@ -290,7 +294,7 @@ def test_a_cache_changes_no_batch(alone, cache, loader):
 
 
 def test_a_cache_that_does_not_fit_is_refused(alone, monkeypatch):
-    monkeypatch.setattr("distalex.data.load.free_memory", lambda: 500_000)
+    monkeypatch.setattr("distalex.data.open.free_memory", lambda: 500_000)
     with pytest.raises(UserError, match=r"data.cache=memory: 0.6 MB are needed .* use --data.cache=none"):
         open_pictures(small(data__cache="memory"), alone, QUIET, QUIET)
 
@@ -418,7 +422,7 @@ def test_a_killed_writer_is_noticed(photographs, tmp_path):
 
 def test_a_second_process_waits_for_the_one_that_prepares(tmp_path):
     program = (
-        "import sys, time; from pathlib import Path; from distalex.data import beton\n"
+        "import sys, time; from pathlib import Path; from distalex.data.beton import beton\n"
         "with beton.wait_for_lock(Path(sys.argv[1]), print): print('has it', flush=True); time.sleep(float(sys.argv[2]))"
     )
     first = subprocess.Popen([sys.executable, "-c", program, str(tmp_path / "x.lock"), "60"], stdout=subprocess.PIPE, text=True)
@@ -434,7 +438,7 @@ def test_a_second_process_waits_for_the_one_that_prepares(tmp_path):
 
 
 def prepared(*words: str) -> int:
-    return cli.main(["prepare", "--size=8", *words])
+    return main.main(["prepare", "--size=8", *words])
 
 
 def test_changed_pictures_are_prepared_again_and_equal_names_are_not_equal_pictures(tmp_path, alone, monkeypatch):
@@ -517,5 +521,5 @@ def test_real_cifar10_is_whole(cifar10_jpeg):
     train, test = find.open_sources(config.Data(name="cifar10", root=str(cifar10_jpeg)))
     assert np.bincount(train.labels).tolist() == [5000] * 10
     assert np.bincount(test.labels).tolist() == [1000] * 10
-    mean = sources.measure(train).mean
+    mean = source.measure(train).mean
     assert mean == pytest.approx((125.3, 123.0, 113.9), abs=1.5)  # the published channel means

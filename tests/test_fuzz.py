@@ -8,12 +8,13 @@ from conftest import small
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from distalex import checkpoint, config
-from distalex.checkpoint import TrainState
-from distalex.distributed import Shards
+from distalex.config import config
 from distalex.errors import UserError
-from distalex.model import build_model
-from distalex.optim import Schedule, build_optimizer
+from distalex.model.alexnet import build_model
+from distalex.optim.optimizer import Schedule, build_optimizer
+from distalex.parallel.start import Shards
+from distalex.runs import checkpoint
+from distalex.runs.checkpoint import TrainState
 
 KEYS = [key for key, _ in config.options()]
 FUZZ = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
@@ -74,8 +75,8 @@ def test_any_bytes_in_a_file(tmp_path, content):
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     """A checkpoint, its bytes and what they hold."""
-    from distalex.distributed import Mesh
-    from distalex.topology import Topology
+    from distalex.parallel.start import Mesh
+    from distalex.parallel.topology import Topology
 
     options = small(model__name="cifar", model__channels="4,4", model__kernels="3,3", model__pooled="conv1", model__fc6="0", model__fc7="0")
     net = build_model(options.model, 4, 64, seed=0)

@@ -12,14 +12,18 @@ from conftest import options
 from test_augment import some_windows
 from torch.nn import functional
 
-from distalex import cli, config, convolve_gpu, precision, windows
-from distalex.checkpoint import freeze
-from distalex.distributed import Mesh
-from distalex.lrn import local_response_norm
-from distalex.metrics import read_metrics
-from distalex.model import build_model
-from distalex.topology import Topology
-from distalex.trace import on_gpu
+from distalex.cli import main
+from distalex.config import config
+from distalex.kernels import crops
+from distalex.machine import precision
+from distalex.model.alexnet import build_model
+from distalex.model.lrn import local_response_norm
+from distalex.parallel import gpu_convolutions
+from distalex.parallel.start import Mesh
+from distalex.parallel.topology import Topology
+from distalex.runs.checkpoint import freeze
+from distalex.runs.metrics import read_metrics
+from distalex.train.trace import on_gpu
 
 pytest.importorskip("triton")
 GPU = torch.cuda.is_available()
@@ -37,15 +41,15 @@ def normal(*shape, dtype=torch.float32, size=1.0, layout=torch.channels_last):
 @pytest.mark.parametrize(("dtype", "tolerance"), PRECISIONS, ids=["fp32", "bf16"])
 @pytest.mark.parametrize(("channels", "columns", "rectifies"), [(48, 1, True), (48, 2, False), (48, 4, True), (12, 2, True), (3, 1, False)])
 def test_lrn_is_the_formula_forward_and_backward(channels, columns, rectifies, dtype, tolerance, layout):
-    from distalex import lrn_gpu
+    from distalex.kernels import lrn_triton
 
-    x = lrn_gpu.as_laid(normal(2, channels, 7, 5, dtype=dtype, size=30.0, layout=layout), columns)
+    x = lrn_triton.as_laid(normal(2, channels, 7, 5, dtype=dtype, size=30.0, layout=layout), columns)
     exact = x.double().requires_grad_()
     expected = local_response_norm(exact, alpha=0.1, columns=columns, rectifies=rectifies)
     gradient = normal(2, channels, 7, 5, dtype=dtype, layout=layout)
     expected.backward(gradient.double())
-    out = lrn_gpu.forward(x, 0.1, 2.0, columns, rectifies)
-    through = lrn_gpu.backward(gradient, x, 0.1, 2.0, columns, rectifies)
+    out = lrn_triton.forward(x, 0.1, 2.0, columns, rectifies)
+    through = lrn_triton.backward(gradient, x, 0.1, 2.0, columns, rectifies)
     assert torch.allclose(out.double(), expected, rtol=tolerance, atol=1e-30)
     assert torch.allclose(through.double(), exact.grad, rtol=tolerance, atol=tolerance * exact.grad.abs().max().item())
     assert out.stride() == through.stride() == x.stride()
@@ -53,12 +57,12 @@ def test_lrn_is_the_formula_forward_and_backward(channels, columns, rectifies, d
 
 @pytest.mark.parametrize("rectifies", [False, True])
 def test_lrn_keeps_what_is_not_finite(rectifies):
-    from distalex import lrn_gpu
+    from distalex.kernels import lrn_triton
 
     for layout in LAYOUTS:
         x = normal(1, 16, 2, 2, layout=layout)
         x[0, 4, 1, 1] = float("nan")
-        out = lrn_gpu.forward(x, 1e-4, 2.0, 1, rectifies)
+        out = lrn_triton.forward(x, 1e-4, 2.0, 1, rectifies)
         assert torch.isnan(out[0, 2:7, 1, 1]).all()
         assert torch.isfinite(out[0, :, 0]).all()
 
@@ -67,7 +71,7 @@ def test_lrn_keeps_what_is_not_finite(rectifies):
 @pytest.mark.parametrize(("window", "margin"), [(3, 0), (3, 1), (2, 0), (2, 1)])
 @pytest.mark.parametrize(("channels", "side"), [(40, 13), (5, 6)])
 def test_pooling_is_torchs_with_ties(channels, side, window, margin, dtype, tolerance):
-    from distalex.pool_gpu import max_pool
+    from distalex.kernels.pool_triton import max_pool
 
     ours = normal(2, channels, side, side, size=2.0).round().to(dtype).requires_grad_()
     theirs = ours.detach().clone().requires_grad_()
@@ -80,7 +84,7 @@ def test_pooling_is_torchs_with_ties(channels, side, window, margin, dtype, tole
 
 
 def test_pooling_keeps_nan_and_takes_no_pictures():
-    from distalex.pool_gpu import max_pool
+    from distalex.kernels.pool_triton import max_pool
 
     x = normal(1, 8, 7, 7)
     x[0, 3, 2, 2] = float("nan")
@@ -90,10 +94,10 @@ def test_pooling_keeps_nan_and_takes_no_pictures():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_windows_are_those_by_indexing(dtype):
-    from distalex import augment_gpu
+    from distalex.kernels import crops_triton
 
     arguments = some_windows(DEVICE)
-    ours, theirs = augment_gpu.normalised_windows(*arguments, dtype), windows.normalised_windows(*arguments, dtype)
+    ours, theirs = crops_triton.normalised_windows(*arguments, dtype), crops.normalised_windows(*arguments, dtype)
     assert torch.allclose(ours.float(), theirs.float(), rtol=1e-6 if dtype == torch.float32 else 2**-6, atol=1e-5)
 
 
@@ -119,9 +123,9 @@ def test_layout_for_a_gpu_changes_no_logit_and_no_gradient(model, size, mesh):
     plain, adapted = (build_model(options, 10, size, 0).double() for _ in range(2))
     for net in (plain, adapted):
         freeze(net, options.freeze)
-    convolve_gpu.adapt(adapted, mesh)
-    kinds = {type(layer) for layer in adapted.modules()} & {convolve_gpu.BlockedConv, convolve_gpu.ConvOfColumns}
-    assert kinds == {convolve_gpu.ConvOfColumns if options.columns > 1 else convolve_gpu.BlockedConv}
+    gpu_convolutions.adapt(adapted, mesh)
+    kinds = {type(layer) for layer in adapted.modules()} & {gpu_convolutions.BlockedConv, gpu_convolutions.ConvOfColumns}
+    assert kinds == {gpu_convolutions.ConvOfColumns if options.columns > 1 else gpu_convolutions.BlockedConv}
     assert list(adapted.state_dict()) == list(plain.state_dict())
     x = torch.randn(2, 3, size, size, dtype=torch.float64)
     logits, expected = adapted(x), plain(x)
@@ -136,12 +140,12 @@ def test_layout_for_a_gpu_changes_no_logit_and_no_gradient(model, size, mesh):
 
 
 def test_a_gpu_without_a_compiler_is_told_and_takes_pytorchs_kernels(monkeypatch, capsys):
-    from distalex import probe_gpu
+    from distalex.kernels import probe
 
-    monkeypatch.setattr(probe_gpu, "works", lambda: (_ for _ in ()).throw(RuntimeError("Failed to find C compiler.\nSet CC")))
+    monkeypatch.setattr(probe, "works", lambda: (_ for _ in ()).throw(RuntimeError("Failed to find C compiler.\nSet CC")))
     assert not precision._triton_compiles.__wrapped__()
     assert "compiles no kernels here (Failed to find C compiler. Set CC)" in capsys.readouterr().err
-    monkeypatch.setattr(probe_gpu, "works", lambda: True)
+    monkeypatch.setattr(probe, "works", lambda: True)
     assert precision._triton_compiles.__wrapped__()
     assert capsys.readouterr().err == ""
 
@@ -193,7 +197,7 @@ def test_a_gpu_trains_the_run_of_a_cpu(changes, tmp_path):
         if device == "cpu":
             words = [word.replace("=device", "=memory") for word in words]
         arguments = [*options(name=device, train__precision="fp32", optim__lr="0.01"), *words, f"--runs_dir={tmp_path}", "--parallel=none"]
-        assert cli.main(["train", *arguments]) == 0
+        assert main.main(["train", *arguments]) == 0
         losses[device] = [row["loss"] for row in read_metrics(tmp_path / device / "metrics.jsonl")]
     assert np.allclose(losses["cuda"], losses["cpu"], rtol=1e-4)
 
@@ -202,10 +206,10 @@ def test_a_gpu_trains_the_run_of_a_cpu(changes, tmp_path):
 @pytest.mark.skipif(not GPU, reason="no GPU here")
 def test_pictures_kept_on_a_gpu_are_shown(tmp_path):
     words = ["--data.cache=device", "--device=cuda", f"--runs_dir={tmp_path}"]
-    assert cli.main(["train", *options(name="it", log__wandb="offline"), *words, "--parallel=none"]) == 0
+    assert main.main(["train", *options(name="it", log__wandb="offline"), *words, "--parallel=none"]) == 0
     assert (tmp_path / "it" / "wandb").is_dir()
     assert list((tmp_path / "it" / "wandb").rglob("*predictions*"))
-    assert cli.main(["prepare", "show", "--data.name=digits", "--data.cache=device", f"--out={tmp_path / 'shown.png'}"]) == 0
+    assert main.main(["prepare", "show", "--data.name=digits", "--data.cache=device", f"--out={tmp_path / 'shown.png'}"]) == 0
 
 
 @pytest.mark.gpu
@@ -214,6 +218,6 @@ def test_a_compiled_run_on_a_gpu_is_the_plain_one(tmp_path):
     losses = []
     for compiled in ("false", "true"):
         arguments = options(name=compiled, train__precision="fp32", train__compile=compiled, train__max_steps="3", optim__lr="0.01")
-        assert cli.main(["train", *arguments, "--model.name=paper", "--device=cuda", f"--runs_dir={tmp_path}", "--parallel=none"]) == 0
+        assert main.main(["train", *arguments, "--model.name=paper", "--device=cuda", f"--runs_dir={tmp_path}", "--parallel=none"]) == 0
         losses.append([row["loss"] for row in read_metrics(tmp_path / compiled / "metrics.jsonl") if row["kind"] == "train"])
     assert np.allclose(*losses, rtol=1e-4)

@@ -1,4 +1,4 @@
-"""Imports point one way, and what answers --help imports nothing heavy."""
+"""Imports point one way, between rooms and inside them, wherever in a file they stand."""
 
 import ast
 from pathlib import Path
@@ -6,63 +6,75 @@ from pathlib import Path
 import distalex
 
 PACKAGE = Path(distalex.__file__).parent
-ORDER = [
-    {"errors"},
-    {"config", "topology", "console", "remote"},
-    {"random", "compiled", "precision", "probe_gpu", "reference"},
-    {"lrn_cpu", "lrn_gpu", "pool_gpu", "windows", "mixing", "agreement", "machine", "limits"},
-    {"lrn", "pool", "augment_cpu", "augment_gpu"},
-    {"model", "augment"},
-    {"distributed", "metrics", "trace", "released"},
-    {"columns", "batch_norm", "convolve_gpu", "data", "optim", "sizes"},
-    {"owt"},
-    {"parallelize", "checkpoint", "plan"},
-    {"evaluate"},
-    {"neighbours"},
-    {"predict"},
-    {"dashboard"},
-    {"run"},
-    {"train", "prepare", "show", "bench", "compare", "export"},
-    {"report"},
-    {"cli"},
+ROOMS = [
+    *("errors", "random", "shares", "files", "console"),
+    *("machine", "config", "kernels", "model", "parallel", "optim", "data", "runs"),
+    *("plan", "prepare", "evaluate", "export", "compare", "predict", "report", "bench", "train", "cli"),
 ]
-LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
+"""A room imports those before it, and never one that comes after."""
 
 
-def modules():
-    for path in PACKAGE.rglob("*.py"):
-        room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-        if room != "__init__":
-            yield path, room
+def modules() -> dict[str, Path]:
+    names = {path: path.relative_to(PACKAGE.parent).with_suffix("").as_posix().replace("/", ".") for path in PACKAGE.rglob("*.py")}
+    return {name.removesuffix(".__init__"): path for path, name in names.items()}
 
 
-def imports_of(path):
-    """Rooms of distalex that a module imports when it is itself imported."""
-    for node in ast.parse(path.read_text()).body:
+def imports_of(path: Path) -> set[str]:
+    """Modules of distalex that a file imports, those inside functions too."""
+    known, found = modules(), set()
+    for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "distalex":
-            parts = (node.module or "").split(".")
-            yield from [parts[1]] if len(parts) > 1 else [alias.name for alias in node.names]
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                found.add(whole if whole in known else str(node.module))
+    return found - {"distalex"}
 
 
-def test_every_room_has_its_level():
-    assert {room for _, room in modules()} == set(LEVEL)
+def room_of(module: str) -> str:
+    return module.split(".")[1]
 
 
-def test_imports_point_to_earlier_levels():
-    for path, room in modules():
-        if path.name == "__main__.py":
-            continue
-        for other in imports_of(path):
-            if other not in (room, "__version__"):
-                assert LEVEL[other] < LEVEL[room], f"{path.name} ({room}) imports {other}"
+def test_every_room_is_listed():
+    assert {room_of(name) for name in modules() if "." in name} == set(ROOMS)
+
+
+def test_imports_between_rooms_point_one_way():
+    wrong = [
+        f"{name} imports {other}"
+        for name, path in modules().items()
+        if "." in name and not name.endswith("__main__")
+        for other in imports_of(path)
+        if ROOMS.index(room_of(other)) > ROOMS.index(room_of(name))
+    ]
+    assert not wrong, "\n".join(sorted(wrong))
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    graph = {name: imports_of(path) for name, path in modules().items()}
+    done: set[str] = set()
+
+    def visit(name: str, way: tuple[str, ...]) -> None:
+        assert name not in way, " imports ".join([*way[way.index(name) :], name])
+        if name not in done:
+            for other in sorted(graph[name]):
+                visit(other, (*way, name))
+            done.add(name)
+
+    for name in graph:
+        visit(name, ())
+
+
+def test_nobody_imports_a_door():
+    assert not [name for name, path in modules().items() if any(other.endswith("__main__") for other in imports_of(path))]
 
 
 def test_the_model_knows_nothing_of_processes():
-    assert "distributed" not in (PACKAGE / "model.py").read_text().replace("torch.distributed.tensor", "")
+    for path in (PACKAGE / "model").rglob("*.py"):
+        assert "distributed" not in path.read_text().replace("torch.distributed.tensor", ""), path
 
 
 def test_functions_are_short():
-    for path, _ in modules():
+    for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef):
                 assert node.end_lineno - node.lineno < 60, f"{path.name}: {node.name}"

@@ -6,12 +6,12 @@ import pytest
 import torch
 from conftest import small
 
-from distalex import convolve_gpu
-from distalex.distributed import Mesh
-from distalex.limits import Limits, Work, backward_work, forward_work, update_work
-from distalex.model import build_model, count_macs
-from distalex.topology import Topology
-from distalex.trace import Trace
+from distalex.machine.speed import Limits, Work, backward_work, forward_work, update_work
+from distalex.model.alexnet import build_model, count_macs
+from distalex.parallel import gpu_convolutions
+from distalex.parallel.start import Mesh
+from distalex.parallel.topology import Topology
+from distalex.train.trace import Trace
 
 
 def works(name, passes):
@@ -85,7 +85,7 @@ def test_columns_apart_as_on_a_gpu_have_the_same_to_do(tmp_path):
     options, forward = works("paper", forward_work)
     once = {"forward": forward, "backward": works("paper", backward_work)[1]}
     plain, apart = (build_model(options, 4, 64, seed=0) for _ in range(2))
-    convolve_gpu.adapt(apart, Mesh(Topology(), torch.device("cuda"), "none"))
+    gpu_convolutions.adapt(apart, Mesh(Topology(), torch.device("cuda"), "none"))
     (table, work), (_, expected) = traced(apart, tmp_path), traced(plain, tmp_path)
     for way, layer in itertools.product(once, ("conv1", "conv2", "after2", "conv3", "conv5", "fc8")):
         name = f"{way} {layer}"

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from distalex import lrn_cpu
-from distalex.lrn import local_response_norm
+from distalex.kernels import lrn_numba
+from distalex.model.lrn import local_response_norm
 
 ORDERS = [torch.channels_last, torch.contiguous_format]
 
@@ -86,7 +86,7 @@ def test_what_is_not_finite_stays_so(bad, side):
 
 
 def test_what_is_compiled_for_one_order_is_not_kept_under_the_name_of_the_other():
-    assert len({kernel.py_func.__qualname__ for kernels in lrn_cpu.KERNELS.values() for kernel in kernels}) == 4
+    assert len({kernel.py_func.__qualname__ for kernels in lrn_numba.KERNELS.values() for kernel in kernels}) == 4
 
 
 @pytest.mark.parametrize("order", ORDERS)

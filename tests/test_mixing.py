@@ -9,10 +9,10 @@ from conftest import small
 from scipy import stats
 from torch.nn import functional
 
-from distalex import config
-from distalex.data.load import Batch, Mixed, Part, open_pictures
-from distalex.mixing import Mixing
-from distalex.train import summed_loss
+from distalex.config import config
+from distalex.data.augment.mixing import Mixing
+from distalex.data.open import Batch, Mixed, Part, open_pictures
+from distalex.train.loop import summed_loss
 
 QUIET = partial(lambda *_: None)
 SAMPLES = np.arange(4000)

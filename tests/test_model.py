@@ -3,8 +3,8 @@ import torch
 import torchvision
 from conftest import small
 
-from distalex import config
-from distalex.model import BatchNorm, KeyedDropout, build_model, count_macs, from_torchvision
+from distalex.config import config
+from distalex.model.alexnet import BatchNorm, KeyedDropout, build_model, count_macs, from_torchvision
 from distalex.plan.layers import layers_of
 
 

@@ -7,12 +7,12 @@ import torch
 from conftest import options, small
 from torch import nn
 
-from distalex import config
-from distalex.distributed import Mesh, Shards
+from distalex.config import config
 from distalex.errors import UserError
-from distalex.model import build_model
-from distalex.optim import LARS, MovingAverage, Schedule, build_optimizer
-from distalex.topology import Topology
+from distalex.model.alexnet import build_model
+from distalex.optim.optimizer import LARS, MovingAverage, Schedule, build_optimizer
+from distalex.parallel.start import Mesh, Shards
+from distalex.parallel.topology import Topology
 
 WHOLE = Shards(Mesh(Topology(), torch.device("cpu")))
 
@@ -105,8 +105,8 @@ def test_a_run_does_not_import_the_compiler(tmp_path):
     """It takes two seconds, of a process that uses nothing of it."""
     program = (
         "import sys\n"
-        "from distalex import cli\n"
-        "assert cli.main(['train', *sys.argv[1:]]) == 0\n"
+        "from distalex.cli import main\n"
+        "assert main.main(['train', *sys.argv[1:]]) == 0\n"
         "sys.exit(sorted({'torch._dynamo', 'torch._inductor', 'sympy', 'sklearn'} & set(sys.modules)) or 0)\n"
     )
     words = [*options(data__name="digits", data__image_size="64", train__max_steps="2"), f"--runs_dir={tmp_path}", "--name=it"]

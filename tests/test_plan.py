@@ -8,9 +8,11 @@ from dataclasses import replace
 import pytest
 from conftest import REPOSITORY, metrics, options, small
 
-from distalex import cli, config, topology
 from distalex.bench.parallel import measure
+from distalex.cli import main
+from distalex.config import config
 from distalex.errors import UserError
+from distalex.parallel import topology
 from distalex.plan import holdings
 from distalex.plan import measure as measure_module
 from distalex.plan.cost import MODES, predict, rank
@@ -244,7 +246,7 @@ def test_curves_reach_1024_devices():
 
 def test_a_dry_run_of_128_prints_and_creates_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["train", *options(parallel="hybrid", train__batch_size="128"), "--dry_run", "--world_size=128"]) == 0
+    assert main.main(["train", *options(parallel="hybrid", train__batch_size="128"), "--dry_run", "--world_size=128"]) == 0
     text = capsys.readouterr().out
     for words in ("128 processes: mesh (64, 2)", "0, 2, 4, … 126", "0–47 of 96", "parameters", "sent a step"):
         assert words in text
@@ -271,7 +273,7 @@ def test_the_described_cluster_of_the_docs_is_read_from_a_file(tmp_path, monkeyp
     (described_there,) = re.findall(r"```yaml\n(.*?)```", (REPOSITORY / "docs" / "scaling.md").read_text(), re.DOTALL)
     (tmp_path / "lab.yaml").write_text(described_there)
     typed = ["--machine=lab.yaml", "--classes=1000", "--out=found.json", "--batch_sizes=256", "--devices_per_node=4"]
-    assert cli.main(["plan", *typed]) == 0
+    assert main.main(["plan", *typed]) == 0
     assert "machine lab" in capsys.readouterr().out
     predictions = json.loads((tmp_path / "found.json").read_text())["predictions"]
     assert {(one["parallel"], one["world_size"]) for one in predictions} == {("none", 1), ("data", 4), ("hybrid", 4), ("owt", 4)}
@@ -303,7 +305,7 @@ def test_a_mistake_is_one_line(typed, words, tmp_path, monkeypatch, capsys):
     (tmp_path / "bad.yaml").write_text("name: lab\nmemry: 3\n")
     (tmp_path / "short.yaml").write_text("name: lab\n")
     (tmp_path / "lab").write_text("not a folder")
-    assert cli.main(["plan", *typed]) == 2
+    assert main.main(["plan", *typed]) == 2
     error = capsys.readouterr().err
     assert error.startswith("distalex plan: ") and error.count("\n") == 1, error
     for word in words:
@@ -323,7 +325,7 @@ DRY_MISTAKES = [
 @pytest.mark.parametrize(("typed", "words"), DRY_MISTAKES, ids=[" ".join(typed) for typed, _ in DRY_MISTAKES])
 def test_a_mistake_of_a_dry_run_is_one_line(typed, words, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["train", *options(), *typed]) == 2
+    assert main.main(["train", *options(), *typed]) == 2
     error = capsys.readouterr().err
     assert error.startswith("distalex train: ") and error.count("\n") == 1, error
     for word in words:

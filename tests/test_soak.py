@@ -11,7 +11,7 @@ import pytest
 import torch
 from conftest import small
 
-from distalex.data.load import open_pictures
+from distalex.data.open import open_pictures
 
 QUIET = partial(lambda *_: None)
 GROWTH = 10 * 2**20  # bytes; an epoch that left its batches behind would leave 2 MB, 300 MB in all

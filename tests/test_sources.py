@@ -16,10 +16,12 @@ import pytest
 from conftest import DATA, small
 from PIL import Image, ImageCms, ImageOps
 
-from distalex import cli, config
-from distalex.data import files as archives
-from distalex.data import find, pictures
-from distalex.data.load import open_pictures
+from distalex.cli import main
+from distalex.config import config
+from distalex.data import images
+from distalex.data.open import open_pictures
+from distalex.data.sources import archives as archives
+from distalex.data.sources import find
 from distalex.errors import UserError
 
 
@@ -190,7 +192,7 @@ def test_what_desktops_leave_in_archives_is_no_class(tmp_path):
 
 def test_pictures_outside_of_the_layout_are_announced(tmp_path, capsys):
     root = write(tmp_path / "in", SPLITS | {"extra/1.jpg": JPEG, "loose.jpg": JPEG})
-    assert cli.main(["prepare", f"--root={root}", f"--out={tmp_path}/x.beton", "--size=8"]) == 0
+    assert main.main(["prepare", f"--root={root}", f"--out={tmp_path}/x.beton", "--size=8"]) == 0
     assert f"2 picture(s) at {root} are left out, e.g. extra/1.jpg" in capsys.readouterr().out
 
 
@@ -311,7 +313,7 @@ GREYS: dict[str, tuple[Callable[[], bytes], float]] = {
 
 
 def seen(content: bytes, side: int = 48) -> np.ndarray:
-    return pictures.square(pictures.open_picture(content), side).astype(float)
+    return images.square(images.open_picture(content), side).astype(float)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -359,8 +361,8 @@ def test_a_huge_jpeg_is_decoded_small_and_looks_the_same():
     huge = ramp(200, 80).resize((20_000, 8_000), Image.Resampling.BICUBIC)
     content = encoded(huge)
     expected = np.asarray(ImageOps.fit(huge, (256, 256), Image.Resampling.BICUBIC)).astype(float)
-    opened = pictures.open_picture(content)
-    assert np.abs(pictures.square(opened, 256) - expected).mean() < 2
+    opened = images.open_picture(content)
+    assert np.abs(images.square(opened, 256) - expected).mean() < 2
     assert opened.size == (2500, 1000)
 
 
@@ -508,7 +510,7 @@ REFUSED: dict[str, tuple[Callable[[Path], list[str]], str]] = {
 
 def told(mistake: str, at: Path, capsys: pytest.CaptureFixture[str]) -> str:
     """What `prepare` says of a mistake that is made in the folder `at`."""
-    assert cli.main(["prepare", *REFUSED[mistake][0](at), f"--out={at}/out/x.beton", "--size=8"]) == 2
+    assert main.main(["prepare", *REFUSED[mistake][0](at), f"--out={at}/out/x.beton", "--size=8"]) == 2
     return capsys.readouterr().err
 
 
@@ -538,14 +540,14 @@ def test_bad_pictures_are_skipped_counted_and_listed(tmp_path, capsys):
     bad = {"bee/empty.jpg": b"", "ant/half.jpg": JPEG[:400], "ant/words.png": b"words"}
     root = write(tmp_path / "in", CLASSES | bad)
     out = tmp_path / "x.beton"
-    assert cli.main(["prepare", f"--root={root}", f"--out={out}", "--size=8", "--skip_bad", "--workers=2"]) == 0
+    assert main.main(["prepare", f"--root={root}", f"--out={out}", "--size=8", "--skip_bad", "--workers=2"]) == 0
     said = capsys.readouterr().out
     assert "3 of 9 pictures were skipped" in said
     assert all(name in said for name in bad)
     listed = json.loads((tmp_path / "x.beton.json").read_text())
     assert sum(listed["counts"]) == 6
     assert sorted(line.split(": ")[0].removeprefix(f"{root}/") for line in listed["skipped"]) == sorted(bad)
-    assert cli.main(["prepare", "check", str(out)]) == 0
+    assert main.main(["prepare", "check", str(out)]) == 0
     assert "6 pictures" in capsys.readouterr().out
 
 

@@ -16,8 +16,9 @@ import yaml
 from conftest import metrics, newest, options
 from PIL import Image
 
-from distalex import cli, config
-from distalex.precision import has_bf16
+from distalex.cli import main
+from distalex.config import config
+from distalex.machine.precision import has_bf16
 
 SHIPPED = sorted(str(path.relative_to(config.CONFIGS).with_suffix("")) for path in config.CONFIGS.rglob("*.yaml"))
 
@@ -28,24 +29,24 @@ def in_own_folder(tmp_path, monkeypatch):
 
 
 def train(**changes):
-    return cli.main(["train", *options(**changes)])
+    return main.main(["train", *options(**changes)])
 
 
 @pytest.mark.slow
 def test_digits_passes_97_percent_and_tools_agree(tmp_path, capsys):
-    assert cli.main(["train", "--config=digits", "--name=digits", "--log.wandb=disabled"]) == 0
+    assert main.main(["train", "--config=digits", "--name=digits", "--log.wandb=disabled"]) == 0
     run = tmp_path / "runs" / "digits"
     trained = metrics(run, "eval")[-1]
     assert trained["count"] == 359
     assert trained["top1"] > 97
-    assert cli.main(["evaluate", "digits"]) == 0
+    assert main.main(["evaluate", "digits"]) == 0
     report = json.loads((run / "evaluation.json").read_text())
     assert report["top1"] == trained["top1"]
     assert report["loss"] == pytest.approx(trained["loss"], rel=1e-3)  # bf16, another batch shape
     assert sum(map(sum, report["confusion"])) == 359
     assert sum(row[number] for number, row in enumerate(report["confusion"])) == round(359 * report["top1"] / 100)
     capsys.readouterr()
-    assert cli.main(["predict", "runs/digits", "--count=30", "--save=shown.png"]) == 0
+    assert main.main(["predict", "runs/digits", "--count=30", "--save=shown.png"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert sum("- right" in line for line in lines) >= 27
     with Image.open("shown.png") as picture:
@@ -58,7 +59,7 @@ def test_a_shipped_configuration_runs(name, tmp_path):
     size = config.load(name, {"data.name": "synthetic"}).data.image_size
     small = ["--data.name=synthetic", "--data.synthetic_images=8", f"--data.stored_size={size}", "--train.batch_size=4", "--train.epochs=1"]
     narrow = ["--model.fc6=64", "--model.fc7=64", "--name=it", "--log.wandb=disabled", "--log.every=1"]
-    assert cli.main(["train", f"--config={name}", *small, *narrow]) == 0
+    assert main.main(["train", f"--config={name}", *small, *narrow]) == 0
     assert [row["step"] for row in metrics(tmp_path / "runs" / "it")] == [1, 2]
 
 
@@ -78,7 +79,7 @@ def test_a_run_leaves_what_the_contract_says(tmp_path):
 
 def test_the_kept_configuration_reproduces_the_run(tmp_path):
     assert train(name="first") == 0
-    assert cli.main(["train", "--config=runs/first/config.yaml", "--name=second"]) == 0
+    assert main.main(["train", "--config=runs/first/config.yaml", "--name=second"]) == 0
     losses = [[row["loss"] for row in metrics(tmp_path / "runs" / name)] for name in ("first", "second")]
     assert losses[0] == losses[1]
 
@@ -246,31 +247,31 @@ def test_torchvisions_weights_file_starts_a_run(tmp_path, photographs):
     torch.save(torchvision.models.alexnet().state_dict(), tmp_path / "alexnet.pth")
     folder = ["--data.name=folder", f"--data.root={photographs}", "--data.stored_size=72", "--data.image_size=64", "--train.batch_size=12"]
     start = ["--model.name=torchvision", "--model.weights=alexnet.pth", "--train.max_steps=1", "--name=it", "--log.wandb=disabled"]
-    assert cli.main(["train", *folder, *start]) == 0
+    assert main.main(["train", *folder, *start]) == 0
     assert newest(tmp_path / "runs" / "it")["model"]["fc8.weight"].shape == (3, 4096)
 
 
 def test_prepared_files_train_and_evaluate(tmp_path, photographs, capsys):
-    assert cli.main(["prepare", "folder", f"--root={photographs}", "--out=mine.beton", "--size=72"]) == 0
+    assert main.main(["prepare", "folder", f"--root={photographs}", "--out=mine.beton", "--size=72"]) == 0
     assert "mine.beton: 36 pictures of 72x72 in 3 classes" in capsys.readouterr().out
     assert sorted(path.name for path in tmp_path.glob("*.beton")) == ["mine.beton", "mine.test.beton"]
     assert train(name="it", data__name="beton", data__train="mine.beton") == 0
     assert metrics(tmp_path / "runs" / "it", "eval")[-1]["count"] == 12
     picture = next((photographs / "test" / "cat").iterdir())
     capsys.readouterr()
-    assert cli.main(["predict", "it", str(picture), "--json_lines"]) == 0
+    assert main.main(["predict", "it", str(picture), "--json_lines"]) == 0
     (line,) = capsys.readouterr().out.splitlines()
     prediction = json.loads(line)
     assert set(prediction["labels"]) == {"ant", "bee", "cat"}
     assert sum(prediction["probabilities"]) == pytest.approx(1, abs=1e-4)
     (tmp_path / "bad.jpg").write_bytes(b"no picture")
-    assert cli.main(["predict", "it", "bad.jpg"]) == 2
+    assert main.main(["predict", "it", "bad.jpg"]) == 2
     assert "bad.jpg: not a readable picture" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [["digits"], ["synthetic", "--size=64"]])
 def test_prepare_without_a_place_puts_files_where_train_looks(arguments, capsys):
-    assert cli.main(["prepare", *arguments]) == 0
+    assert main.main(["prepare", *arguments]) == 0
     assert f"--data.name={arguments[0]}" in capsys.readouterr().out
 
 
@@ -324,7 +325,7 @@ def test_wandb_offline_holds_the_losses_tables_and_checkpoints(tmp_path):
 
 
 def test_wandb_hears_of_the_data_a_checkpoint_was_trained_on(tmp_path, monkeypatch):
-    from distalex.dashboard import WeightsAndBiases
+    from distalex.train.wandb import WeightsAndBiases
 
     class Service:
         def __init__(self):
@@ -347,7 +348,7 @@ def test_wandb_hears_of_the_data_a_checkpoint_was_trained_on(tmp_path, monkeypat
 
 
 def test_runs_that_differ_by_seed_and_place_alone_are_one_experiment():
-    from distalex.dashboard import experiment
+    from distalex.train.wandb import experiment
 
     first = experiment(config.load("digits"))
     assert first.startswith("digits-paper-")
@@ -378,7 +379,7 @@ def test_the_sweep_names_options_that_exist(capsys):
     for word in sweep["command"]:
         words += [f"--{name}={value}" for name, value in values.items()] if word == "${args}" else [word]
     assert words[:4] == ["${env}", "python", "-m", "distalex.train"]
-    assert cli.main(["train", *words[4:], "--dry_run"]) == 0
+    assert main.main(["train", *words[4:], "--dry_run"]) == 0
     assert sweep["metric"]["name"] == "eval/top1"
 
 
@@ -395,7 +396,7 @@ def test_wandb_failing_does_not_stop_a_run(tmp_path, monkeypatch, capsys):
 
 
 def test_a_refusing_disk_does_not_lose_the_run(tmp_path, monkeypatch, capsys):
-    from distalex import checkpoint
+    from distalex.runs import checkpoint
 
     real, calls = checkpoint.save, []
 
@@ -422,7 +423,7 @@ def test_the_tutorials_job_on_real_pictures(tmp_path, cifar10_jpeg):
         "--log.wandb=disabled",
         "--log.every=1",
     ]
-    assert cli.main(["train", *options_]) == 0
+    assert main.main(["train", *options_]) == 0
     run = tmp_path / "runs" / "it"
     assert metrics(run, "eval")[-1]["count"] == 10_000
     assert metrics(run)[0]["loss"] == pytest.approx(2.303, abs=0.01)

@@ -25,7 +25,19 @@ from uuid import uuid4
 IMPORTED = [
     *("torch.distributed.run", "torch.distributed.elastic.rendezvous.c10d_rendezvous_backend"),
     *("torch._dynamo", "numba", "ffcv", "fire", "sklearn.datasets"),
-    *(f"distalex.{room}" for room in ("cli", "train", "evaluate", "predict", "prepare", "lrn_cpu", "augment_cpu", "data.ffcv_loader")),
+    *(
+        f"distalex.{room}"
+        for room in (
+            "cli.main",
+            "train.loop",
+            "evaluate.evaluation",
+            "predict.work",
+            "prepare.work",
+            "kernels.lrn_numba",
+            "kernels.crops_numba",
+            "data.beton.loader",
+        )
+    ),
 ]
 
 
@@ -93,12 +105,12 @@ def _end(status: int) -> None:
 def _command(module: str, arguments: tuple[str, ...]) -> int:
     import torch
 
-    from distalex import cli
+    from distalex.cli import main
 
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
     sys.argv = [f"{module}.py", *arguments]
     try:
-        return cli.main([module, *arguments])
+        return main.main([module, *arguments])
     except SystemExit as leaving:  # of a signal's handler
         return int(leaving.code or 0)
 

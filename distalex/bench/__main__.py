@@ -1,3 +1,3 @@
-from distalex.cli import entry
+from distalex.cli.main import entry
 
 entry("bench")

@@ -10,11 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from distalex import config
 from distalex.bench.plain import cifar10, measure_peer
 from distalex.bench.results import open_folder, run_program, spread, write_result
-from distalex.machine import describe_machine
-from distalex.metrics import read_metrics
+from distalex.config import config
+from distalex.machine.description import describe_machine
+from distalex.runs.metrics import read_metrics
 
 TUTORIAL = {"top1": 71.91, "epochs": 20, "pictures": 50_000}
 """What the recipe says of itself: top-1 on the test set after so many epochs."""

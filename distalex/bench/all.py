@@ -7,14 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from distalex import config
 from distalex.bench.accuracy import bench_accuracy
 from distalex.bench.loader import bench_loader
 from distalex.bench.lrn import bench_lrn
 from distalex.bench.parallel import bench_parallel
 from distalex.bench.plain import bench_plain
 from distalex.bench.results import open_folder, write_result
-from distalex.machine import describe_machine
+from distalex.config import config
+from distalex.machine.description import describe_machine
 from distalex.plan.show import aligned
 
 BENCHMARKS: dict[str, Callable[..., dict[str, Any]]] = {

@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from distalex import config
 from distalex.bench.results import open_folder, spread, write_result
-from distalex.machine import describe_machine
-from distalex.metrics import read_metrics
+from distalex.config import config
+from distalex.machine.description import describe_machine
 from distalex.plan.show import aligned
+from distalex.runs.metrics import read_metrics
 
 MARK = "DISTALEX_FAULTS"  # in the environment of every process of a life, by which they are found
 TIMEOUT = 6.0  # seconds, the runs' train.timeout

@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from distalex import config, random
-from distalex.data import beton, find
+from distalex import random
+from distalex.config import config
+from distalex.data.beton import beton
+from distalex.data.sources import find
 from distalex.errors import UserError
-from distalex.topology import cores
+from distalex.parallel.topology import cores
 
 WIDTH, HEIGHT = 500, 375  # of a random photograph; the usual size in ImageNet
 PHOTOGRAPHS, CLASSES = 256, 4

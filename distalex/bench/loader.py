@@ -12,13 +12,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from distalex import config
 from distalex.bench.files import write_files
 from distalex.bench.results import open_folder, run_program, spread, write_result
+from distalex.config import config
 from distalex.errors import UserError
-from distalex.machine import describe_machine
+from distalex.machine.description import describe_machine
+from distalex.parallel.topology import cores
 from distalex.plan.show import aligned
-from distalex.topology import cores
 
 STORED = {
     "ffcv_raw": "FFCV by itself, raw",

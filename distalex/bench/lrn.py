@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from distalex import config
 from distalex.bench.results import open_folder, spread, write_result
-from distalex.distributed import keep_freed_memory
-from distalex.lrn import local_response_norm
-from distalex.machine import describe_machine
+from distalex.config import config
+from distalex.machine.description import describe_machine
+from distalex.model.lrn import local_response_norm
+from distalex.parallel.start import keep_freed_memory
 from distalex.plan.show import aligned
 
 SIZES = {"after conv1 of a column": (48, 55), "after conv1": (96, 55), "after conv2": (256, 27)}

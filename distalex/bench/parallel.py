@@ -10,17 +10,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from distalex import config
 from distalex.bench.crossing import PAPER_CROSSING, Line, bytes_crossing, fit_line, lines_crossing, measured_crossing
 from distalex.bench.peak import matmul_peak, median_peaks
 from distalex.bench.results import open_folder, run_program, spread, write_result
-from distalex.distributed import choose_device
+from distalex.config import config
 from distalex.errors import UserError
-from distalex.machine import describe_machine
-from distalex.metrics import read_metrics
+from distalex.machine.description import describe_machine
+from distalex.machine.precision import has_bf16
+from distalex.parallel.start import choose_device
+from distalex.parallel.topology import Topology, cores
 from distalex.plan.show import aligned
-from distalex.precision import has_bf16
-from distalex.topology import Topology, cores
+from distalex.runs.metrics import read_metrics
 
 MODES = ("none", "data", "model", "hybrid", "owt")
 COLUMNS = 2  # of the paper's network

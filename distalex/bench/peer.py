@@ -14,10 +14,10 @@ from torch import nn
 from torch.utils.data import DataLoader
 from torchvision import transforms
 
-from distalex import config
-from distalex.data.find import open_sources
-from distalex.data.named import CIFAR10, find_cifar
-from distalex.data.sources import Source
+from distalex.config import config
+from distalex.data.sources.find import open_sources
+from distalex.data.sources.named import CIFAR10, find_cifar
+from distalex.data.sources.source import Source
 
 BATCH = 500
 

@@ -12,13 +12,13 @@ from typing import Any
 
 import torch
 
-from distalex import config
 from distalex.bench.peak import matmul_peak, median_peaks
 from distalex.bench.results import open_folder, run_program, spread, write_result
-from distalex.data.named import CIFAR10, find_cifar
+from distalex.config import config
+from distalex.data.sources.named import CIFAR10, find_cifar
 from distalex.errors import UserError
-from distalex.machine import describe_machine
-from distalex.metrics import read_metrics
+from distalex.machine.description import describe_machine
+from distalex.runs.metrics import read_metrics
 
 GFLOP_PER_IMAGE = 0.87  # of a training step of the seed network at 96x96: three times its forward pass
 

@@ -164,11 +164,11 @@ def _our_input(setup: Setup, path: Path) -> Epoch:
     """The network's input as a training run has it: random window, mirror, normalising, resizing where the sizes ask for it."""
     import torch
 
-    from distalex import config
-    from distalex.augment import Statistics, Views
-    from distalex.data.load import Split
-    from distalex.distributed import Mesh
-    from distalex.topology import Topology
+    from distalex.config import config
+    from distalex.data.augment.augmentation import Statistics, Views
+    from distalex.data.open import Split
+    from distalex.parallel.start import Mesh
+    from distalex.parallel.topology import Topology
 
     device = torch.device("cpu")
     shares = {"crop": setup.window / setup.stored, "pad": setup.margin / setup.stored}

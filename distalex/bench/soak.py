@@ -12,13 +12,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from distalex import config
 from distalex.bench.faults import RUN
 from distalex.bench.results import open_folder, write_result
+from distalex.config import config
 from distalex.errors import UserError
-from distalex.machine import describe_machine
-from distalex.metrics import read_metrics
+from distalex.machine.description import describe_machine
 from distalex.plan.show import aligned
+from distalex.runs.metrics import read_metrics
 
 SAMPLES = 240  # over the whole time
 WARMING = 0.1  # share of the time that is not looked at: what is compiled, cached and allocated at first

@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from distalex import random
-from distalex.data.beton import import_ffcv
-from distalex.data.sources import BadPicture, Source
+from distalex.data.beton.beton import import_ffcv
+from distalex.data.sources.source import BadPicture, Source
 
 
 class Reader(Protocol):
@@ -31,7 +31,7 @@ class FFCVReader:
     def __init__(self, paths: Sequence[Path], largest_batch: int, workers: int) -> None:
         """`paths`: the file, or the several that a split is spread over, in order."""
         import_ffcv()
-        from distalex.data.ffcv_loader import open_loader
+        from distalex.data.beton.loader import open_loader
 
         self.loader = open_loader(paths, largest_batch, workers)
 

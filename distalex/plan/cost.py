@@ -19,12 +19,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from distalex import config, topology
+from distalex.config import config
 from distalex.errors import UserError
+from distalex.parallel import topology
+from distalex.parallel.topology import Layout
 from distalex.plan.holdings import Holding, Memory, Sent, activation_bytes, busiest, exchanged_parameters, memory, rounds_of, sent
 from distalex.plan.layers import Layer, layers_of
 from distalex.plan.machine import Machine, Pass
-from distalex.topology import Layout
 
 UPDATE_BYTES = {"sgd": 20, "adam": 28, "adamw": 28, "lars": 40}  # read and written by an optimizer step for each parameter
 MODES = ("data", "model", "hybrid", "owt")  # of several processes

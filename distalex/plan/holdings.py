@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from distalex import config, topology
+from distalex.config import config
+from distalex.parallel import topology
+from distalex.parallel.topology import Layout, share, shares_of_rounds
 from distalex.plan.layers import Layer
-from distalex.topology import Layout, share, shares_of_rounds
 
 STATE_BYTES = {"sgd": 4, "adam": 8, "adamw": 8, "lars": 4}  # of optimizer state for each parameter
 

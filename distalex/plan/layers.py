@@ -11,8 +11,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
-from distalex import config
-from distalex.model import AlexNet
+from distalex.config import config
+from distalex.model.alexnet import AlexNet
 
 
 @dataclass(frozen=True)

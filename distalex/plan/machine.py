@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from pydantic import Field
 
-from distalex import config
+from distalex.config import config
 from distalex.errors import UserError
 from distalex.plan.layers import Layer
 

@@ -14,14 +14,15 @@ from typing import Any
 
 import torch
 
-from distalex import __version__, config
+from distalex import __version__
+from distalex.config import config
 from distalex.errors import UserError
-from distalex.machine import computes_on
+from distalex.machine.description import computes_on
+from distalex.machine.precision import as_computed
+from distalex.parallel.topology import cores
 from distalex.plan.cost import classes_of, rank
 from distalex.plan.layers import layers_of
 from distalex.plan.machine import Link, Machine, Timing
-from distalex.precision import as_computed
-from distalex.topology import cores
 
 BETWEEN_NODES = Link(1e-4, 1.25e9)  # not measured from one node: 10 Gb/s Ethernet is assumed
 SECONDS = 180.0

@@ -8,14 +8,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from distalex import config, topology
+from distalex.config import config
 from distalex.errors import UserError
+from distalex.parallel import topology
+from distalex.parallel.topology import Layout
 from distalex.plan.cost import Prediction, classes_of, divides, predict, rank
 from distalex.plan.holdings import Holding, holding, memory, parameters, rounds_of, sent
 from distalex.plan.layers import Layer, layers_of
 from distalex.plan.machine import Machine, described
 from distalex.plan.measure import this_machine
-from distalex.topology import Layout
 
 CURVE = tuple(2**power for power in range(11))
 """Devices of a curve."""
@@ -58,7 +59,7 @@ def _this_machine(training: config.Config, classes: int, options: config.PlanOpt
     """The configuration as it computes here, and this machine as each count of processes shares it."""
     import torch
 
-    from distalex.precision import as_computed
+    from distalex.machine.precision import as_computed
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     most = torch.cuda.device_count() if device == "cuda" else max(2, min(8, topology.cores()))

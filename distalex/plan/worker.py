@@ -18,14 +18,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from distalex import config
-from distalex.distributed import keep_freed_memory
-from distalex.limits import matmul_peak
-from distalex.lrn import LocalResponseNorm
-from distalex.model import AlexNet, KeyedDropout
+from distalex.config import config
+from distalex.machine.speed import matmul_peak
+from distalex.model.alexnet import AlexNet, KeyedDropout
+from distalex.model.lrn import LocalResponseNorm
+from distalex.parallel.start import keep_freed_memory
+from distalex.parallel.topology import share
 from distalex.plan.layers import stages
 from distalex.plan.machine import Timing
-from distalex.topology import share
 
 REPEATS = 3
 FORWARD = 0.5  # seconds, about, of a forward pass on the larger batch

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distalex import checkpoint, config
+from distalex.config import config
 from distalex.errors import UserError
+from distalex.runs import checkpoint
 
 Row = dict[str, Any]
 SILENT = 1800.0  # seconds without a line, after which a job on another host is taken for gone

@@ -12,12 +12,13 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from distalex import config, random
+from distalex import random
+from distalex.config import config
 from distalex.console import Console
-from distalex.data.load import Pictures
-from distalex.distributed import Mesh, start_processes
-from distalex.evaluate import Trained, load_trained, logits_of, open_data_of
-from distalex.neighbours import batches_of, chosen, hidden, open_album, pictures_of
+from distalex.data.open import Pictures
+from distalex.evaluate.evaluation import Trained, load_trained, logits_of, open_data_of
+from distalex.parallel.start import Mesh, start_processes
+from distalex.predict.neighbours import batches_of, chosen, hidden, open_album, pictures_of
 
 SHOWN = 8  # pictures of a row of predictions (Figure 4, left)
 QUERIES, NEAREST = 5, 6  # pictures whose neighbours are shown, and how many of each (Figure 4, right)

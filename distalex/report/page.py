@@ -12,9 +12,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from distalex import __version__, config
+from distalex import __version__
+from distalex.config import config
 from distalex.console import Console
-from distalex.data.beton import write_atomically
+from distalex.data.beton.beton import write_atomically
 from distalex.errors import UserError
 from distalex.report import curves, mesh
 from distalex.report.history import History, Row, number, read_history
@@ -111,9 +112,9 @@ def _write(path: Path, page: str) -> None:
 
 def _look(before: Looked, run: History, options: config.ReportOptions, console: Console) -> Looked:
     """Through the run's network, where its checkpoint is another one than `before`; what cannot be seen is told on the page."""
-    from distalex.checkpoint import find
-    from distalex.evaluate import load_trained
+    from distalex.evaluate.evaluation import load_trained
     from distalex.report.learned import filters_of, learn
+    from distalex.runs.checkpoint import find
 
     try:
         path = find(str(run.folder), options.runs_dir)

@@ -1,0 +1,1 @@
+"""The command line: words and options in, one verb's work out."""

@@ -1,0 +1,1 @@
+"""Keyed crops, flips, colour noise and mixing."""

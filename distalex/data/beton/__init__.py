@@ -1,0 +1,1 @@
+"""FFCV's prepared files: writing, verifying and reading them."""

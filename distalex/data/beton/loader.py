@@ -1,0 +1,121 @@
+"""FFCV's loader over batches that it is given, with decoders that are compiled once, and threads that end and fail aloud.
+
+Imports FFCV, so it is itself imported where a prepared file is opened, after `beton.import_ffcv`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ffcv.fields.decoders import IntDecoder, SimpleRGBImageDecoder
+from ffcv.loader import Loader
+from ffcv.loader.epoch_iterator import EpochIterator
+from ffcv.pipeline.compiler import Compiler
+from ffcv.transforms import ToTensor
+from torch import Tensor
+
+from distalex.data.beton.decoder import StoredPictures, load_library
+from distalex.errors import UserError
+
+
+class Epoch(EpochIterator):
+    """FFCV's reading thread, but one whose failure reaches the reader, and which ends when told to."""
+
+    failure: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            super().run()
+        except BaseException as failure:
+            self.failure = failure
+            self.output_queue.put(None)
+
+    def run_pipeline(self, *batch: Any) -> tuple[Tensor, ...]:
+        if self.terminate_event.is_set():  # FFCV looks only where its queue is full
+            raise StopIteration
+        return super().run_pipeline(*batch)
+
+    def __next__(self) -> tuple[Tensor, Tensor]:
+        try:
+            return super().__next__()
+        except StopIteration:
+            if self.failure is not None:
+                raise UserError(f"{self.loader.fname}: FFCV cannot read it ({self.failure}); prepare it again") from self.failure
+            raise
+
+    def stop(self) -> None:
+        self.close()
+        while self.is_alive():
+            if not self.output_queue.empty():
+                self.output_queue.get_nowait()
+            self.join(timeout=0.01)
+
+    def close(self) -> None:
+        super().close()
+        self.closed = True  # FFCV never sets it, and would leave its memory twice
+
+
+class Batches:
+    """Batches of any sizes, in the shape that FFCV cuts by: slice `[i * size : (i + 1) * size]` is batch i."""
+
+    def __init__(self, batches: Sequence[np.ndarray], size: int) -> None:
+        self.batches, self.size = batches, size
+
+    def __len__(self) -> int:
+        return len(self.batches) * self.size
+
+    def __getitem__(self, part: slice) -> np.ndarray:
+        return self.batches[part.start // self.size]
+
+
+class BatchLoader(Loader):
+    """FFCV's loader of the pictures in `stored`."""
+
+    stored: StoredPictures
+
+    def over(self, batches: Sequence[np.ndarray]) -> Epoch:
+        return Epoch(self, Batches(batches, self.batch_size))
+
+
+class Pixels(SimpleRGBImageDecoder):
+    """In place of FFCV's decoder of squares."""
+
+    def __init__(self, stored: StoredPictures, workers: int) -> None:
+        super().__init__()
+        self.stored, self.workers = stored, workers
+
+    def generate_code(self) -> Callable[..., np.ndarray]:
+        return lambda batch, out, *_: self.stored.decode(batch, out, self.workers)
+
+
+class Labels(IntDecoder):
+    def __init__(self, stored: StoredPictures) -> None:
+        super().__init__()
+        self.stored = stored
+
+    def generate_code(self) -> Callable[..., np.ndarray]:
+        return lambda batch, out, *_: np.take(self.stored.labels, batch, out=out[:, 0])
+
+
+def open_loader(paths: Sequence[Path], largest_batch: int, workers: int) -> BatchLoader:
+    """A loader of prepared files of one size, in one numbering, with `workers` threads besides FFCV's own."""
+    load_library()
+    stored = StoredPictures(paths)
+    Compiler.set_enabled(False)  # for ours are
+    try:
+        loader = BatchLoader(
+            str(paths[0]),
+            batch_size=largest_batch,
+            num_workers=workers,
+            os_cache=True,
+            drop_last=False,
+            batches_ahead=2,
+            pipelines={"image": [Pixels(stored, workers), ToTensor()], "label": [Labels(stored), ToTensor()]},
+        )
+    finally:
+        Compiler.set_enabled(True)
+    loader.stored = stored
+    return loader

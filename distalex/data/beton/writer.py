@@ -1,0 +1,172 @@
+"""FFCV's writer, made to notice when a writing process fails, to leave bad pictures out, and to encode each picture as it is told."""
+
+from __future__ import annotations
+
+import os
+import queue
+from collections.abc import Callable
+from ctypes import c_uint64
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from distalex import random
+from distalex.data.sources.source import BadPicture, Source
+from distalex.errors import UserError
+
+Progress = Callable[[int, int], None]
+"""Called with how many pictures are done, and of how many."""
+
+CHUNK = 100  # pictures that a process takes at once
+
+
+class Encoding(NamedTuple):
+    """How pictures are kept."""
+
+    name: str = "raw"
+    """`raw` pixels; `jpg`, about a tenth of the size and slower to read; `mixed`, every other picture JPEG."""
+    quality: int = 90
+    """Of JPEG, 1 to 100."""
+
+    def is_jpeg(self, samples: np.ndarray) -> np.ndarray:
+        """Which of these samples are kept as JPEG."""
+        if self.name == "mixed":
+            return random.bits(random.key(0, "mixed"), samples) % 2 == 0
+        return np.full(len(samples), self.name == "jpg")
+
+
+class Written(NamedTuple):
+    kept: np.ndarray
+    """Numbers of the source's samples in the file, in order."""
+    skipped: list[str]
+    """What was said of each other one."""
+
+
+def write_pictures(source: Source, path: Path, progress: Progress, encoding: Encoding, workers: int, skip_bad: bool) -> Written:
+    """Write `source` to `path` as FFCV's `.beton`. Raises BadPicture at the first unreadable one unless `skip_bad`."""
+    writer = _writer_class()(str(path), _fields("raw", encoding), num_workers=workers)
+    bad: dict[int, str] = writer.write(source, progress, encoding, skip_bad)
+    kept = np.setdiff1d(np.arange(len(source)), np.array(sorted(bad), dtype=np.int64))
+    return Written(kept, [bad[sample] for sample in sorted(bad)])
+
+
+def _fields(mode: str, encoding: Encoding) -> dict[str, Any]:
+    from ffcv.fields import IntField, RGBImageField
+
+    return {"image": RGBImageField(write_mode=mode, jpeg_quality=encoding.quality), "label": IntField()}
+
+
+def _work(task: _Task, todo: Any, memory: Any, allocator: Any, done: Any, results: Any) -> None:
+    """A writing process: put its chunks of samples into the file, then send its allocations or the first mistake."""
+    from ffcv.writer import handle_sample
+
+    source, layout = task.source, task.layout
+    metadata = np.frombuffer(memory.buf, dtype=layout)
+    bad: dict[int, str] = {}
+    try:
+        with allocator:
+            while (chunk := todo.get()) is not None:
+                if os.getppid() != task.parent:
+                    os._exit(1)  # it was killed, and nobody will finish this file
+                for sample, is_jpeg in zip(chunk, task.encoding.is_jpeg(np.array(chunk)).tolist(), strict=True):
+                    try:
+                        picture = source.picture(sample)
+                    except BadPicture as error:
+                        if not task.skip_bad:
+                            raise
+                        bad[sample] = str(error)
+                        continue
+                    handle_sample((picture, int(source.labels[sample])), sample, layout.names, metadata, allocator, task.fields[is_jpeg])
+                with done.get_lock():
+                    done.value += len(chunk)
+        results.put((allocator.allocations, bad))
+    except Exception as error:
+        results.put(error)
+
+
+class _Task(NamedTuple):
+    """What every writing process is told."""
+
+    source: Source
+    encoding: Encoding
+    skip_bad: bool
+    fields: tuple[dict[str, Any], dict[str, Any]]
+    """For raw pixels and for JPEG."""
+    layout: np.dtype
+    parent: int
+
+
+def _writer_class() -> Any:
+    from ffcv.memory_allocator import MemoryAllocator
+    from ffcv.writer import DatasetWriter
+
+    class Writer(DatasetWriter):
+        """FFCV's own `_write_common` waits forever for a process that failed, and knows no picture to leave out."""
+
+        def write(self, source: Source, progress: Progress, encoding: Encoding, skip_bad: bool) -> dict[int, str]:
+            self.num_samples = len(source)
+            self.prepare()
+            fork = get_context("fork")  # a source holds open files and functions, which other ways cannot pass on
+            todo, results, done = fork.Queue(), fork.Queue(), fork.Value(c_uint64, 0)
+            for chunk in np.array_split(np.arange(len(source)), max(self.num_workers, len(source) // CHUNK)):
+                todo.put(chunk.tolist())
+            for _ in range(self.num_workers):
+                todo.put(None)
+            allocator = MemoryAllocator(self.fname, self.data_region_start, self.page_size)
+            fields = _fields("raw", encoding), _fields("jpg", encoding)
+            task = _Task(source, encoding, skip_bad, fields, self.metadata_type, os.getpid())
+            arguments = (task, todo, self.metadata_sm, allocator, done, results)
+            processes = [fork.Process(target=_work, args=arguments, daemon=True) for _ in range(self.num_workers)]
+            try:
+                for process in processes:
+                    process.start()
+                allocations, bad = _collect(processes, results, done, len(source), progress)
+                self.finalize(self.without(bad, allocations))
+            finally:
+                for process in processes:
+                    process.terminate()
+                    process.join()
+                self.metadata_sm.close()
+                self.metadata_sm.unlink()
+            return bad
+
+        def without(self, bad: dict[int, str], allocations: list[Any]) -> list[Any]:
+            """Close the gaps that bad pictures left in the file's table: rows move up, samples get new numbers."""
+            if not bad:
+                return allocations
+            metadata = np.frombuffer(self.metadata_sm.buf, dtype=self.metadata_type)
+            kept = np.ones(len(metadata), dtype=bool)
+            kept[list(bad)] = False
+            numbers = np.cumsum(kept) - 1
+            metadata[: kept.sum()] = metadata[kept]
+            self.num_samples = self.header["num_samples"] = int(kept.sum())
+            del metadata  # else its memory cannot be closed
+            return [(int(numbers[sample]), *rest) for sample, *rest in allocations]
+
+    return Writer
+
+
+def _collect(processes: list[Any], results: Any, done: Any, total: int, progress: Progress) -> tuple[list[Any], dict[int, str]]:
+    """Every process's allocations and bad pictures. Raises what a process raised, or that one was killed."""
+    allocations: list[Any] = []
+    bad: dict[int, str] = {}
+    for _ in processes:
+        while True:
+            progress(done.value, total)
+            try:
+                result = results.get(timeout=0.1)
+                break
+            except queue.Empty:
+                killed = [process for process in processes if process.exitcode not in (None, 0)]
+                if killed:
+                    raise UserError(
+                        f"a writing process was killed (exit status {killed[0].exitcode}; -9 is often too little memory); try --workers=1"
+                    ) from None
+        if isinstance(result, Exception):
+            raise result
+        allocations.extend(result[0])
+        bad.update(result[1])
+    progress(total, total)
+    return allocations, bad

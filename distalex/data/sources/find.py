@@ -1,0 +1,110 @@
+"""Finds the pictures that a configuration names, and recognises by content what lies at a `data.root`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from distalex.config import config
+from distalex.data.images import is_picture, open_picture
+from distalex.data.sources import named
+from distalex.data.sources.archives import Files, open_files, printable
+from distalex.data.sources.folders import Splits, classes_of, recognise, webdataset
+from distalex.data.sources.source import Source, a_share_of, hold_out
+from distalex.data.sources.table import is_table, read_table
+from distalex.errors import UserError
+
+
+def open_sources(options: config.Data) -> tuple[Source, Source]:
+    """What `options` trains and tests on, the latter held out of the former where it says so.
+
+    Raises UserError where they cannot be found or understood.
+    """
+    train, *test = list_sources(options)
+    if not test:
+        train, *test = hold_out(train, options.holdout)
+    if options.validation:
+        train, *test = hold_out(train, options.validation)
+    if options.fraction < 1:
+        train = a_share_of(train, options.fraction)
+    return train.shuffled(), test[0].shuffled()
+
+
+def list_sources(options: config.Data) -> tuple[Source, ...]:
+    """Training and test split, or all pictures where there is no test set, in the order of their names."""
+    return tuple(replace(source, resize=options.resize) for source in _listed(options))
+
+
+def _listed(options: config.Data) -> tuple[Source, ...]:
+    match options.name:
+        case "cifar10" | "cifar100":
+            return _cifar(named.CIFAR10 if options.name == "cifar10" else named.CIFAR100, options)
+        case "digits":
+            return named.digits(options.side)
+        case "synthetic":
+            return named.synthetic(options)
+        case "torchvision":
+            return named.torchvision(options)
+    assert options.root is not None
+    return found_at(options.root, options)
+
+
+def _cifar(wanted: named.Cifar, options: config.Data) -> tuple[Source, ...]:
+    root = named.find_cifar(wanted, options.root)
+    if named.is_cifar(wanted, root):
+        return named.cifar(wanted, root, options.side)
+    sources = found_at(str(root), options)
+    if sources[0].classes != named.CIFAR10_CLASSES or len(sources) != 2:
+        raise UserError(
+            f"data.root={root}: its class folders are {', '.join(sources[0].classes[:12])}, not CIFAR-10's; "
+            "use data.name=folder for other classes"
+        )
+    return sources
+
+
+def found_at(root: str, options: config.Data) -> tuple[Source, ...]:
+    """What lies at `root`, recognised by content: a table, CIFAR's pickles, class folders, ImageNet's layouts, tar archives, WebDataset.
+
+    Raises UserError, saying what was found, where it is nothing of these.
+    """
+    if options.name != "webdataset":
+        for wanted in (named.CIFAR10, named.CIFAR100):
+            for folder in (Path(root), Path(root) / wanted.folder):
+                if named.is_cifar(wanted, folder):
+                    return named.cifar(wanted, folder, options.side)
+            if Path(root).is_file() and Path(root).name == wanted.archive:
+                return named.cifar(wanted, named.find_cifar(wanted, root), options.side)
+    if is_table(root):
+        files, splits = read_table(root)
+    else:
+        files = open_files(root)
+        splits = webdataset(files) if options.name == "webdataset" else recognise(files, options.labels)
+    return tuple(_of_files(files, splits, split, options) for split in splits)
+
+
+def _of_files(files: Files, splits: Splits, split: str, options: config.Data) -> Source:
+    classes = classes_of(splits, files.origin)
+    numbers = {class_: number for number, class_ in enumerate(classes)}
+    samples = splits[split]
+    names = [sample.name for sample in samples]
+    return Source(
+        options.name,
+        split,
+        classes,
+        np.array([numbers[sample.label] for sample in samples], dtype=np.int64),
+        lambda sample: open_picture(files.read(names[sample])),
+        lambda sample: files.where(names[sample]),
+        lambda sample: files.stamp(names[sample]),
+        options.side,
+        files.origin,
+        note=_left_out(files, splits) if split in ("all", "train") else "",
+    )
+
+
+def _left_out(files: Files, splits: Splits) -> str:
+    """What is said of pictures that belong to no split, such as those beside class folders."""
+    used = {sample.name for samples in splits.values() for sample in samples}
+    others = [name for name in files.names if is_picture(name) and name not in used]
+    return f"{len(others):,} picture(s) at {files.origin} are left out, e.g. {printable(others[0])}" if others else ""

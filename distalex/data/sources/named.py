@@ -1,0 +1,267 @@
+"""Data sets with names: CIFAR-10 and CIFAR-100, scikit-learn's digits, torchvision's, and synthetic pictures."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import pickle
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from distalex import random
+from distalex.config import config
+from distalex.data.places import data_folder
+from distalex.data.sources.source import Source, hold_out, of_arrays
+from distalex.errors import UserError
+
+CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+
+class Cifar(NamedTuple):
+    """How one of the two CIFAR sets is kept."""
+
+    name: str
+    title: str
+    folder: str
+    archive: str
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+    label: str
+    jpeg_folder: str | None = None
+
+
+CIFAR10 = Cifar(
+    *("cifar10", "CIFAR-10", "cifar-10-batches-py", "cifar-10-python.tar.gz"),
+    tuple(f"data_batch_{number}" for number in range(1, 6)),
+    *(("test_batch",), "labels", "cifar10-jpg"),
+)
+CIFAR100 = Cifar("cifar100", "CIFAR-100", "cifar-100-python", "cifar-100-python.tar.gz", ("train",), ("test",), "fine_labels")
+
+
+def find_cifar(wanted: Cifar, root: str | None, unpack: bool = False) -> Path:
+    """A folder of the data set, or an archive of its JPEG files, which is read in place unless `unpack`; found or downloaded.
+
+    Raises UserError with how to get it.
+    """
+    if root and Path(root).is_file():
+        return _unpack(wanted, Path(root)) if unpack or not root.endswith(f"{wanted.jpeg_folder}.tar.gz") else Path(root)
+    places = [Path(root)] if root else list(dict.fromkeys([data_folder(), Path("data")]))
+    for place in places:
+        for folder in (place, place / wanted.name, place / (wanted.jpeg_folder or wanted.folder), place / wanted.folder):
+            if _holds(wanted, folder):
+                return folder
+        for archive in (f"{wanted.jpeg_folder}.tar.gz", wanted.archive):
+            if (place / archive).is_file():
+                return _unpack(wanted, place / archive) if unpack or archive == wanted.archive else place / archive
+    if root:
+        raise UserError(
+            f"data.root={root}: holds no {wanted.title}; expected torchvision's {wanted.folder}"
+            + (", or train/CLASS/*.jpg and test/CLASS/*.jpg for the ten classes" if wanted.jpeg_folder else "")
+        )
+    return _download(wanted, data_folder())
+
+
+def _holds(wanted: Cifar, folder: Path) -> bool:
+    if is_cifar(wanted, folder):
+        return True
+    return wanted.jpeg_folder is not None and all((folder / split / CIFAR10_CLASSES[0]).is_dir() for split in ("train", "test"))
+
+
+def is_cifar(wanted: Cifar, folder: Path) -> bool:
+    """Whether `folder` holds the set's pickles."""
+    return (folder / wanted.train[0]).is_file() and (wanted is CIFAR10 or (folder / "meta").is_file())
+
+
+def _unpack(wanted: Cifar, archive: Path) -> Path:
+    target = Path("data")
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        with tarfile.open(archive) as tar:
+            tar.extractall(target, filter="data")
+    except (OSError, tarfile.TarError, EOFError) as error:
+        raise UserError(f"{archive}: cannot be unpacked into {target}/: {error}; fetch it again or free some space") from None
+    for name in (wanted.jpeg_folder or wanted.folder, wanted.folder):
+        if _holds(wanted, target / name):
+            return target / name
+    raise UserError(f"{archive}: holds no {wanted.title} (neither {wanted.jpeg_folder}/train/CLASS nor {wanted.folder})")
+
+
+def _download(wanted: Cifar, target: Path) -> Path:
+    from torchvision import datasets
+
+    try:
+        getattr(datasets, wanted.name.upper())(str(target), download=True)
+    except Exception as error:  # the network, the disk or the server: whatever it was, the remedy is the same
+        jpeg = " or train/CLASS/*.jpg and test/CLASS/*.jpg" if wanted.jpeg_folder else ""
+        raise UserError(
+            f"{wanted.title} is not in {target}/ and cannot be downloaded ({type(error).__name__}: {error}); put {wanted.folder}{jpeg} "
+            "somewhere and name that folder with --data.root=DIR or DISTALEX_DATA; "
+            "or use --data.name=digits, which needs no network"
+        ) from None
+    return target / wanted.folder
+
+
+def cifar(wanted: Cifar, root: Path, side: int) -> tuple[Source, Source]:
+    """Training and test split of torchvision's pickles in `root`. Raises UserError where they are damaged."""
+    classes: tuple[str, ...] = CIFAR10_CLASSES
+    if wanted is not CIFAR10:
+        classes = tuple(str(name) for name in _unpickled(wanted, root / "meta")["fine_label_names"])
+    return _pickles(wanted, root, "train", classes, side), _pickles(wanted, root, "test", classes, side)
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Reads CIFAR's pickles, which hold nothing but arrays, lists and strings; refuses everything else."""
+
+    def find_class(self, module: str, name: str) -> object:
+        if name in ("_reconstruct", "ndarray", "dtype") and module.split(".")[0] == "numpy":
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(f"{module}.{name} has no place in a CIFAR file")
+
+
+def _unpickled(wanted: Cifar, path: Path) -> dict[str, Any]:
+    try:
+        with open(path, "rb") as file:
+            return dict(_PlainUnpickler(file, encoding="latin1").load())
+    except (OSError, pickle.UnpicklingError, EOFError, KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
+        raise UserError(f"{path}: not a {wanted.title} batch ({error}); unpack {wanted.archive} again") from None
+
+
+def _pickles(wanted: Cifar, root: Path, split: str, classes: tuple[str, ...], side: int) -> Source:
+    pixels, labels = [], []
+    for name in wanted.train if split == "train" else wanted.test:
+        batch = _unpickled(wanted, root / name)
+        try:
+            pixels.append(np.asarray(batch["data"], dtype=np.uint8).reshape(-1, 3, 32, 32))
+            labels.append(np.asarray(batch[wanted.label], dtype=np.int64))
+        except (KeyError, ValueError, TypeError) as error:
+            raise UserError(f"{root / name}: not a {wanted.title} batch ({error}); unpack {wanted.archive} again") from None
+    numbers = np.concatenate(labels)
+    if len(numbers) != sum(map(len, pixels)) or not len(numbers) or numbers.min() < 0 or numbers.max() >= len(classes):
+        raise UserError(f"{root}: its {split} labels do not fit its pictures or classes; unpack {wanted.archive} again")
+    return of_arrays(wanted.name, split, classes, np.concatenate(pixels).transpose(0, 2, 3, 1), numbers, side, str(root))
+
+
+def digits(side: int) -> tuple[Source, Source]:
+    """scikit-learn's 1,797 scanned digits of 8x8 pixels, a fifth held out; needs no network."""
+    images, labels = _digits()
+    grey = np.round(images * (255 / 16)).astype(np.uint8)
+    pixels = np.repeat(grey[:, :, :, None], 3, axis=3)
+    whole = of_arrays("digits", "all", tuple("0123456789"), pixels, labels.astype(np.int64), side, "scikit-learn's load_digits")
+    return hold_out(whole, 0.2)
+
+
+def _digits() -> tuple[np.ndarray, np.ndarray]:
+    """(1797, 8, 8) of 0 to 16, and labels: the file that `load_digits` reads, without the two seconds that importing that takes."""
+    found = importlib.util.find_spec("sklearn")
+    table = Path(str(found and found.origin)).parent / "datasets" / "data" / "digits.csv.gz"
+    if table.is_file():
+        numbers = np.loadtxt(table, delimiter=",")
+        return numbers[:, :-1].reshape(-1, 8, 8), numbers[:, -1]
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    return bunch.images, bunch.target
+
+
+def torchvision(options: config.Data) -> tuple[Source, Source]:
+    """One of torchvision's classification sets by its name there, downloaded where that is possible.
+
+    Raises UserError for an unknown name, one that does not classify pictures, or one that cannot be had.
+    """
+    from torchvision import datasets
+
+    kinds = {name: kind for name, kind in vars(datasets).items() if inspect.isclass(kind) and _loads_splits(kind)}
+    kind = {name.lower(): kind for name, kind in kinds.items()}.get((options.dataset or "").lower())
+    if kind is None:
+        raise UserError(
+            f"data.dataset={options.dataset}: torchvision has no such set{config._nearest(str(options.dataset), sorted(kinds))}; "
+            f"there are {', '.join(sorted(kinds))}"
+        )
+    root = options.root or str(data_folder())
+    parameters = inspect.signature(kind).parameters
+    extra = {"download": True} if "download" in parameters else {}
+    if "train" in parameters:
+        choices: list[list[dict[str, Any]]] = [[{"train": True}], [{"train": False}]]
+    else:
+        choices = [[{"split": "train"}], [{"split": "test"}, {"split": "val"}, {"split": "valid"}]]
+    first, second = (_first_that_opens(kind, root, split, extra, options) for split in choices)
+    return _of_torchvision(first, "train", options, root), _of_torchvision(second, "test", options, root)
+
+
+def _loads_splits(kind: type) -> bool:
+    parameters = inspect.signature(kind).parameters
+    return "root" in parameters and ("train" in parameters or "split" in parameters)
+
+
+def _first_that_opens(
+    kind: Callable[..., Any], root: str, choices: list[dict[str, Any]], extra: dict[str, Any], options: config.Data
+) -> Any:
+    why: Exception | None = None
+    for choice in choices:
+        try:
+            return kind(root, **choice, **extra)
+        except Exception as error:  # the network, the disk, the server, a split it does not have
+            why = why or error
+    raise UserError(
+        f"data.dataset={options.dataset}: cannot be had in {root} ({type(why).__name__}: {' '.join(str(why).split())[:160]}); "
+        "fetch it where there is a network, and name its folder with --data.root=DIR"
+    ) from None
+
+
+def _of_torchvision(dataset: Any, split: str, options: config.Data, root: str) -> Source:
+    listed = next((getattr(dataset, name) for name in ("targets", "labels", "_labels") if hasattr(dataset, name)), None)
+    labels = np.asarray([dataset[sample][1] for sample in range(len(dataset))] if listed is None else listed)
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer) or len(labels) != len(dataset):
+        raise UserError(f"data.dataset={options.dataset}: its targets are no classes; a set with one class a picture is needed")
+    names = [str(name) for name in getattr(dataset, "classes", [])]
+    count = max(int(labels.max()) + 1, len(names))
+    classes = tuple(names) if len(names) == count and len(set(names)) == count else tuple(map(str, range(count)))
+
+    def picture(sample: int) -> Image.Image:
+        image = dataset[sample][0]
+        if not isinstance(image, Image.Image):
+            raise OSError(f"not a picture but {type(image).__name__}")
+        return image
+
+    name = str(options.dataset).lower()
+
+    def place(sample: int) -> str:
+        return f"{name} {split} {sample}"
+
+    def stamp(sample: int) -> str:
+        return str(len(dataset))  # torchvision does not say where its pictures come from
+
+    return Source(name, split, classes, labels.astype(np.int64), picture, place, stamp, options.side, root)
+
+
+def synthetic(options: config.Data) -> tuple[Source, Source]:
+    """Keyed noise with a tint and stripes by class, for tests and benchmarks that need no data."""
+
+    def split(name: str, count: int) -> Source:
+        labels = np.arange(count, dtype=np.int64) % options.synthetic_classes
+        return Source(
+            "synthetic",
+            name,
+            tuple(f"class{number:03d}" for number in range(options.synthetic_classes)),
+            labels,
+            lambda sample: Image.fromarray(_synthetic_picture(name, sample, int(labels[sample]), options)),
+            lambda sample: f"synthetic {name} {sample}",
+            lambda sample: "",
+            options.side,
+            "synthetic",
+        )
+
+    return split("train", options.synthetic_images), split("test", max(2, options.synthetic_images // 4))
+
+
+def _synthetic_picture(split: str, sample: int, label: int, options: config.Data) -> np.ndarray:
+    side = options.side
+    noise = random.bits(random.key(0, "synthetic", split, sample), np.arange(side * side * 3)).reshape(side, side, 3) % 128
+    tint = random.bits(random.key(0, "tint", label), np.arange(3)) % 96
+    stripes = (np.arange(side) * (1 + label) * 2 // side % 2 * 32)[:, None, None]
+    return (noise + tint + stripes).astype(np.uint8)

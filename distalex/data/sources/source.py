@@ -1,0 +1,168 @@
+"""A source: labelled pictures by number, in one fixed, shuffled order, so that a sample has the same number whichever loader reads it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+from PIL import Image
+
+from distalex import random
+from distalex.data.augment.augmentation import Statistics
+from distalex.data.images import square
+from distalex.errors import UserError
+from distalex.parallel.topology import cores
+
+
+class BadPicture(UserError):
+    """A file that is no readable picture."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """One split of a data set."""
+
+    name: str
+    split: str
+    classes: tuple[str, ...]
+    labels: np.ndarray
+    """int64, one a sample."""
+    open: Callable[[int], Image.Image]
+    """The picture of a sample as it is kept; may raise OSError."""
+    places: Callable[[int], str]
+    """Where a sample comes from, for messages."""
+    stamps: Callable[[int], str]
+    """What changes where the picture of a sample does: its file's size and time, or a digest."""
+    side: int
+    """Side in pixels of the square that `picture` gives."""
+    origin: str
+    resize: str = "short_side"
+    """Which side of a picture becomes `side`; see `pictures.square`."""
+    note: str = ""
+    """What a user should know of how it was read."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def picture(self, sample: int) -> np.ndarray:
+        """(side, side, 3) uint8: RGB, resized as `pictures.square` says.
+
+        Raises BadPicture, a UserError, naming the file, where it is not a readable picture.
+        """
+        try:
+            return square(self.open(sample), self.side, self.resize)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise BadPicture(f"{self.places(sample)}: not a readable picture ({reason}); mend it or take it away") from None
+
+    @property
+    def fingerprint(self) -> str:
+        """Names this split's contents: other files, changed ones, another order, label or size give another."""
+        digest = hashlib.blake2b(digest_size=6)
+        for part in (
+            os.path.abspath(self.origin) if os.path.exists(self.origin) else self.origin,
+            self.name,
+            self.split,
+            self.side,
+            *([self.resize] if self.resize != "short_side" else []),
+            *self.classes,
+        ):
+            digest.update(f"{part}\0".encode())
+        digest.update(self.labels.tobytes())
+        for sample in range(len(self)):
+            digest.update(f"{self.places(sample)}\0{self.stamps(sample)}\0".encode())
+        return digest.hexdigest()
+
+    def select(self, samples: np.ndarray, split: str) -> Source:
+        """The samples with these numbers, renumbered in their order."""
+        open_, places, stamps = self.open, self.places, self.stamps
+        return replace(
+            self,
+            split=split,
+            labels=self.labels[samples],
+            open=lambda sample: open_(int(samples[sample])),
+            places=lambda sample: places(int(samples[sample])),
+            stamps=lambda sample: stamps(int(samples[sample])),
+        )
+
+    def shuffled(self) -> Source:
+        """Sources list class by class; quasi-random and truncated readings need the classes mixed."""
+        return self.select(random.permutation(random.key(0, "listing", self.split), len(self)), self.split)
+
+
+def of_arrays(name: str, split: str, classes: tuple[str, ...], pixels: np.ndarray, labels: np.ndarray, side: int, origin: str) -> Source:
+    """A source of pictures in memory: `pixels` (n, height, width, 3) uint8."""
+    content = hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=6).hexdigest()
+    return Source(
+        name,
+        split,
+        classes,
+        labels,
+        lambda sample: Image.fromarray(pixels[sample]),
+        lambda sample: f"{origin} {split} {sample}",
+        lambda sample: content,
+        side,
+        origin,
+    )
+
+
+def hold_out(source: Source, fraction: float) -> tuple[Source, Source]:
+    """Training and test part, the latter with `fraction` of every class (one at least), chosen by key. 0: all are in both.
+
+    Raises UserError for a class with one picture, which cannot be in both parts.
+    """
+    if not fraction:
+        return replace(source, split="train"), replace(source, split="test")
+    test: list[int] = []
+    for label, members in enumerate(_shuffled_classes(source, "holdout")):
+        if len(members) < 2:
+            raise UserError(
+                f"{source.origin}: class {source.classes[label]} has {len(members)} picture(s); two are needed where a test set is held "
+                "out; add some, or test on the training pictures with --data.holdout=0"
+            )
+        test += members[: min(len(members) - 1, max(1, round(len(members) * fraction)))].tolist()
+    held = np.zeros(len(source), dtype=bool)
+    held[test] = True
+    return source.select(np.flatnonzero(~held), "train"), source.select(np.flatnonzero(held), "test")
+
+
+def a_share_of(source: Source, fraction: float) -> Source:
+    """`source` with `fraction` of every class (one at least), chosen by key: a smaller share is part of a larger one."""
+    kept = [members[: max(1, round(len(members) * fraction))] for members in _shuffled_classes(source, "fraction")]
+    return source.select(np.sort(np.concatenate(kept)), source.split)
+
+
+def _shuffled_classes(source: Source, purpose: str) -> list[np.ndarray]:
+    """The samples of each class, in an order keyed by `purpose`."""
+    order = random.permutation(random.key(0, purpose), len(source))
+    labels = source.labels[order]
+    by_class = np.argsort(labels, kind="stable")
+    return np.split(order[by_class], np.searchsorted(labels[by_class], np.arange(1, len(source.classes))))
+
+
+MEASURED = 10_000  # pictures that colour statistics are taken from
+
+
+def measure(source: Source) -> Statistics:
+    """Mean and covariance of the colours of (up to 10,000, keyed) pictures of a training set; of those that can be read."""
+    samples = np.sort(random.permutation(random.key(0, "statistics"), len(source))[:MEASURED])
+
+    def moments(sample: int) -> tuple[int, np.ndarray, np.ndarray]:
+        try:
+            pixels = source.picture(int(sample)).reshape(-1, 3).astype(np.float64)
+        except BadPicture:  # which writing names, or leaves out
+            return 0, np.zeros(3), np.zeros((3, 3))
+        return len(pixels), pixels.sum(0), pixels.T @ pixels
+
+    count, total, squares = 0, np.zeros(3), np.zeros((3, 3))
+    with ThreadPoolExecutor(cores()) as pool:
+        for pixels, first, second in pool.map(moments, samples.tolist()):
+            count, total, squares = count + pixels, total + first, squares + second
+    count = max(count, 1)
+    mean = total / count
+    covariance = squares / count - np.outer(mean, mean)
+    return Statistics(tuple(mean.tolist()), tuple(tuple(row) for row in covariance.tolist()))

@@ -1,0 +1,1 @@
+"""Exact evaluation on any number of processes."""

@@ -1,0 +1,1 @@
+"""What this computer is: cores, memory, versions, measured speeds, and what it computes in."""

@@ -1,0 +1,1 @@
+"""Processes, their mesh, and how a network is divided among them."""

@@ -1,0 +1,55 @@
+"""All processes of a job need the same configuration, software and data: what differs is told before the first step."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from distalex import __version__
+from distalex.config import config
+from distalex.errors import UserError
+from distalex.machine.precision import arithmetic
+
+OF_A_NODE = ("data.root", "data.train", "data.test", "data.workers", "train.threads")
+"""Options that may differ from node to node."""
+
+
+def require_agreement(facts: Mapping[str, Any]) -> None:
+    """Raise UserError on every rank where `facts`, plain values by name, are not the same on all; says which, where and what."""
+    if not dist.is_initialized():
+        return
+    everyone: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(everyone, (socket.gethostname(), dict(facts)))
+    host, expected = everyone[0]
+    for rank, (other_host, found) in enumerate(everyone):
+        for name, value in expected.items():
+            if found.get(name) != value:
+                raise UserError(
+                    f"rank {rank} on {other_host} has {name} {found.get(name)} and rank 0 on {host} has {value}; "
+                    "all processes of a job need the same"
+                )
+
+
+def facts_of(configuration: config.Config, device: torch.device) -> dict[str, Any]:
+    """What a run's numbers depend on besides its data, by name: the configuration, the software and the arithmetic."""
+    return {
+        "Python": platform.python_version(),
+        "torch": torch.__version__,
+        "distalex": f"{__version__} (code {_digest_of_the_code()})",
+        "arithmetic": str(arithmetic(configuration.train, device)),
+        **{name: value for name, value in config.flat(configuration.model_dump(mode="json")).items() if name not in OF_A_NODE},
+    }
+
+
+def _digest_of_the_code() -> str:
+    digest, package = hashlib.blake2b(digest_size=6), Path(__file__).resolve().parent.parent
+    for path in sorted(package.rglob("*.py")):
+        digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()

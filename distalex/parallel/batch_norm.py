@@ -1,0 +1,88 @@
+"""Batch normalisation whose statistics are those of the whole batch, however many replicas share it.
+
+PyTorch's SyncBatchNorm does the same on GPUs only. Here a process sends two numbers a channel and layer, each way.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn import functional
+
+from distalex.model.alexnet import EPSILON, MOMENTUM, BatchNorm
+from distalex.parallel.start import Mesh
+
+DIMENSIONS = (0, 2, 3)  # pictures, rows and columns of pixels; dimension 1 are the channels
+
+
+def share_statistics(net: nn.Module, mesh: Mesh) -> None:
+    """Let every batch normalisation of `net` take its statistics over all processes whose pictures differ, in place."""
+    for name, layer in list(net.named_modules()):
+        if isinstance(layer, BatchNorm) and mesh.gradient_group is not None:
+            net.set_submodule(name, BatchNormOfAll(layer, mesh))
+
+
+class BatchNormOfAll(BatchNorm):
+    """Batch normalisation of pictures that several processes have some of, maybe none."""
+
+    def __init__(self, layer: BatchNorm, mesh: Mesh) -> None:
+        nn.Module.__init__(self)  # what `layer` has is taken over as it is, frozen or not
+        self.weight, self.bias, self.mesh = layer.weight, layer.bias, mesh
+        self.register_buffer("mean", layer.mean)
+        self.register_buffer("variance", layer.variance)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _Normalised.apply(x, self.weight, self.bias, self) if self.training else super().forward(x)
+
+
+class _Normalised(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, layer: BatchNormOfAll) -> Tensor:
+        mean, variance, count = _statistics(x, layer)
+        layer.mean.lerp_(mean.to(layer.mean.dtype), MOMENTUM)
+        layer.variance.lerp_((variance * count / (count - 1)).to(layer.variance.dtype), MOMENTUM)
+        ctx.save_for_backward(x, weight, mean, variance, count)
+        ctx.layer = layer
+        return functional.batch_norm(x, mean, variance, weight.to(mean.dtype), bias.to(mean.dtype), False, 0.0, EPSILON)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, mean, variance, count = ctx.saved_tensors
+        gradient = gradients[0].to(mean.dtype)
+        scale = torch.rsqrt(variance + EPSILON)
+        normal = (x.to(mean.dtype) - _wide(mean)) * _wide(scale)
+        own = torch.stack([gradient.sum(DIMENSIONS), (gradient * normal).sum(DIMENSIONS)])  # of shift and scale, which DDP adds up
+        shift, slope = _sum(own.clone(), ctx.layer.mesh) / count
+        through = (gradient - _wide(shift) - normal * _wide(slope)) * _wide(scale * weight)
+        return through.to(x.dtype), own[1].to(weight.dtype), own[0].to(weight.dtype), None
+
+
+def _statistics(x: Tensor, layer: BatchNormOfAll) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean and (biased) variance of each channel, and the pixels they are of, over all processes.
+
+    The squares are taken about the common mean: sums of large squares would lose digits.
+    """
+    x = x.to(torch.promote_types(x.dtype, torch.float32))
+    count = torch.full((1,), x.numel() // x.shape[1], dtype=x.dtype, device=x.device)
+    *total, count = _sum(torch.cat([x.sum(DIMENSIONS), count]), layer.mesh).split([x.shape[1], 1])
+    mean = total[0] / count
+    squares = (x - _wide(mean)).square().sum(DIMENSIONS)
+    return mean, _sum(squares, layer.mesh) / count, count
+
+
+def _sum(values: Tensor, mesh: Mesh) -> Tensor:
+    """Over all processes, in place."""
+    group = mesh.gradient_group
+    assert group is not None
+    mesh.traffic.send("statistics", values.nbytes * 2 * (group.size() - 1) // group.size())
+    with mesh.traffic.waiting("statistics", values.device):
+        dist.all_reduce(values, group=group)
+    return values
+
+
+def _wide(channels: Tensor) -> Tensor:
+    """One number a channel, as it goes with (pictures, channels, side, side)."""
+    return channels[:, None, None]

@@ -1,0 +1,261 @@
+"""The paper's two columns on two devices: each keeps one column and reads the other at conv3, fc6, fc7 and fc8 only.
+
+Every parameter of the grouped network is cut on dim 0, so joining the columns on dim 0 gives the whole network back and
+a checkpoint never mentions them. Where a layer reads both columns, the exchange starts first, the part fed by the own
+column is computed meanwhile, and then the part fed by the others is added.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from distalex.errors import UserError
+from distalex.model.alexnet import AlexNet, KeyedDropout
+from distalex.model.lrn import LocalResponseNorm
+from distalex.parallel.start import Mesh, Shards
+from distalex.parallel.topology import share
+
+COLUMNS = {  # the paper's Figure 2: what each layer of a column reads
+    "conv1": "image",
+    "conv2": "own",
+    "conv3": "both",
+    "conv4": "own",
+    "conv5": "own",
+    "fc6": "both",
+    "fc7": "both",
+    "fc8": "both",
+}
+
+ROWS = 256  # of a weight's gradient that are computed at a time
+
+
+def split_into_columns(net: AlexNet, mesh: Mesh) -> Shards:
+    """Keep this process's columns of every layer of `net`, in place; layers that read both exchange first.
+
+    `net` must have as many columns as the mesh, or a multiple. Logits come out whole, (pictures, classes), on every process.
+    Raises UserError where there are fewer classes than columns.
+    """
+    table = {name: reads for name, reads in COLUMNS.items() if hasattr(net, name)} | {name: conv.reads for name, conv in net.table.items()}
+    require_rows(net, mesh, tuple(table))
+    shards = Shards(mesh, {name: len(parameter) for name, parameter in net.named_parameters()})
+    for name, reads in table.items():
+        layer = net.get_submodule(name)
+        if isinstance(layer, nn.Conv2d):
+            net.set_submodule(name, _conv(layer, name, reads, shards))
+        elif isinstance(layer, nn.Linear):
+            net.set_submodule(name, linear_of_both(layer, name, shards, joins=name == "fc8"))
+    for module in net.modules():
+        if isinstance(module, LocalResponseNorm):
+            module.columns = net.columns // mesh.columns
+    divide_dropout(net, shards)
+    return shards
+
+
+def require_rows(net: AlexNet, mesh: Mesh, layers: tuple[str, ...]) -> None:
+    """Raise UserError unless every process gets at least one output of each layer."""
+    for name in layers:
+        rows = len(net.get_parameter(f"{name}.weight"))
+        if rows < mesh.columns:
+            what = f"the data has {rows} classes" if name == "fc8" else f"model.{name}={rows}"
+            raise UserError(
+                f"parallel={mesh.parallel} divides the outputs of {name} among {mesh.columns} processes, and {what}; try --parallel=data"
+            )
+
+
+def divide_dropout(net: AlexNet, shards: Shards) -> None:
+    """Let the masks of fc6 and fc7 start at this process's first unit."""
+    for drop, layer in ((net.drop6, "fc6"), (net.drop7, "fc7")):
+        if isinstance(drop, KeyedDropout):
+            drop.first_unit = share(shards.rows[f"{layer}.bias"], shards.mesh.column, shards.mesh.columns).start
+
+
+def _conv(layer: nn.Conv2d, name: str, reads: str, shards: Shards) -> nn.Conv2d:
+    mesh = shards.mesh
+    kind = ConvOfBoth if reads == "both" else nn.Conv2d
+    groups = layer.groups // mesh.columns if reads == "own" else 1
+    inputs = layer.in_channels if reads != "own" else layer.in_channels // mesh.columns
+    with torch.device("meta"):
+        kept = kind(inputs, layer.out_channels // mesh.columns, layer.kernel_size[0], layer.stride[0], layer.padding[0], groups=groups)
+    _keep_rows(kept, layer, name, shards)
+    if isinstance(kept, ConvOfBoth):
+        kept.mesh, kept.purpose = mesh, name
+    return kept
+
+
+def linear_of_both(layer: nn.Linear, name: str, shards: Shards, joins: bool) -> LinearOfBoth:
+    """This process's rows of a layer that reads what all processes have; with `joins`, its outputs are gathered."""
+    mesh = shards.mesh
+    with torch.device("meta"):
+        kept = LinearOfBoth(layer.in_features, len(shards.part(f"{name}.weight", layer.weight)))
+    _keep_rows(kept, layer, name, shards)
+    kept.mesh, kept.purpose, kept.joins = mesh, name, joins
+    kept.inputs = [share(layer.in_features, column, mesh.columns) for column in range(mesh.columns)]
+    kept.outputs = [share(layer.out_features, column, mesh.columns) for column in range(mesh.columns)]
+    return kept
+
+
+def keep_linear(layer: nn.Linear, name: str, shards: Shards) -> nn.Linear:
+    """This process's rows of a layer whose input every process has whole."""
+    with torch.device("meta"):
+        kept = nn.Linear(layer.in_features, len(shards.part(f"{name}.weight", layer.weight)))
+    _keep_rows(kept, layer, name, shards)
+    return kept
+
+
+def _keep_rows(kept: nn.Module, layer: nn.Module, name: str, shards: Shards) -> None:
+    for kind, whole in layer.named_parameters():
+        part = shards.part(f"{name}.{kind}", whole.detach()).clone()
+        kept.register_parameter(kind, nn.Parameter(part, requires_grad=whole.requires_grad))
+
+
+class ConvOfBoth(nn.Conv2d):
+    """A convolution whose input channels are those of all columns, of which this process has its own."""
+
+    mesh: Mesh
+    purpose: str
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The own columns' (n, channels / columns, h, w) -> this process's output channels."""
+        assert self.bias is not None
+        return _ConvOfBoth.apply(_as_autocast(x), self.weight, self.bias, self)
+
+
+class _ConvOfBoth(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, layer: ConvOfBoth) -> Tensor:
+        mesh, columns = layer.mesh, layer.mesh.columns
+        x = x.contiguous(memory_format=torch.channels_last)
+        pixels = x.permute(0, 2, 3, 1)  # as it lies in memory
+        arriving = mesh.start_exchange([pixels] * columns, [pixels.shape] * columns, layer.purpose)
+        rounded = weight.to(x.dtype)
+        parts = _by_column(rounded, [share(layer.in_channels, column, columns) for column in range(columns)])
+        out = functional.conv2d(x, parts[mesh.column], bias.to(x.dtype), layer.stride, layer.padding)
+        inputs = [piece if column == mesh.column else piece.permute(0, 3, 1, 2) for column, piece in enumerate(arriving.wait())]
+        inputs[mesh.column] = x
+        for column in _others(mesh):
+            out += functional.conv2d(inputs[column], parts[column], None, layer.stride, layer.padding)
+        ctx.save_for_backward(weight, *inputs, *parts)
+        ctx.layer = layer
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        layer, mesh = ctx.layer, ctx.layer.mesh
+        weight, *saved = ctx.saved_tensors
+        inputs, parts = saved[: mesh.columns], saved[mesh.columns :]
+        gradient = gradients[0].contiguous(memory_format=torch.channels_last)
+
+        def through(column: int, *wanted: bool) -> Any:
+            places = (layer.stride, layer.padding, layer.dilation, False, [0, 0], 1)
+            return torch.ops.aten.convolution_backward(gradient, inputs[column], parts[column], [layer.out_channels], *places, wanted)
+
+        own = inputs[mesh.column]
+        leaving: list[Tensor] = [own] * mesh.columns
+        for column in _others(mesh):
+            leaving[column] = through(column, True, False, False)[0].permute(0, 2, 3, 1).contiguous()
+        arriving = mesh.start_exchange(leaving, [own.permute(0, 2, 3, 1).shape] * mesh.columns, layer.purpose)
+        total = torch.empty_like(weight)
+        slices = [share(layer.in_channels, column, mesh.columns) for column in range(mesh.columns)]
+        for column in _others(mesh):
+            total[:, slices[column]] = through(column, False, True, False)[1]
+        own_gradient, total[:, slices[mesh.column]], bias_gradient = through(mesh.column, True, True, True)
+        pieces = arriving.wait()
+        for column in _others(mesh):
+            own_gradient += pieces[column].permute(0, 3, 1, 2)
+        return own_gradient, total, bias_gradient.to(weight.dtype), None
+
+
+class LinearOfBoth(nn.Linear):
+    """A fully connected layer whose inputs are those of all columns, of which this process has its own."""
+
+    mesh: Mesh
+    purpose: str
+    joins: bool
+    inputs: list[slice]
+    """Which inputs each process has."""
+    outputs: list[slice]
+    """Which outputs each process computes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The own columns' (n, inputs) -> this process's outputs, or with `joins` those of all."""
+        assert self.bias is not None
+        out = _LinearOfBoth.apply(_as_autocast(x), self.weight, self.bias, self)
+        return _Joined.apply(out, self) if self.joins else out
+
+
+class _LinearOfBoth(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, layer: LinearOfBoth) -> Tensor:
+        mesh = layer.mesh
+        x = x.contiguous()
+        shapes = [(len(x), part.stop - part.start) for part in layer.inputs]
+        arriving = mesh.start_exchange([x] * mesh.columns, shapes, layer.purpose)
+        rounded = weight.to(x.dtype)
+        out = functional.linear(x, rounded[:, layer.inputs[mesh.column]], bias.to(x.dtype))
+        inputs = arriving.wait()
+        inputs[mesh.column] = x
+        for column in _others(mesh):
+            out.addmm_(inputs[column], rounded[:, layer.inputs[column]].T)
+        ctx.save_for_backward(rounded, *inputs)
+        ctx.layer, ctx.dtype = layer, weight.dtype
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        layer, mesh = ctx.layer, ctx.layer.mesh
+        rounded, *inputs = ctx.saved_tensors
+        gradient, own = gradients[0].contiguous(), layer.inputs[mesh.column]
+        leaving = [inputs[column] if column == mesh.column else gradient @ rounded[:, part] for column, part in enumerate(layer.inputs)]
+        arriving = mesh.start_exchange(leaving, [inputs[mesh.column].shape] * mesh.columns, layer.purpose)
+        total = _weight_gradient(gradient, torch.cat(inputs, 1), ctx.dtype)
+        own_gradient = gradient @ rounded[:, own]
+        pieces = arriving.wait()
+        for column in _others(mesh):
+            own_gradient += pieces[column]
+        return own_gradient, total, gradient.sum(0, dtype=ctx.dtype), None
+
+
+class _Joined(torch.autograd.Function):
+    """Every process's outputs, just before a loss that each of them computes: backward, its own slice and not the sum."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, layer: LinearOfBoth) -> Tensor:
+        mesh = layer.mesh
+        shapes = [(len(x), part.stop - part.start) for part in layer.outputs]
+        pieces = mesh.start_exchange([x.contiguous()] * mesh.columns, shapes, "logits").wait()
+        pieces[mesh.column] = x
+        ctx.own = layer.outputs[mesh.column]
+        return torch.cat(pieces, 1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        return gradients[0][:, ctx.own].contiguous(), None
+
+
+def _weight_gradient(gradient: Tensor, x: Tensor, dtype: torch.dtype) -> Tensor:
+    """gradient.T @ x in `dtype`; on a CPU in blocks that are cast while the cache holds them, as the whole is bound by memory."""
+    if dtype == x.dtype or x.device.type != "cpu":
+        return (gradient.T @ x).to(dtype)
+    turned = gradient.T.contiguous()
+    total = torch.empty((len(turned), x.shape[1]), dtype=dtype)
+    for block, rows in zip(total.split(ROWS), turned.split(ROWS), strict=True):
+        block.copy_(rows @ x)
+    return total
+
+
+def _as_autocast(x: Tensor) -> Tensor:
+    """`x` as torch's own layers would take it: inside an autograd function autocast changes nothing."""
+    kind = x.device.type
+    return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
+
+
+def _others(mesh: Mesh) -> list[int]:
+    return [column for column in range(mesh.columns) if column != mesh.column]
+
+
+def _by_column(weight: Tensor, parts: list[slice]) -> list[Tensor]:
+    return [weight[:, part].contiguous(memory_format=torch.channels_last) for part in parts]

@@ -1,0 +1,1 @@
+"""Writing images into .beton files."""

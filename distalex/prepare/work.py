@@ -1,0 +1,148 @@
+"""Writes pictures into prepared files, as `python -m distalex.prepare`; `train` does it by itself for a named data set."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from distalex.config import config
+from distalex.console import Console
+from distalex.data.beton import beton
+from distalex.data.open import prepare, tell_skipped, test_file
+from distalex.data.sources.find import list_sources
+from distalex.data.sources.source import Source, hold_out
+from distalex.errors import UserError
+
+
+def prepare_source(options: config.PrepareOptions) -> list[beton.Prepared]:
+    """Prepare what `options` names and say what was written. Raises UserError, leaving nothing half written behind."""
+    console = Console()
+    data = _data_options(options)
+    beton.import_ffcv()
+    with console.showing():
+        if options.out is None:
+            prepared = prepare(data, console.say, console.progress, options.workers)
+        else:
+            prepared = _write(data, Path(options.out), options, console)
+    for one in prepared:
+        info, files = one.info, f" in {len(one.paths)} files" if len(one.paths) > 1 else ""
+        size = f"{info.side}x{info.side} in {len(info.classes)} classes, {info.bytes / 1e6:,.1f} MB"
+        console.say(f"{one.paths[0]}: {len(info):,} pictures of {size}{files}")
+    console.say(_how_to_train(options, data, prepared))
+    return prepared
+
+
+def _how_to_train(options: config.PrepareOptions, data: config.Data, prepared: list[beton.Prepared]) -> str:
+    command = "train on it with: python -m distalex.train"
+    if options.out is None:
+        values = {"name": data.name, "root": data.root, "dataset": data.dataset, "labels": data.labels}
+        values["skip_bad"] = "true" if options.skip_bad else None
+        changed = {"stored_size": options.size} | {
+            key: value for key in ("resize", "encoding", "quality") if (value := getattr(options, key)) != getattr(config.Data(), key)
+        }
+        words = [f"--data.{key}={value}" for key, value in {**values, **changed}.items() if value is not None]
+        return " ".join([command, *map(shlex.quote, words)])
+    told = f"{command} --data.name=beton {shlex.quote(f'--data.train={options.out}')}"
+    if len(prepared) == 2:
+        return told
+    return f"{told} --data.test=FILE.beton, naming a file of test pictures; --holdout=0.1 here would have held some out"
+
+
+def check(options: config.CheckOptions) -> beton.Prepared:
+    """`prepare check FILE.beton`: read every byte, and say what the file holds. Raises UserError where it is not as written."""
+    prepared = beton.read_prepared(Path(options.file), whole=True)
+    info = prepared.info
+    made = ", ".join(f"{name} {number}" for name, number in info.versions.items())
+    kind = f"{info.side}x{info.side} {info.encoding}" + (f" (quality {info.quality})" if info.encoding != "raw" else "")
+    classes = f"{len(info.classes)} classes ({', '.join(info.classes[:3])}{', …' if len(info.classes) > 3 else ''})"
+    print(
+        f"{options.file}: whole. {len(info):,} pictures of {kind} in {classes}, {info.bytes / 1e6:,.1f} MB, {len(prepared.paths)} file(s)\n"
+        f"from {info.origin} ({info.name} {info.split}, fingerprint {info.fingerprint}), {len(info.skipped)} skipped; written by {made}"
+    )
+    return prepared
+
+
+def _data_options(options: config.PrepareOptions) -> config.Data:
+    """The `data` section that reads this source. Raises UserError for options that do not go together."""
+    source = "folder" if options.source == "auto" else options.source
+    if source in ("folder", "imagenet", "webdataset") and options.root is None:
+        raise UserError(
+            f"prepare {options.source}: --root is missing; it names a folder of CLASS/*.jpg, or of train/ and test/ with such, "
+            "a tar archive or a table"
+        )
+    if options.out is None and (options.split != "both" or options.holdout or options.per_file or options.overwrite):
+        raise UserError("--split, --holdout, --per_file and --overwrite go with --out=FILE.beton, which is missing")
+    if options.out is not None and not options.out.endswith(".beton"):
+        raise UserError(f"out={options.out}: the name of a .beton file is needed, e.g. --out=pictures.beton")
+    values = {key: getattr(options, key) for key in ("root", "dataset", "labels", "resize", "encoding", "quality", "skip_bad")}
+    return config.validate(config.Data, {**values, "name": source, "stored_size": options.size, "holdout": options.holdout or 0.1}, {})
+
+
+def _sources(options: config.PrepareOptions, data: config.Data) -> list[Source]:
+    """The splits to write, in order."""
+    sources: tuple[Source, ...] = list_sources(data)
+    if len(sources) == 1 and options.split == "both" and not options.holdout:
+        return [sources[0].shuffled()]
+    if len(sources) == 1:
+        sources = hold_out(sources[0], data.holdout)
+    shuffled = {source.split: source.shuffled() for source in sources}
+    return list(shuffled.values()) if options.split == "both" else [shuffled[options.split]]
+
+
+def _write(data: config.Data, out: Path, options: config.PrepareOptions, console: Console) -> list[beton.Prepared]:
+    sources = _sources(options, data)
+    targets = [out, test_file(out)][: len(sources)]
+    how = beton.How(beton.Encoding(options.encoding, options.quality), options.workers, options.skip_bad)
+    with _only_one_writes(out.parent, console):
+        if not options.overwrite:
+            _require_free(sources, out, options.per_file)
+        prepared = []
+        for source, path in zip(sources, targets, strict=True):
+            if source.note:
+                console.say(source.note)
+            console.say(f"preparing {beton.estimate(source, how).describe(source, how.encoding)}")
+            done = partial(console.progress, f"preparing {path.name}")
+            prepared.append(beton.write_all(source, path, done, how, options.per_file, options.overwrite))
+            tell_skipped(prepared[-1], console.say)
+        if options.overwrite and len(prepared) == 1:
+            beton.remove(test_file(out))  # of an earlier preparing, whose pictures may be among these
+    return prepared
+
+
+def _require_free(sources: list[Source], out: Path, per_file: int | None) -> None:
+    """Raise UserError where something stands for `out` or its test file already, but for a set of files that is to be completed."""
+    for number, path in enumerate((out, test_file(out))):
+        written = number < len(sources)
+        shards = beton.files_of(sources[number], per_file) if written else 0
+        wanted = [beton.shard_path(path, shard, shards) for shard in range(shards)]
+        found = beton.existing(path)
+        if set(found) - set(wanted) or (found and found == wanted):
+            what = "exists" if written else f"exists, and would be taken for the test pictures of {out}"
+            raise UserError(f"{found[0]}: {what}; give another --out, or replace it with --overwrite")
+        for one in found:
+            if beton.read_info(one).fingerprint != sources[number].fingerprint:
+                raise UserError(f"{one}: is of other pictures; give another --out, or replace it with --overwrite")
+
+
+@contextmanager
+def _only_one_writes(folder: Path, console: Console) -> Iterator[None]:
+    """A second process that prepares into the same folder waits; the lock leaves no file, and ends with its process."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        opened = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise UserError(f"out: {folder}/ cannot be written ({error.strerror}); give another place") from None
+    try:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            console.say(f"waiting for another process that prepares into {folder}/")
+            fcntl.flock(opened, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(opened)

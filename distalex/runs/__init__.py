@@ -1,0 +1,1 @@
+"""What a run leaves on disk: folder, checkpoints, metrics, copies elsewhere; and a trained run opened again."""

@@ -1,0 +1,42 @@
+"""How large each layer's gradients, weights and updates are: what tells a rate that is too high, or a layer that stands still."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from distalex.parallel.start import Shards
+
+
+class LayerSizes:
+    """Euclidean norms, over a layer's weights and biases, around one optimizer step; those of whole layers, whoever holds them."""
+
+    @torch.no_grad()
+    def __init__(self, net: nn.Module, shards: Shards) -> None:
+        """Measures the gradients and remembers the weights, just before the step. Waits for no device, but for other columns."""
+        self.shards = shards
+        self.parameters = {name: parameter for name, parameter in net.named_parameters() if parameter.grad is not None}
+        self.before = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
+        self.gradients = self._by_layer({name: parameter.grad for name, parameter in self.parameters.items() if parameter.grad is not None})
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        """Measure weights and updates, just after it, and let go of the copy."""
+        self.weights = self._by_layer({name: parameter.detach() for name, parameter in self.parameters.items()})
+        self.updates = self._by_layer({name: parameter.detach() - self.before[name] for name, parameter in self.parameters.items()})
+        self.before.clear()
+
+    def numbers(self) -> dict[str, dict[str, float]]:
+        """`gradients`, `weights` and `updates`, each by layer. Reads from the device."""
+        sizes = {"gradients": self.gradients, "weights": self.weights, "updates": self.updates}
+        layers = self._layers()
+        return {kind: dict(zip(layers, values.tolist(), strict=True)) for kind, values in sizes.items()}
+
+    def _layers(self) -> list[str]:
+        return list(dict.fromkeys(name.rpartition(".")[0] for name in self.parameters))
+
+    def _by_layer(self, tensors: dict[str, Tensor]) -> Tensor:
+        layers = self._layers()
+        squares = self.shards.norms(tensors).square()
+        places = torch.tensor([layers.index(name.rpartition(".")[0]) for name in tensors], device=squares.device)
+        return torch.zeros(len(layers), device=squares.device).index_add(0, places, squares).sqrt()
