@@ -11,8 +11,9 @@ ROOT = Path(__file__).resolve().parent.parent
 LINK = re.compile(r"\]\(\.\./([\w./-]+)(#[\w-]*)?\)")
 LANGUAGES = {".py": "python", ".yaml": "yaml", ".sh": "bash"}
 MODULES = (
-    "train", "config", "model", "lrn", "columns", "owt", "parallelize", "distributed", "topology", "optim", "mixing", "random",
-    "checkpoint", "evaluate", "predict", "export", "released", "neighbours", "compare", "sizes", "errors",
+    "train.loop", "train.state", "config.config", "model.alexnet", "model.networks", "parallel.columns", "parallel.owt",
+    "parallel.parallelize", "parallel.mesh", "parallel.topology", "optim.optimizer", "optim.schedule", "data.batches", "data.augment.augmentation",
+    "random", "runs.checkpoint", "runs.trained", "evaluate.evaluation", "predict.predictions", "predict.neighbours", "errors",
 )  # fmt: skip
 
 

@@ -16,8 +16,9 @@ import torch
 import warm
 from PIL import Image
 
-from distalex.config import config
-from distalex.parallel.start import Mesh
+from distalex.config.config import Config
+from distalex.config.loading import load_config
+from distalex.parallel.mesh import Mesh
 from distalex.parallel.topology import Topology
 
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -130,6 +131,6 @@ def write_cifar10(root: Path, pictures: int) -> None:
         (root / name).write_bytes(pickle.dumps(batch))
 
 
-def small(**changes: str) -> config.Config:
+def small(**changes: str) -> Config:
     """The configuration of `options`."""
-    return config.load(None, {**SMALL, "parallel": "none", **{key.replace("__", "."): value for key, value in changes.items()}})
+    return load_config(None, {**SMALL, "parallel": "none", **{key.replace("__", "."): value for key, value in changes.items()}})

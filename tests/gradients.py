@@ -9,13 +9,20 @@ import torch
 from torch.nn import functional
 from torch.profiler import profile
 
-from distalex.config import config
+from distalex.config.config import Config
+from distalex.config.model import ModelConfig
+from distalex.config.optim import OptimConfig
+from distalex.config.train import TrainConfig
 from distalex.machine.precision import has_bf16
-from distalex.model.alexnet import AlexNet, build_model
+from distalex.model.alexnet import AlexNet
+from distalex.model.initial_weights import build_model
 from distalex.optim.optimizer import build_optimizer
+from distalex.parallel.mesh import Mesh, mesh_of
 from distalex.parallel.parallelize import Parallel, parallelize
-from distalex.parallel.start import Mesh, Shards, mesh_of, start_processes
-from distalex.parallel.topology import Topology, share, shares_of_rounds
+from distalex.parallel.shards import Shards
+from distalex.parallel.start import start_processes
+from distalex.parallel.topology import Topology
+from distalex.shares import share, shares_of_rounds
 
 CASES = {  # parallel, network, columns, classes, image size, precision
     2: [
@@ -44,7 +51,7 @@ TOLERANCE = {"fp64": 1e-12, "fp32": 1e-2, "bf16": 0.35}
 
 def main() -> None:
     torch.set_num_threads(1)
-    with start_processes(config.Config(parallel="data")) as joined:
+    with start_processes(Config(parallel="data")) as joined:
         for case in CASES[joined.topology.world_size]:
             if case[-1] != "bf16" or has_bf16(torch.device("cpu")):  # without the instructions it takes many minutes
                 compare(joined.topology, *case)
@@ -53,11 +60,11 @@ def main() -> None:
 def compare(topology: Topology, parallel: str, name: str, columns: int, classes: int, size: int, precision: str) -> None:
     wide = size == 224
     model = {"name": name, "columns": columns, "fc6": 4096 if wide else 24, "fc7": 4096 if wide else 20}
-    options = config.Config(
+    options = Config(
         parallel=parallel,
-        model=config.Model(**model),
-        train=config.Train(precision="bf16" if precision == "bf16" else "fp32"),
-        optim=config.Optim(lr=0.1),
+        model=ModelConfig(**model),
+        train=TrainConfig(precision="bf16" if precision == "bf16" else "fp32"),
+        optim=OptimConfig(lr=0.1),
     )
     mesh = mesh_of(topology, torch.device("cpu"), parallel, columns)
     exact = torch.float64 if precision == "fp64" else torch.float32

@@ -6,8 +6,9 @@ from torch.nn import functional
 from torchvision.transforms import v2
 from torchvision.transforms.v2.functional import InterpolationMode, resized_crop
 
-from distalex.config import config
-from distalex.data.augment.augmentation import Statistics, Views, draw_resized_crops
+from distalex.config.data import DataConfig
+from distalex.data.augment.augmentation import Augmentation, draw_resized_crops
+from distalex.data.augment.statistics import Statistics
 from distalex.kernels import crops, crops_numba
 from distalex.kernels.arrays import recycled
 from distalex.kernels.crops import Windows, resize, resize_matrices, rotate
@@ -17,7 +18,7 @@ CPU = torch.device("cpu")
 
 
 def views(side=32, **options):
-    return Views(config.Data(name="cifar10", **options), side, STATISTICS, 0, CPU)
+    return Augmentation(DataConfig(name="cifar10", **options), side, STATISTICS, 0, CPU)
 
 
 def pictures(count, side):
@@ -91,8 +92,8 @@ def test_draws_belong_to_the_sample_and_the_epoch(options):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("augment", ["none", "crop", "flip_crop", "paper", "resized_crop"])
 def test_views_are_channels_last_in_the_networks_arithmetic_and_may_be_none(augment, dtype):
-    options = config.Data(name="cifar10", **{**EVERYTHING, "augment": augment, "image_size": 64})
-    view = Views(options, 40, STATISTICS, 0, CPU, dtype)
+    options = DataConfig(name="cifar10", **{**EVERYTHING, "augment": augment, "image_size": 64})
+    view = Augmentation(options, 40, STATISTICS, 0, CPU, dtype)
     for count in (0, 3):
         x = view.train(pictures(count, 40), np.arange(count), 0)
         assert (x.shape, x.dtype) == ((count, 3, 64, 64), dtype)
@@ -139,8 +140,8 @@ def test_resized_crops_are_normalised(kernels):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 @pytest.mark.parametrize("augment", ["paper", "resized_crop"])
 def test_views_are_the_same_on_a_gpu(augment):
-    options = config.Data(name="cifar10", **{**EVERYTHING, "augment": augment, "image_size": 64})
-    on_cpu, on_gpu = (Views(options, 40, STATISTICS, 0, torch.device(name)) for name in ("cpu", "cuda"))
+    options = DataConfig(name="cifar10", **{**EVERYTHING, "augment": augment, "image_size": 64})
+    on_cpu, on_gpu = (Augmentation(options, 40, STATISTICS, 0, torch.device(name)) for name in ("cpu", "cuda"))
     samples, images = np.arange(50), pictures(50, 40)
     ours, theirs = on_cpu.train(images, samples, 0), on_gpu.train(images.cuda(), samples, 0).cpu()
     assert (ours - theirs).abs().mean() < 1e-4  # of a spread of 1; a pixel at the edge of a turned view may fall outside

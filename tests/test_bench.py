@@ -13,13 +13,15 @@ from PIL import Image
 from distalex.bench import accuracy, files, loader, side
 from distalex.bench import all as every
 from distalex.bench.crossing import Line, bytes_crossing, fit_line, lines_crossing, measured_crossing
+from distalex.bench.options import BenchOptions
 from distalex.bench.parallel import choose_modes, crossing, lrn_implementation, summary
-from distalex.cli import main
-from distalex.config import config
-from distalex.data.beton import beton
+from distalex.cli.main import main
+from distalex.config.data import DataConfig
+from distalex.config.loading import load_config
+from distalex.data.beton.files import write
 from distalex.data.sources import find
 from distalex.machine.precision import has_bf16
-from distalex.parallel.topology import cores
+from distalex.machine.resources import cores
 
 SMALL = ["--device=cpu", "--batches=8", "--image_size=64", "--repeats=1", "--steps=1"]
 
@@ -27,7 +29,7 @@ SMALL = ["--device=cpu", "--batches=8", "--image_size=64", "--repeats=1", "--ste
 @pytest.mark.slow
 def test_modes_are_measured_side_by_side(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main.main(["bench", "parallel", *SMALL, "--modes=none,data,model", "--out=there"]) == 0
+    assert main(["bench", "parallel", *SMALL, "--modes=none,data,model", "--out=there"]) == 0
     printed = capsys.readouterr().out
     (path,) = (tmp_path / "there").glob("parallel-*.json")
     result = json.loads(path.read_text())
@@ -67,7 +69,7 @@ def test_modes_are_measured_side_by_side(tmp_path, monkeypatch, capsys):
 @pytest.mark.slow
 def test_a_run_that_fails_is_reported_and_the_others_go_on(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("GLOO_SOCKET_IFNAME", "nowhere")  # no two processes find each other
-    assert main.main(["bench", "parallel", *SMALL, "--modes=data,none", f"--out={tmp_path}", "--lrn=false"]) == 1
+    assert main(["bench", "parallel", *SMALL, "--modes=data,none", f"--out={tmp_path}", "--lrn=false"]) == 1
     assert "failed: 1 of 2 runs" in capsys.readouterr().out
     (path,) = tmp_path.glob("parallel-*.json")
     result = json.loads(path.read_text())
@@ -143,14 +145,14 @@ def test_the_crossing_by_bytes_is_what_was_sent(precision, width, equal):
 
 
 def test_hybrid_has_four_processes_and_runs_by_default_where_they_have_a_core_each(capsys):
-    chosen = choose_modes(config.BenchOptions(what="parallel", device="cpu"))
+    chosen = choose_modes(BenchOptions(what="parallel", device="cpu"))
     assert ("hybrid" in chosen) == (cores() >= 4)
     assert ("without hybrid" in capsys.readouterr().out) == (cores() < 4)
-    assert choose_modes(config.BenchOptions(what="parallel", device="cpu", modes=("hybrid", "none"))) == {"hybrid": 4, "none": 1}
+    assert choose_modes(BenchOptions(what="parallel", device="cpu", modes=("hybrid", "none"))) == {"hybrid": 4, "none": 1}
 
 
 def test_columns_are_left_out_where_processes_do_not_fit_them(capsys):
-    assert "model" not in choose_modes(config.BenchOptions(what="parallel", device="cpu", processes=4))
+    assert "model" not in choose_modes(BenchOptions(what="parallel", device="cpu", processes=4))
     assert "without model: modes=model has a process for each of the network's 2 columns, not 4" in capsys.readouterr().out
 
 
@@ -186,7 +188,7 @@ MISTAKES = {
 def test_a_mistake_is_one_line_before_anything_starts(typed, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").touch()
-    assert main.main(["bench", "parallel", *typed.split()]) == 2
+    assert main(["bench", "parallel", *typed.split()]) == 2
     error = capsys.readouterr().err
     assert MISTAKES[typed] in error
     assert error.count("\n") == 1, error
@@ -194,7 +196,7 @@ def test_a_mistake_is_one_line_before_anything_starts(typed, tmp_path, monkeypat
 
 
 def test_options_of_the_parallel_benchmark_are_refused_by_the_plain_one(capsys):
-    assert main.main(["bench", "plain", "--batches=32"]) == 2
+    assert main(["bench", "plain", "--batches=32"]) == 2
     assert "batches goes with `bench parallel`, not with `bench plain`" in capsys.readouterr().err
 
 
@@ -204,7 +206,7 @@ def test_loaders_are_measured_side_by_side(tmp_path, photographs, monkeypatch, c
     sides = "ffcv_raw,distalex_raw,input_jpg,dataloader_original,dataloader_stored"
     sizes = ["--image_size=64", "--pictures=32", "--batch=8", "--repeats=1", "--seconds=0.1", "--precision=fp32"]
     root = photographs / "train"
-    assert main.main(["bench", "loader", f"--root={root}", f"--sides={sides}", *sizes, "--out=there"]) == 0
+    assert main(["bench", "loader", f"--root={root}", f"--sides={sides}", *sizes, "--out=there"]) == 0
     printed = capsys.readouterr().out
     (path,) = (tmp_path / "there").glob("loader-*.json")
     assert str(root) not in path.read_text()
@@ -234,9 +236,7 @@ def test_loaders_are_measured_side_by_side(tmp_path, photographs, monkeypatch, c
 def test_loaders_are_measured_without_pictures_webdataset_or_luck(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("distalex.bench.loader.find_spec", lambda _: None)
     monkeypatch.setitem(loader.INPUT, "nonsense", "what fails")
-    options = config.BenchOptions(
-        what="loader", sides=("input_raw", "webdataset"), pictures=8, batch=4, repeats=1, seconds=0.1, image_size=64
-    )
+    options = BenchOptions(what="loader", sides=("input_raw", "webdataset"), pictures=8, batch=4, repeats=1, seconds=0.1, image_size=64)
     options = options.model_copy(update={"sides": (*options.sides, "nonsense"), "out": str(tmp_path)})
     result = loader.bench_loader(options)
     assert result["pictures"]["kind"] == "random photographs"
@@ -298,8 +298,8 @@ def test_both_ways_to_the_networks_input_have_its_shape_and_scale(stored, tmp_pa
             Image.fromarray(pixels).save(tmp_path / "original" / name / f"{number}{picture}.png")
     mean, covariance = (100.0, 100.0, 100.0), ((400.0, 0.0, 0.0), (0.0, 400.0, 0.0), (0.0, 0.0, 400.0))
     setup = files.Setup(8, stored, 64, 4, 1, "bf16", mean, covariance)
-    (source,) = find.list_sources(config.Data(name="folder", root=str(tmp_path / "original"), stored_size=stored))
-    beton.write(source, tmp_path / "raw.beton", lambda *_: None)
+    (source,) = find.list_sources(DataConfig(name="folder", root=str(tmp_path / "original"), stored_size=stored))
+    write(source, tmp_path / "raw.beton", lambda *_: None)
     for prepared in (side.input_raw(setup, tmp_path), side.dataloader_original(setup, tmp_path)):
         images = next(iter(prepared(0)))[0]
         assert images.shape == (4, 3, 64, 64)
@@ -318,7 +318,7 @@ def test_both_ways_to_the_networks_input_have_its_shape_and_scale(stored, tmp_pa
 )
 def test_a_mistake_with_loaders_is_one_line(typed, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main.main(["bench", "loader", typed]) == 2
+    assert main(["bench", "loader", typed]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1, error
@@ -326,13 +326,13 @@ def test_a_mistake_with_loaders_is_one_line(typed, message, tmp_path, monkeypatc
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="asks for a GPU where none is")
 def test_a_gpu_that_is_not_there_is_a_mistake(capsys):
-    assert main.main(["bench", "parallel", "--device=cuda"]) == 2
+    assert main(["bench", "parallel", "--device=cuda"]) == 2
     assert "device=cuda: PyTorch sees no GPU here" in capsys.readouterr().err
 
 
 def test_lrn_is_measured_in_every_layout_and_precision(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert main.main(["bench", "lrn", "--batch=2", "--repeats=1", "--device=cpu"]) == 0
+    assert main(["bench", "lrn", "--batch=2", "--repeats=1", "--device=cpu"]) == 0
     (path,) = tmp_path.glob("bench/lrn-*.json")
     result = json.loads(path.read_text())
     assert {(row["layout"], row["precision"]) for row in result["rows"]} == set(
@@ -345,7 +345,7 @@ def test_lrn_is_measured_in_every_layout_and_precision(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_the_tutorials_job_is_measured_here_and_in_ordinary_pytorch(tmp_path, capsys):
     write_cifar10(tmp_path / "cifar", 210)
-    assert main.main(["bench", "plain", f"--root={tmp_path / 'cifar'}", f"--out={tmp_path}", "--repeats=1", "--steps=1"]) == 0
+    assert main(["bench", "plain", f"--root={tmp_path / 'cifar'}", f"--out={tmp_path}", "--repeats=1", "--steps=1"]) == 0
     (written,) = tmp_path.glob("plain-*.json")
     result = json.loads(written.read_text())
     ours, peer = (result[f"{side}_images_per_second"]["median"] for side in ("distalex", "plain"))
@@ -359,10 +359,10 @@ def test_accuracy_is_that_of_every_seeds_last_evaluation(tmp_path, capsys, monke
     monkeypatch.setenv("DISTALEX_DATA", str(tmp_path / "data"))
     monkeypatch.setattr(accuracy, "measure_peer", lambda *_: 250.0)  # which a test of its own measures
     write_cifar10(tmp_path / "cifar", 200)
-    small = config.load("cifar10_fast", {"model.channels": "8,8,8", "model.kernels": "3,3,3", "model.pooled": "conv1,conv2,conv3"})
+    small = load_config("cifar10_fast", {"model.channels": "8,8,8", "model.kernels": "3,3,3", "model.pooled": "conv1,conv2,conv3"})
     (tmp_path / "small.yaml").write_text(small.dump())
     words = [f"--root={tmp_path / 'cifar'}", f"--config={tmp_path / 'small.yaml'}", f"--out={tmp_path / 'out'}", "--repeats=2", "--steps=1"]
-    assert main.main(["bench", "accuracy", *words]) == 0
+    assert main(["bench", "accuracy", *words]) == 0
     (written,) = (tmp_path / "out").glob("accuracy-*.json")
     result = json.loads(written.read_text())
     assert [(run["seed"], run["pictures"], run["epochs"]) for run in result["runs"]] == [(seed, 200, small.train.epochs) for seed in (0, 1)]

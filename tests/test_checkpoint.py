@@ -6,12 +6,17 @@ import torch
 from conftest import small
 
 from distalex.errors import UserError
-from distalex.model.alexnet import build_model
-from distalex.optim.optimizer import MovingAverage, Schedule, build_optimizer
-from distalex.parallel.start import Mesh, Shards
+from distalex.model.freezing import freeze
+from distalex.model.initial_weights import build_model
+from distalex.optim.average import MovingAverage
+from distalex.optim.optimizer import build_optimizer
+from distalex.optim.schedule import Schedule
+from distalex.parallel.mesh import Mesh
+from distalex.parallel.shards import Shards
 from distalex.parallel.topology import Topology
-from distalex.runs import checkpoint
-from distalex.runs.checkpoint import TrainState
+from distalex.runs.checkpoint import load, load_newest, read_tensors, save
+from distalex.runs.weights import load_weights
+from distalex.train.state import TrainState
 
 DESCRIBED = {
     "config": small().model_dump(mode="json"),
@@ -47,8 +52,8 @@ def learn(trained):
 def test_a_restored_run_goes_on_to_the_bit(tmp_path, optimizer):
     first, second = state(0, optimizer), state(1, optimizer)
     learn(first)
-    checkpoint.save(first.state_dict(), tmp_path / "step-00000001.pt")
-    second.load_state_dict(checkpoint.load(tmp_path / "step-00000001.pt"))
+    save(first.state_dict(), tmp_path / "step-00000001.pt")
+    second.load_state_dict(load(tmp_path / "step-00000001.pt"))
     assert second.step == 1
     for one in (first, second):
         one.net.eval()
@@ -58,7 +63,7 @@ def test_a_restored_run_goes_on_to_the_bit(tmp_path, optimizer):
 
 
 def test_a_checkpoint_is_plain_and_needs_no_distalex(tmp_path):
-    checkpoint.save(state().state_dict(), tmp_path / "x.pt")
+    save(state().state_dict(), tmp_path / "x.pt")
     content = torch.load(tmp_path / "x.pt", weights_only=True)
     assert set(content["model"]) == {f"{layer}.{kind}" for layer in LAYERS for kind in ("weight", "bias")}
 
@@ -69,7 +74,7 @@ LAYERS = ["conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8"]
 @pytest.mark.parametrize("record", ["data.pkl", "largest", "directory"])
 def test_one_flipped_bit_is_refused(tmp_path, record):
     path = tmp_path / "step-00000001.pt"
-    checkpoint.save(state().state_dict(), path)
+    save(state().state_dict(), path)
     content = bytearray(path.read_bytes())
     with zipfile.ZipFile(path) as archive:
         records = archive.infolist()
@@ -79,7 +84,7 @@ def test_one_flipped_bit_is_refused(tmp_path, record):
     content[start[record]] ^= 16
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"damaged|cannot be read"):
-        checkpoint.load(path)
+        load(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04" + b"\0" * 100, None])
@@ -90,17 +95,17 @@ def test_what_is_no_checkpoint_is_refused(tmp_path, content):
     else:
         path.write_bytes(content)
     with pytest.raises(UserError, match=r"not a distalex checkpoint|cannot be read"):
-        checkpoint.load(path)
+        load(path)
 
 
 def test_a_damaged_newest_checkpoint_is_passed_over_aloud(tmp_path):
     trained = state()
     for step in (1, 2):
         trained.step = step
-        checkpoint.save(trained.state_dict(), tmp_path / f"step-{step:08d}.pt")
+        save(trained.state_dict(), tmp_path / f"step-{step:08d}.pt")
     (tmp_path / "step-00000002.pt").write_bytes(b"half")
     said: list[str] = []
-    found = checkpoint.load_newest(tmp_path, said.append)
+    found = load_newest(tmp_path, said.append)
     assert found is not None
     assert found["progress"]["step"] == 1
     assert "step-00000002.pt" in said[0]
@@ -108,7 +113,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over_aloud(tmp_path):
 
 def test_saving_leaves_the_old_file_where_the_new_one_fails(tmp_path, monkeypatch):
     path = tmp_path / "step-00000001.pt"
-    checkpoint.save(state().state_dict(), path)
+    save(state().state_dict(), path)
     before = path.read_bytes()
 
     def full(*_):
@@ -116,48 +121,48 @@ def test_saving_leaves_the_old_file_where_the_new_one_fails(tmp_path, monkeypatc
 
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(OSError, match="No space"):
-        checkpoint.save(state().state_dict(), path)
+        save(state().state_dict(), path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_weights_start_a_network_and_another_classifier_starts_anew(tmp_path):
-    checkpoint.save(state(seed=5, average=False).state_dict(), tmp_path / "x.pt")
+    save(state(seed=5, average=False).state_dict(), tmp_path / "x.pt")
     net = build_model(small().model, 7, 64, seed=0)
     fresh = net.fc8.weight.detach().clone()
     said: list[str] = []
-    checkpoint.load_weights(net, str(tmp_path / "x.pt"), "runs", "standard", said.append)
+    load_weights(net, str(tmp_path / "x.pt"), "runs", "standard", said.append)
     assert torch.equal(net.conv1.weight, build_model(small().model, 4, 64, seed=5).conv1.weight)
     assert torch.equal(net.fc8.weight, fresh)
     assert "fc8 starts anew" in said[0]
 
 
 def test_weights_of_another_network_are_refused(tmp_path):
-    checkpoint.save(state().state_dict(), tmp_path / "x.pt")
+    save(state().state_dict(), tmp_path / "x.pt")
     net = build_model(small(model__name="seed").model, 4, 64, seed=0)
     with pytest.raises(UserError, match=r"conv1\.weight is \(96, 3, 11, 11\) there and \(64, 3, 11, 11\) here"):
-        checkpoint.load_weights(net, str(tmp_path / "x.pt"), "runs", "standard", print)
+        load_weights(net, str(tmp_path / "x.pt"), "runs", "standard", print)
 
 
 def test_frozen_layers_keep_their_weights_and_all_frozen_is_refused():
     net = build_model(small().model, 4, 64, seed=0)
-    checkpoint.freeze(net, ("conv1", "fc6"))
+    freeze(net, ("conv1", "fc6"))
     assert not net.conv1.weight.requires_grad
     assert net.conv2.weight.requires_grad
     with pytest.raises(UserError, match="conv9: no such layer"):
-        checkpoint.freeze(net, ("conv9",))
+        freeze(net, ("conv9",))
     with pytest.raises(UserError, match="every layer is frozen"):
-        checkpoint.freeze(net, tuple(LAYERS))
+        freeze(net, tuple(LAYERS))
 
 
 def test_a_disk_that_takes_no_more_is_an_oserror_and_leaves_what_was_there(tmp_path):
-    checkpoint.save({"kept": 1}, tmp_path / "step-00000001.pt")
+    save({"kept": 1}, tmp_path / "step-00000001.pt")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
     try:
         with pytest.raises(OSError):
-            checkpoint.save({"large": torch.zeros(1_000_000)}, tmp_path / "step-00000001.pt")
+            save({"large": torch.zeros(1_000_000)}, tmp_path / "step-00000001.pt")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert checkpoint.read_tensors(tmp_path / "step-00000001.pt") == {"kept": 1}
+    assert read_tensors(tmp_path / "step-00000001.pt") == {"kept": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001.pt"]

@@ -13,8 +13,11 @@ import torch
 from conftest import REPOSITORY, options
 from PIL import Image
 
-from distalex.cli import main
-from distalex.config import config
+from distalex.cli.main import main
+from distalex.cli.parse import parse
+from distalex.config.config import Config
+from distalex.config.loading import load_config
+from distalex.config.schema import options_of
 from distalex.errors import UserError
 
 COMMANDS = ["train", "evaluate", "compare", "predict", "export", "report", "prepare", "plan", "bench"]
@@ -36,9 +39,9 @@ def test_help_answers_at_once_and_without_torch(command):
 
 
 def test_help_lists_every_option_with_its_default(capsys):
-    assert main.main(["train", "--help"]) == 0
+    assert main(["train", "--help"]) == 0
     text = capsys.readouterr().out
-    for name, field in config.options():
+    for name, field in options_of(Config):
         assert f"--{name}=" in text
         assert field.description, f"{name} has no description"
     assert "--optim.lr=X [0.01]" in text
@@ -46,24 +49,24 @@ def test_help_lists_every_option_with_its_default(capsys):
 
 
 def test_no_command_lists_the_commands(capsys):
-    assert main.main(["--help"]) == 0
+    assert main(["--help"]) == 0
     text = capsys.readouterr().out
     assert all(command in text for command in COMMANDS)
 
 
 def test_options_reach_the_configuration_as_typed_text(monkeypatch):
-    request = main.parse(["--optim.lr=1e-2", "--name=7.30", "--train.compile", "--model.freeze=conv1,conv2", "--seed", "3"])
-    values = config.load(None, request.options)
+    request = parse(["--optim.lr=1e-2", "--name=7.30", "--train.compile", "--model.freeze=conv1,conv2", "--seed", "3"])
+    values = load_config(None, request.options)
     assert (values.optim.lr, values.name, values.train.compile, values.seed) == (0.01, "7.30", True, 3)
     assert values.model.freeze == ("conv1", "conv2")
     for text in ("0000_0000", "hi#there", "None", "[1]"):
-        assert main.parse([f"--name={text}"]).options == {"name": text}
+        assert parse([f"--name={text}"]).options == {"name": text}
 
 
 def test_a_dumped_configuration_loads_to_the_same(tmp_path):
-    values = config.load("alexnet_paper", {"optim.layer_lr": "fc8:10", "train.ema": "0.99", "model.freeze": "conv1"})
+    values = load_config("alexnet_paper", {"optim.layer_lr": "fc8:10", "train.ema": "0.99", "model.freeze": "conv1"})
     (tmp_path / "config.yaml").write_text(values.dump())
-    assert config.load(str(tmp_path / "config.yaml")) == values
+    assert load_config(str(tmp_path / "config.yaml")) == values
 
 
 MISTAKES = [
@@ -138,7 +141,7 @@ MISTAKES = [
 def test_a_mistake_is_one_line_and_creates_nothing(typed, words, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))  # no W&B key of the person who tests
-    status = main.main(["train", *options(), *typed])
+    status = main(["train", *options(), *typed])
     error = capsys.readouterr().err
     assert status == 2
     assert error.startswith("distalex train: ")
@@ -176,7 +179,7 @@ def test_a_mistake_in_a_file_names_its_line(text, tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text(text)
     with pytest.raises(UserError) as caught:
-        config.load(str(path))
+        load_config(str(path))
     assert "\n" not in str(caught.value)
     for word in ["mine.yaml", *YAML_MISTAKES[text]]:
         assert word in str(caught.value)
@@ -186,17 +189,17 @@ def test_a_mistake_in_a_file_names_its_line(text, tmp_path):
 def test_a_file_in_another_encoding_is_refused(encoding, tmp_path):
     (tmp_path / "mine.yaml").write_bytes("name: café".encode(encoding))
     with pytest.raises(UserError, match=r"mine\.yaml.*(UTF-8|utf-8)"):
-        config.load(str(tmp_path / "mine.yaml"))
+        load_config(str(tmp_path / "mine.yaml"))
 
 
 def test_a_folder_in_place_of_a_file_is_refused(tmp_path):
     with pytest.raises(UserError, match="no such file"):
-        config.load(str(tmp_path))
+        load_config(str(tmp_path))
 
 
 def test_yaml_numbers_are_what_they_look_like(tmp_path):
     (tmp_path / "x.yaml").write_text("log: {project: 1:30}\noptim: {lr: 1e-2}\ntrain: {epochs: 010}\n")
-    values = config.load(str(tmp_path / "x.yaml"))
+    values = load_config(str(tmp_path / "x.yaml"))
     assert (values.log.project, values.optim.lr, values.train.epochs) == ("1:30", 0.01, 10)
 
 
@@ -235,7 +238,7 @@ def test_other_commands_answer_mistakes_in_one_line(capsys, tmp_path, monkeypatc
         "evaluat x": "did you mean evaluate",
     }
     for line, answer in typed.items():
-        assert main.main(line.split()) == 2, line
+        assert main(line.split()) == 2, line
         error = capsys.readouterr().err
         assert answer in error, line
         assert error.count("\n") == 1, line
@@ -244,9 +247,9 @@ def test_other_commands_answer_mistakes_in_one_line(capsys, tmp_path, monkeypatc
 def test_a_run_that_exists_is_not_touched(capsys, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
-    assert main.main(["train", *options(name="mine", runs_dir=str(tmp_path))]) == 2
+    assert main(["train", *options(name="mine", runs_dir=str(tmp_path))]) == 2
     assert "exists; choose another --name" in capsys.readouterr().err
-    assert main.main(["train", *options(name="mine", runs_dir=str(tmp_path), checkpoint__resume="auto")]) == 2
+    assert main(["train", *options(name="mine", runs_dir=str(tmp_path), checkpoint__resume="auto")]) == 2
     assert "is not a run" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
 
@@ -282,7 +285,7 @@ def test_one_of_several_processes_leaves_without_taking_its_interpreter_down():
 
 def test_torchruns_variables_are_checked(capsys, monkeypatch):
     monkeypatch.setenv("RANK", "zero")
-    assert main.main(["train", *options()]) == 2
+    assert main(["train", *options()]) == 2
     assert "RANK='zero'" in capsys.readouterr().err
 
 
@@ -301,7 +304,7 @@ def test_the_console_script_is_the_same(tmp_path):
 def test_a_configuration_is_laid_over_the_one_it_is_like(tmp_path):
     (tmp_path / "base.yaml").write_text("optim: {lr: 0.5, momentum: 0.8}\ntrain: {epochs: 3}\n")
     (tmp_path / "mine.yaml").write_text("like: base.yaml\noptim: {lr: 0.25}\n")
-    found = config.load(str(tmp_path / "mine.yaml"), {"train.epochs": "7"})
+    found = load_config(str(tmp_path / "mine.yaml"), {"train.epochs": "7"})
     assert (found.optim.lr, found.optim.momentum, found.train.epochs) == (0.25, 0.8, 7)
 
 
@@ -318,7 +321,7 @@ def test_a_configuration_that_is_like_none_is_refused_with_its_place(tmp_path, t
     (tmp_path / "other.yaml").write_text("like: mine.yaml\n")
     (tmp_path / "mine.yaml").write_text(text)
     with pytest.raises(UserError) as caught:
-        config.load(str(tmp_path / "mine.yaml"), {})
+        load_config(str(tmp_path / "mine.yaml"), {})
     assert says in str(caught.value)
     assert "yaml, line 1: " in str(caught.value)
 
@@ -326,4 +329,4 @@ def test_a_configuration_that_is_like_none_is_refused_with_its_place(tmp_path, t
 def test_an_empty_section_is_as_if_it_were_not_there(tmp_path):
     (tmp_path / "base.yaml").write_text("optim: {lr: 0.5}\n")
     (tmp_path / "mine.yaml").write_text("like: base.yaml\noptim:\n  # lr: 1\ntrain:\n")
-    assert config.load(str(tmp_path / "mine.yaml"), {"train.epochs": "2"}).optim.lr == 0.5
+    assert load_config(str(tmp_path / "mine.yaml"), {"train.epochs": "2"}).optim.lr == 0.5

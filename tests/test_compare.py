@@ -10,9 +10,9 @@ import torch
 from conftest import metrics, newest, options
 from golden import renew
 
-from distalex.cli import main
+from distalex.cli.main import main
 from distalex.compare.work import MEASURES, ROWS, compare_curves
-from distalex.runs import checkpoint
+from distalex.runs.checkpoint import save
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def trained(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DISTALEX_DATA", str(tmp_path_factory.getbasetemp() / "data"))
         for name, seed in (("first", "0"), ("again", "0"), ("seeded", "1")):
-            assert main.main(["train", *options(name=name, seed=seed, runs_dir=str(folder), train__ema="0.9", device="cpu")]) == 0
+            assert main(["train", *options(name=name, seed=seed, runs_dir=str(folder), train__ema="0.9", device="cpu")]) == 0
     return folder
 
 
@@ -39,7 +39,7 @@ def compare(capsys):
     def run(*typed):
         """The exit status, every line printed, and the last one of either output."""
         capsys.readouterr()
-        status = main.main(["compare", *typed])
+        status = main(["compare", *typed])
         printed = capsys.readouterr()
         assert "Traceback" not in printed.err
         assert printed.err.count("\n") == (1 if status == 2 else 0)
@@ -57,7 +57,7 @@ def edit_rows(run: Path, change: Callable[[dict], dict | None]) -> None:
 def edit_newest(run: Path, change: Callable[[dict], object]) -> None:
     state = newest(run)
     change(state)
-    checkpoint.save(state, max((run / "checkpoints").glob("step-*.pt")))
+    save(state, max((run / "checkpoints").glob("step-*.pt")))
 
 
 def add_to_loss(amount, kind="train", since=1):

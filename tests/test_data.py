@@ -17,14 +17,19 @@ import torch
 from conftest import options, small, write_cifar10
 from PIL import Image
 
-from distalex.cli import main
-from distalex.config import config
+from distalex.cli.main import main
+from distalex.config.data import DataConfig
 from distalex.data import images as pictures
 from distalex.data import order
-from distalex.data.beton import beton
+from distalex.data.beton import sidecar as described
+from distalex.data.beton.estimate import How
+from distalex.data.beton.files import Encoding, write, write_all
+from distalex.data.beton.sidecar import checksums, read_info, read_prepared, sidecar
 from distalex.data.open import open_pictures
 from distalex.data.readers import FFCVReader
-from distalex.data.sources import find, source
+from distalex.data.sources import find
+from distalex.data.sources.source import Source
+from distalex.data.sources.statistics import measure
 from distalex.errors import UserError
 
 QUIET = partial(lambda *_: None)
@@ -73,7 +78,7 @@ def test_epochs_and_seeds_have_their_own_order_and_tests_none():
 
 
 def test_folders_become_rgb_squares_with_their_classes(photographs):
-    train, test = find.open_sources(config.Data(name="folder", root=str(photographs)))
+    train, test = find.open_sources(DataConfig(name="folder", root=str(photographs)))
     assert train.classes == test.classes == ("ant", "bee", "cat")
     assert (len(train), len(test)) == (36, 12)
     for sample in range(36):
@@ -85,7 +90,7 @@ def test_folders_become_rgb_squares_with_their_classes(photographs):
 
 
 def test_a_folder_without_test_set_holds_out_some_of_every_class(photographs):
-    train, test = find.open_sources(config.Data(name="folder", root=str(photographs / "train"), holdout=0.25))
+    train, test = find.open_sources(DataConfig(name="folder", root=str(photographs / "train"), holdout=0.25))
     assert np.bincount(test.labels).tolist() == [3, 3, 3]
     assert np.bincount(train.labels).tolist() == [9, 9, 9]
     places = [{source.places(sample) for sample in range(len(source))} for source in (train, test)]
@@ -93,16 +98,16 @@ def test_a_folder_without_test_set_holds_out_some_of_every_class(photographs):
 
 
 def test_validation_pictures_come_out_of_the_training_set(photographs):
-    train, _ = find.open_sources(config.Data(name="folder", root=str(photographs)))
-    rest, validation = find.open_sources(config.Data(name="folder", root=str(photographs), validation=0.25))
+    train, _ = find.open_sources(DataConfig(name="folder", root=str(photographs)))
+    rest, validation = find.open_sources(DataConfig(name="folder", root=str(photographs), validation=0.25))
     assert (np.bincount(rest.labels).tolist(), np.bincount(validation.labels).tolist()) == ([9, 9, 9], [3, 3, 3])
     places = [{source.places(sample) for sample in range(len(source))} for source in (rest, validation)]
     assert places[0] | places[1] == {train.places(sample) for sample in range(len(train))}
 
 
 def test_a_share_of_the_training_pictures_has_every_class_and_is_part_of_a_larger_share(photographs):
-    def opened(fraction: float) -> tuple[source.Source, source.Source]:
-        return find.open_sources(config.Data(name="folder", root=str(photographs), fraction=fraction))
+    def opened(fraction: float) -> tuple[Source, Source]:
+        return find.open_sources(DataConfig(name="folder", root=str(photographs), fraction=fraction))
 
     (small, test), (large, same_test), (least, _) = opened(0.25), opened(0.5), opened(0.001)
     assert [np.bincount(part.labels).tolist() for part in (small, large, least)] == [[3, 3, 3], [6, 6, 6], [1, 1, 1]]
@@ -129,7 +134,7 @@ def test_rotated_transparent_and_palette_pictures_become_what_a_person_sees(tmp_
 def test_cifar10_pickles_and_jpeg_folders_are_one_data_set(tmp_path):
     root = tmp_path / "cifar-10-batches-py"
     write_cifar10(root, 20)
-    train, test = find.open_sources(config.Data(name="cifar10", root=str(tmp_path)))
+    train, test = find.open_sources(DataConfig(name="cifar10", root=str(tmp_path)))
     assert (len(train), len(test)) == (100, 20)
     assert train.classes[3] == "cat"
     sample = 7
@@ -147,16 +152,16 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path):
     for name in [f"data_batch_{number}" for number in range(1, 6)] + ["test_batch"]:
         (tmp_path / name).write_bytes(pickle.dumps(Evil()))
     with pytest.raises(UserError, match="has no place in a CIFAR file"):
-        find.open_sources(config.Data(name="cifar10", root=str(tmp_path)))
+        find.open_sources(DataConfig(name="cifar10", root=str(tmp_path)))
     assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize("encoding", ["raw", "jpg"])
 def test_a_prepared_file_gives_its_source_back(photographs, tmp_path, encoding):
-    source = find.open_sources(config.Data(name="folder", root=str(photographs), stored_size=64))[0]
+    source = find.open_sources(DataConfig(name="folder", root=str(photographs), stored_size=64))[0]
     path = tmp_path / "pictures.beton"
-    info = beton.write(source, path, QUIET, beton.How(beton.Encoding(encoding)))
-    assert beton.read_info(path, source.fingerprint) == info
+    info = write(source, path, QUIET, How(Encoding(encoding)))
+    assert read_info(path, source.fingerprint) == info
     assert (len(info), info.classes, info.counts, info.side) == (36, ("ant", "bee", "cat"), (12, 12, 12), 64)
     order = np.array([30, 2, 2, 17, 35, 0, 9])
     ((images, labels),) = list(FFCVReader([path], 7, 1).read([order]))
@@ -219,17 +224,17 @@ def test_a_failing_reader_ends_the_epoch_with_a_sentence(alone):
         list(pictures.train.train(0))
 
 
-def some_source(photographs: Path, side: int = 16) -> source.Source:
-    return find.open_sources(config.Data(name="folder", root=str(photographs), stored_size=side))[0]
+def some_source(photographs: Path, side: int = 16) -> Source:
+    return find.open_sources(DataConfig(name="folder", root=str(photographs), stored_size=side))[0]
 
 
 def test_a_set_spread_over_files_is_one_set(photographs, tmp_path):
     source, path = some_source(photographs), tmp_path / "set.beton"
-    prepared = beton.write_all(source, path, QUIET, per_file=10)
+    prepared = write_all(source, path, QUIET, per_file=10)
     assert [one.name for one in prepared.paths] == [f"set-{number:05d}-of-00004.beton" for number in range(4)]
-    assert beton.read_prepared(prepared.paths[2]) == prepared == beton.read_prepared(path, source.fingerprint)
+    assert read_prepared(prepared.paths[2]) == prepared == read_prepared(path, source.fingerprint)
     assert prepared.info.counts == (12, 12, 12)
-    assert prepared.info.statistics == source.measure(source)
+    assert prepared.info.statistics == measure(source)
     everyone = np.arange(36)[::-1].copy()
     ((images, labels),) = list(FFCVReader(prepared.paths, 36, 2).read([everyone]))
     assert labels.tolist() == source.labels[everyone].tolist()
@@ -238,13 +243,13 @@ def test_a_set_spread_over_files_is_one_set(photographs, tmp_path):
 
 def test_preparing_several_files_goes_on_where_it_stopped(photographs, tmp_path):
     source, path, written = some_source(photographs), tmp_path / "set.beton", []
-    paths = beton.write_all(source, path, QUIET, per_file=10).paths
+    paths = write_all(source, path, QUIET, per_file=10).paths
     before = [one.stat().st_mtime_ns for one in paths]
     paths[1].unlink()
     damage(paths[3], "flipped")
     with pytest.raises(UserError, match=r"1 of its 4 files are missing, e.g. set-00001"):
-        beton.read_prepared(path)
-    beton.write_all(source, path, lambda done, total: written.append((done, total)), per_file=10)
+        read_prepared(path)
+    write_all(source, path, lambda done, total: written.append((done, total)), per_file=10)
     after = [one.stat().st_mtime_ns for one in paths]
     assert [one == other for one, other in zip(before, after, strict=True)] == [True, False, True, False]
     assert written[-1] == (36, 36)
@@ -253,17 +258,17 @@ def test_preparing_several_files_goes_on_where_it_stopped(photographs, tmp_path)
 
 def test_a_file_of_another_set_is_refused(photographs, tmp_path):
     for name, side in (("one", 16), ("two", 8)):
-        beton.write_all(some_source(photographs, side), tmp_path / f"{name}.beton", QUIET, per_file=18)
+        write_all(some_source(photographs, side), tmp_path / f"{name}.beton", QUIET, per_file=18)
     stray, place = tmp_path / "two-00001-of-00002.beton", tmp_path / "one-00001-of-00002.beton"
-    beton.sidecar(stray).replace(beton.sidecar(place))
+    sidecar(stray).replace(sidecar(place))
     stray.replace(place)
     with pytest.raises(UserError, match="belongs to another set than one-00000"):
-        beton.read_prepared(tmp_path / "one.beton")
+        read_prepared(tmp_path / "one.beton")
 
 
 def test_mixed_files_hold_about_half_of_each(photographs, tmp_path):
     source, path = some_source(photographs, 32), tmp_path / "x.beton"
-    beton.write(source, path, QUIET, beton.How(beton.Encoding("mixed", 95), workers=2))
+    write(source, path, QUIET, How(Encoding("mixed", 95), workers=2))
     reader = FFCVReader([path], 36, 2)
     ((images, _),) = list(reader.read([np.arange(36)]))
     expected = np.stack([source.picture(sample) for sample in range(36)])
@@ -278,10 +283,10 @@ def test_a_picture_may_be_kept_whole(photographs, tmp_path):
     assert (kept[4:12] == [255, 0, 0]).all()
     assert (kept[:4] == 0).all() and (kept[12:] == 0).all()
     assert (pictures.square(wide, 16) == [255, 0, 0]).all()
-    data = config.Data(name="folder", root=str(photographs), stored_size=16, resize="max_side")
+    data = DataConfig(name="folder", root=str(photographs), stored_size=16, resize="max_side")
     source = find.open_sources(data)[0]
     assert source.fingerprint != some_source(photographs).fingerprint
-    assert beton.write(source, tmp_path / "x.beton", QUIET).resize == "max_side"
+    assert write(source, tmp_path / "x.beton", QUIET).resize == "max_side"
 
 
 @pytest.mark.parametrize("cache", ["memory", "device"])
@@ -313,18 +318,18 @@ def test_quasi_random_order_mixes_neighbourhoods():
 
 def test_a_whole_check_finds_what_the_quick_one_skips(photographs, tmp_path, monkeypatch):
     """Pieces of a file over the limit are checked at every start, all of it on demand."""
-    monkeypatch.setattr(beton, "CHECKED_WHOLE", 1000)
-    monkeypatch.setattr(beton, "PIECE", 64)
+    monkeypatch.setattr(described, "CHECKED_WHOLE", 1000)
+    monkeypatch.setattr(described, "PIECE", 64)
     path = tmp_path / "x.beton"
-    beton.write(some_source(photographs), path, QUIET)
+    write(some_source(photographs), path, QUIET)
     size = path.stat().st_size
     starts = np.linspace(0, size - 64, 1024, dtype=np.int64)
     content = bytearray(path.read_bytes())
     content[int(starts[500]) + 100] ^= 1
     path.write_bytes(content)
-    beton.read_info(path)
+    read_info(path)
     with pytest.raises(UserError, match="damaged"):
-        beton.read_prepared(path, whole=True)
+        read_prepared(path, whole=True)
 
 
 def test_a_killed_preparing_leaves_no_file_and_the_next_one_does_it(tmp_path):
@@ -340,7 +345,7 @@ def test_a_killed_preparing_leaves_no_file_and_the_next_one_does_it(tmp_path):
     again = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert again.returncode == 0, again.stderr
     assert sorted(path.name for path in out.parent.iterdir()) == ["x.beton", "x.beton.json", "x.test.beton", "x.test.beton.json"]
-    assert len(beton.read_info(out)) == 2048
+    assert len(read_info(out)) == 2048
 
 
 def damage(path: Path, kind: str) -> None:
@@ -354,12 +359,12 @@ def damage(path: Path, kind: str) -> None:
         case "foreign":
             path.write_bytes(b"not a beton" * 100)
         case "alone":
-            beton.sidecar(path).unlink()
+            sidecar(path).unlink()
         case "nonsense":
-            beton.sidecar(path).write_text("{}")
+            sidecar(path).write_text("{}")
         case "newer":
-            values = json.loads(beton.sidecar(path).read_text())
-            beton.sidecar(path).write_text(json.dumps({**values, "format": 99}))
+            values = json.loads(sidecar(path).read_text())
+            sidecar(path).write_text(json.dumps({**values, "format": 99}))
 
 
 @pytest.mark.parametrize(
@@ -375,10 +380,10 @@ def damage(path: Path, kind: str) -> None:
 )
 def test_a_damaged_file_is_refused_in_one_line(photographs, tmp_path, kind, message):
     path = tmp_path / "pictures.beton"
-    beton.write(find.open_sources(config.Data(name="folder", root=str(photographs), stored_size=16))[0], path, QUIET)
+    write(find.open_sources(DataConfig(name="folder", root=str(photographs), stored_size=16))[0], path, QUIET)
     damage(path, kind)
     with pytest.raises(UserError, match=message) as caught:
-        beton.read_info(path)
+        read_info(path)
     assert "\n" not in str(caught.value)
 
 
@@ -398,14 +403,14 @@ def test_an_unreadable_picture_is_named_and_leaves_nothing(photographs, tmp_path
         (tmp_path / "in" / name).mkdir(parents=True)
         Image.new("RGB", (20, 20)).save(tmp_path / "in" / name / "good.png")
     (tmp_path / "in" / "bee" / "bad.jpg").write_bytes(b"\xff\xd8\xff\xe0 this is no picture")
-    (source,) = find.list_sources(config.Data(name="folder", root=str(tmp_path / "in"), stored_size=16))
+    (source,) = find.list_sources(DataConfig(name="folder", root=str(tmp_path / "in"), stored_size=16))
     with pytest.raises(UserError, match=r"bee/bad\.jpg: not a readable picture"):
-        beton.write(source, tmp_path / "out" / "x.beton", QUIET)
+        write(source, tmp_path / "out" / "x.beton", QUIET)
     assert not list((tmp_path / "out").iterdir())
 
 
 def test_a_killed_writer_is_noticed(photographs, tmp_path):
-    (source,) = find.list_sources(config.Data(name="folder", root=str(photographs / "train"), stored_size=16))
+    (source,) = find.list_sources(DataConfig(name="folder", root=str(photographs / "train"), stored_size=16))
 
     opened, parent = source.open, os.getpid()
 
@@ -416,14 +421,14 @@ def test_a_killed_writer_is_noticed(photographs, tmp_path):
 
     object.__setattr__(source, "open", killed)
     with pytest.raises(UserError, match=r"killed \(exit status -9"):
-        beton.write(source, tmp_path / "x.beton", QUIET, beton.How(workers=1))
+        write(source, tmp_path / "x.beton", QUIET, How(workers=1))
     assert not list(tmp_path.iterdir())
 
 
 def test_a_second_process_waits_for_the_one_that_prepares(tmp_path):
     program = (
-        "import sys, time; from pathlib import Path; from distalex.data.beton import beton\n"
-        "with beton.wait_for_lock(Path(sys.argv[1]), print): print('has it', flush=True); time.sleep(float(sys.argv[2]))"
+        "import sys, time; from pathlib import Path; from distalex import files\n"
+        "with files.wait_for_lock(Path(sys.argv[1]), print): print('has it', flush=True); time.sleep(float(sys.argv[2]))"
     )
     first = subprocess.Popen([sys.executable, "-c", program, str(tmp_path / "x.lock"), "60"], stdout=subprocess.PIPE, text=True)
     assert first.stdout is not None
@@ -438,7 +443,7 @@ def test_a_second_process_waits_for_the_one_that_prepares(tmp_path):
 
 
 def prepared(*words: str) -> int:
-    return main.main(["prepare", "--size=8", *words])
+    return main(["prepare", "--size=8", *words])
 
 
 def test_changed_pictures_are_prepared_again_and_equal_names_are_not_equal_pictures(tmp_path, alone, monkeypatch):
@@ -466,7 +471,7 @@ def test_a_name_stands_for_what_was_written_last(photographs, tmp_path, capsys):
     assert prepared(root, f"--out={out}", "--per_file=20") == 2
     assert "x.beton: exists" in capsys.readouterr().err
     assert prepared(root, f"--out={out}", "--per_file=20", "--encoding=jpg", "--overwrite") == 0
-    assert beton.read_prepared(out).info.encoding == "jpg"
+    assert read_prepared(out).info.encoding == "jpg"
     assert sorted(path.name for path in tmp_path.glob("*.beton")) == ["x-00000-of-00002.beton", "x-00001-of-00002.beton"]
     assert prepared(root, f"--out={out}", "--per_file=9") == 2
     (tmp_path / "x-00001-of-00002.beton").unlink()
@@ -474,7 +479,7 @@ def test_a_name_stands_for_what_was_written_last(photographs, tmp_path, capsys):
     assert prepared(f"--root={photographs / 'test'}", f"--out={out}", "--per_file=6") == 2
     assert "x-00000-of-00002.beton: is of other pictures" in capsys.readouterr().err
     assert prepared(root, f"--out={out}", "--per_file=20", "--encoding=jpg") == 0
-    assert len(beton.read_prepared(out).info) == 36
+    assert len(read_prepared(out).info) == 36
     (tmp_path / "y.test.beton").write_bytes(b"")
     assert prepared(root, f"--out={tmp_path / 'y.beton'}") == 2
     assert "would be taken for the test pictures" in capsys.readouterr().err
@@ -488,7 +493,7 @@ def test_what_cannot_replace_a_file_leaves_it(photographs, tmp_path):
     (tmp_path / "bad" / "ant" / "bad.png").write_bytes(b"")
     assert prepared(f"--root={tmp_path / 'bad'}", f"--out={out}", "--overwrite") == 2
     assert out.read_bytes() == before
-    beton.read_prepared(out)
+    read_prepared(out)
 
 
 def break_a_jpeg(path: Path, sample: int) -> None:
@@ -498,16 +503,16 @@ def break_a_jpeg(path: Path, sample: int) -> None:
     content = bytearray(path.read_bytes())
     content[start : start + 8] = bytes(8)
     path.write_bytes(content)
-    values = json.loads(beton.sidecar(path).read_text())
-    quick, whole = beton.checksums(path)
-    beton.sidecar(path).write_text(json.dumps({**values, "checksum": quick, "whole_checksum": whole}))
+    values = json.loads(sidecar(path).read_text())
+    quick, whole = checksums(path)
+    sidecar(path).write_text(json.dumps({**values, "checksum": quick, "whole_checksum": whole}))
 
 
 @pytest.mark.slow
 def test_a_picture_that_breaks_later_ends_all_ranks_with_a_sentence(photographs, tmp_path, launch):
     for split in range(2):
-        source = find.open_sources(config.Data(name="folder", root=str(photographs), stored_size=72))[split]
-        beton.write(source, tmp_path / f"{split}.beton", QUIET, beton.How(beton.Encoding("jpg")))
+        source = find.open_sources(DataConfig(name="folder", root=str(photographs), stored_size=72))[split]
+        write(source, tmp_path / f"{split}.beton", QUIET, How(Encoding("jpg")))
     break_a_jpeg(tmp_path / "0.beton", 20)
     files = [f"--data.train={tmp_path}/0.beton", f"--data.test={tmp_path}/1.beton"]
     done = launch("train", *options(data__name="beton", train__epochs="5"), *files, "--parallel=data", processes=2, timeout=120)
@@ -518,8 +523,8 @@ def test_a_picture_that_breaks_later_ends_all_ranks_with_a_sentence(photographs,
 
 @pytest.mark.slow
 def test_real_cifar10_is_whole(cifar10_jpeg):
-    train, test = find.open_sources(config.Data(name="cifar10", root=str(cifar10_jpeg)))
+    train, test = find.open_sources(DataConfig(name="cifar10", root=str(cifar10_jpeg)))
     assert np.bincount(train.labels).tolist() == [5000] * 10
     assert np.bincount(test.labels).tolist() == [1000] * 10
-    mean = source.measure(train).mean
+    mean = measure(train).mean
     assert mean == pytest.approx((125.3, 123.0, 113.9), abs=1.5)  # the published channel means

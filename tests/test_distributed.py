@@ -8,11 +8,12 @@ import pytest
 import torch
 from conftest import REPOSITORY, metrics, newest, options, small
 
-from distalex.cli import main
+from distalex.cli.main import main
 from distalex.errors import UserError
-from distalex.model.alexnet import PAPER, build_model
+from distalex.model.initial_weights import build_model
+from distalex.model.networks import PAPER
 from distalex.parallel.columns import COLUMNS, split_into_columns
-from distalex.parallel.start import Mesh
+from distalex.parallel.mesh import Mesh
 from distalex.parallel.topology import Layout, Topology, layout
 
 EVERYTHING = {
@@ -118,7 +119,7 @@ def test_every_topology_sees_and_mixes_the_same_pictures(launch, tmp_path, monke
         "train__epochs": "1",
     }
     for name, change in {"mixed": {}, "unmixed": {"data__mixup": "0", "data__cutmix": "0"}}.items():
-        assert main.main(["train", *options(name=name, parallel="none", **{**EVERYTHING, **seen, **change})]) == 0
+        assert main(["train", *options(name=name, parallel="none", **{**EVERYTHING, **seen, **change})]) == 0
     mixed, unmixed = (metrics(tmp_path / "runs" / name)[0]["loss"] for name in ("mixed", "unmixed"))
     assert abs(mixed - unmixed) > 100 * LOSS_TOLERANCE
     for topology in ("data-2", "model-2", "owt-2", "hybrid-4"):

@@ -9,7 +9,7 @@ import sys
 import pytest
 from conftest import REPOSITORY, options, write_cifar10
 
-from distalex.cli import main
+from distalex.cli.main import main
 
 README = (REPOSITORY / "README.md").read_text()
 BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
@@ -39,11 +39,11 @@ def test_a_command_of_the_readme_runs(command, tmp_path, photographs, launch):
         write_cifar10(folder, pictures=20)
     if " RUN" in command or "=RUN" in command:
         small = ["--train.max_steps=1", "--data.name=folder", f"--data.root={photographs}", "--data.stored_size=72"]
-        assert main.main(["train", *options(name="RUN"), *small]) == 0
+        assert main(["train", *options(name="RUN"), *small]) == 0
     if "IMAGE.jpg" in command:
         (tmp_path / "IMAGE.jpg").symlink_to(next((photographs / "test" / "cat").glob("*.jpg")))
     if "mine.beton" in command and "--out=" not in command:
-        assert main.main(["prepare", "folder", f"--root={photographs}", "--out=mine.beton", "--holdout=0.1", "--size=72"]) == 0
+        assert main(["prepare", "folder", f"--root={photographs}", "--out=mine.beton", "--holdout=0.1", "--size=72"]) == 0
     words = shlex.split(command.replace("=DIR", f"={folder}"))
     if "distalex.train" in words and "--help" not in words:
         words += [*QUICK, "--name=it", "--data.image_size=64"]

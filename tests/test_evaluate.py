@@ -8,9 +8,9 @@ import torch
 from conftest import newest, options, small
 from torch.nn import functional
 
-from distalex.cli import main
+from distalex.cli.main import main
 from distalex.data.open import open_pictures
-from distalex.model.alexnet import build_model
+from distalex.model.initial_weights import build_model
 
 
 @pytest.mark.slow
@@ -18,7 +18,7 @@ def test_ten_views_are_the_mean_of_ten_soft_max_outputs_on_any_topology(launch, 
     """11 pictures in batches of 4. Noise fills the windows of 64 pixels of 64, over a margin of a tenth."""
     monkeypatch.chdir(tmp_path)
     changes = {"data__synthetic_images": "44", "train__epochs": "1", "train__mirror_test": "true", "optim__lr": "0.1"}
-    assert main.main(["train", *options(name="it", **changes)]) == 0
+    assert main(["train", *options(name="it", **changes)]) == 0
     pictures = open_pictures(small(**changes), alone, lambda *_: None, lambda *_: None)
     ((images, labels),) = [(images.clone(), labels.clone()) for images, labels in pictures.test.reader.read([np.arange(11)])]
     net = build_model(small().model, 4, 64, 0).eval()
@@ -36,7 +36,7 @@ def test_ten_views_are_the_mean_of_ten_soft_max_outputs_on_any_topology(launch, 
     for parallel in ("none", "data", "owt"):
         typed = ["it", "--ten_crop", "--batch_size=4", f"--parallel={parallel}"]
         if parallel == "none":
-            assert main.main(["evaluate", *typed]) == 0
+            assert main(["evaluate", *typed]) == 0
         else:
             done = launch("evaluate", *typed, processes=2)
             assert done.returncode == 0, done.stderr
@@ -49,8 +49,8 @@ def test_ten_views_are_the_mean_of_ten_soft_max_outputs_on_any_topology(launch, 
 
 def test_the_views_of_an_evaluation_are_told(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main.main(["train", *options(name="it", train__max_steps="1")]) == 0
+    assert main(["train", *options(name="it", train__max_steps="1")]) == 0
     for typed, views, said in ((["--ten_crop=false"], "centre view", " pictures)"), (["--ten_crop"], "ten views", "pictures, ten views)")):
-        assert main.main(["evaluate", "it", *typed]) == 0
+        assert main(["evaluate", "it", *typed]) == 0
         assert said in capsys.readouterr().out
         assert json.loads((tmp_path / "runs" / "it" / "evaluation.json").read_text())["views"] == views

@@ -8,19 +8,19 @@ import torch
 import torchvision
 from conftest import newest, options
 
-from distalex.cli import main
-from distalex.config import config
-from distalex.evaluate.evaluation import load_trained
+from distalex.cli.main import main
+from distalex.config.loading import load_config
 from distalex.export.work import FromColours
-from distalex.model.alexnet import build_model
-from distalex.predict.work import predict
-from distalex.runs.checkpoint import load_weights
+from distalex.model.initial_weights import build_model
+from distalex.predict.predictions import predict
+from distalex.runs.trained import load_trained
+from distalex.runs.weights import load_weights
 
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert main.main(["train", *options(name="it", parallel="none", train__max_steps="2")]) == 0
+    assert main(["train", *options(name="it", parallel="none", train__max_steps="2")]) == 0
     return tmp_path / "runs" / "it"
 
 
@@ -38,7 +38,7 @@ def test_onnx_gives_the_same_logits_for_any_number_of_pictures(run, capsys):
     import onnx
     from onnx.reference import ReferenceEvaluator
 
-    assert main.main(["export", "it", "--out=it.onnx"]) == 0
+    assert main(["export", "it", "--out=it.onnx"]) == 0
     assert "read back: logits within" in capsys.readouterr().out
     model = onnx.load("it.onnx")
     facts = {entry.key: entry.value for entry in model.metadata_props}
@@ -53,15 +53,15 @@ def test_onnx_gives_the_same_logits_for_any_number_of_pictures(run, capsys):
 def test_a_program_and_tensors_are_read_back(run):
     from safetensors.torch import load_file
 
-    assert main.main(["export", "it", "--out=it.pt2"]) == 0
+    assert main(["export", "it", "--out=it.pt2"]) == 0
     assert torch.export.load("it.pt2").module()(torch.zeros(5, 3, 64, 64)).shape == (5, 4)
-    assert main.main(["export", "it", "--out=it.safetensors"]) == 0
+    assert main(["export", "it", "--out=it.safetensors"]) == 0
     kept = newest(run)["model"]
     assert all(torch.equal(value, kept[name]) for name, value in load_file("it.safetensors").items())
 
 
 def test_a_script_takes_any_number_of_pictures(run, capsys):
-    assert main.main(["export", "it", "--out=it.ts"]) == 0
+    assert main(["export", "it", "--out=it.ts"]) == 0
     assert "read back: logits within" in capsys.readouterr().out
     facts = {"distalex.json": ""}
     script = torch.jit.load("it.ts", _extra_files=facts)
@@ -124,7 +124,7 @@ def test_the_released_codes_columns_become_the_papers_network(tmp_path, monkeypa
     weights = released_weights()
     torch.save(weights, "columns.pth")
     pictures = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(1))
-    net = build_model(config.load(None, {"model.fc6": "32", "model.fc7": "32"}).model, 4, 224, 0).eval()
+    net = build_model(load_config(None, {"model.fc6": "32", "model.fc7": "32"}).model, 4, 224, 0).eval()
     load_weights(net, "columns.pth", "runs", "paper", print)
     with torch.no_grad():
         expected, logits = released_network(weights, pictures), net(pictures)
@@ -139,7 +139,7 @@ def test_the_released_codes_columns_become_the_papers_network(tmp_path, monkeypa
     ):
         damaged = {name: value for name, value in {**weights, **damage}.items() if value is not None}
         torch.save(damaged, "columns.pth")
-        assert main.main(words) == 2
+        assert main(words) == 2
         assert says in capsys.readouterr().err
 
 
@@ -152,8 +152,8 @@ def test_one_tower_is_torchvisions(tmp_path, monkeypatch):
         "--data.image_size=64",
         "--data.synthetic_images=8",
     ]
-    assert main.main(["train", *words, "--train.batch_size=4", "--name=it", "--log.wandb=disabled"]) == 0
-    assert main.main(["export", "it", "--out=it.pth"]) == 0
+    assert main(["train", *words, "--train.batch_size=4", "--name=it", "--log.wandb=disabled"]) == 0
+    assert main(["export", "it", "--out=it.pth"]) == 0
     net = torchvision.models.alexnet(num_classes=10)
     net.load_state_dict(torch.load("it.pth", weights_only=True))
     x = torch.randn(2, 3, 64, 64)
@@ -174,6 +174,6 @@ def test_one_tower_is_torchvisions(tmp_path, monkeypatch):
 def test_a_mistake_is_one_line(run, words, says, capsys):
     (run.parent.parent / "there.onnx").write_text("mine")
     capsys.readouterr()
-    assert main.main(["export", *words]) == 2
+    assert main(["export", *words]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert says in line

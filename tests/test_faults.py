@@ -16,8 +16,8 @@ import pytest
 import torch
 from conftest import metrics, newest, options
 
-from distalex.cli import main
-from distalex.data.open import Split
+from distalex.cli.main import main
+from distalex.data.batches import Split
 from distalex.runs.metrics import MetricsFile, read_metrics
 from distalex.runs.remote import Remote
 from distalex.train import loop as training
@@ -122,7 +122,7 @@ def test_what_schedulers_and_people_send_saves_the_run(tmp_path, number, status)
 
 
 def test_a_signal_during_evaluation_ends_it_and_the_run_goes_on_with_it(tmp_path, monkeypatch):
-    assert main.main(["train", *options(name="whole", parallel="none")]) == 0
+    assert main(["train", *options(name="whole", parallel="none")]) == 0
     batches = Split.test
 
     def interrupted(split):
@@ -133,10 +133,10 @@ def test_a_signal_during_evaluation_ends_it_and_the_run_goes_on_with_it(tmp_path
 
     monkeypatch.setattr(Split, "test", interrupted)
     words = ["train", *options(name="stopped", parallel="none", train__eval_batch_size="2"), "--checkpoint.resume=auto"]
-    assert main.main(words) == 143
+    assert main(words) == 143
     assert metrics(tmp_path / "runs" / "stopped", "eval") == []
     monkeypatch.setattr(Split, "test", batches)
-    assert main.main(words) == 0
+    assert main(words) == 0
     losses = [[row["loss"] for row in metrics(tmp_path / "runs" / name)] for name in ("whole", "stopped")]
     assert losses[0] == losses[1]
     whole, stopped = ([(row["epoch"], row["count"]) for row in metrics(tmp_path / "runs" / name, "eval")] for name in ("whole", "stopped"))
@@ -226,9 +226,9 @@ def not_finite_at(step, monkeypatch):
 def test_a_loss_that_is_not_finite_ends_the_run_or_is_left_out(tmp_path, monkeypatch, capsys):
     not_finite_at(3, monkeypatch)
     words = options(parallel="none", train__epochs="3")
-    assert main.main(["train", *words, "--name=stop"]) == 1
+    assert main(["train", *words, "--name=stop"]) == 1
     assert "first at step 4" in capsys.readouterr().err
-    assert main.main(["train", *words, "--name=skip", "--train.on_nonfinite=skip"]) == 0
+    assert main(["train", *words, "--name=skip", "--train.on_nonfinite=skip"]) == 0
     rows = metrics(tmp_path / "runs" / "skip")
     assert [row["step"] for row in rows if row["loss"] is None] == [4]
     assert [row["left_out"] for row in rows] == [0] * 3 + [1] * 6
@@ -238,7 +238,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_or_is_left_out(tmp_path, monkeyp
 def test_a_run_rolls_back_and_leaves_the_bad_step_out(tmp_path, monkeypatch, capsys):
     steps = not_finite_at(5, monkeypatch)
     words = options(name="it", parallel="none", train__epochs="3", checkpoint__every_steps="2")
-    assert main.main(["train", *words, "--train.on_nonfinite=rollback"]) == 0
+    assert main(["train", *words, "--train.on_nonfinite=rollback"]) == 0
     assert steps == [0, 1, 2, 3, 4, 5, 4, 5, 6, 7, 8]
     assert "the loss of step 5 is not finite: back to step 4" in capsys.readouterr().out
     assert [row["step"] for row in metrics(tmp_path / "runs" / "it")] == list(range(1, 10))
@@ -291,10 +291,10 @@ def test_metrics_wait_for_a_disk_that_takes_them_again(tmp_path):
 
 def test_what_a_killed_job_left_half_written_is_taken_away(tmp_path):
     words = ["train", *options(name="it", parallel="none"), "--checkpoint.resume=auto"]
-    assert main.main([*words, "--train.max_steps=3"]) == 0
+    assert main([*words, "--train.max_steps=3"]) == 0
     for name in ("checkpoints/.step-00000004.pt.99.partial", "metrics.partial"):
         (tmp_path / "runs" / "it" / name).write_bytes(b"half")
-    assert main.main(words) == 0
+    assert main(words) == 0
     assert not list((tmp_path / "runs" / "it").rglob("*.partial"))
 
 
@@ -302,11 +302,11 @@ def test_what_a_killed_job_left_half_written_is_taken_away(tmp_path):
 def test_a_run_goes_on_from_its_copy_on_another_machine(tmp_path, place, capsys):
     url = f"file://{tmp_path}/away" if place == "file" else "memory://away"
     words = ["train", *options(parallel="none", train__epochs="3", checkpoint__keep="2", checkpoint__every_steps="2")]
-    assert main.main([*words, "--name=whole"]) == 0
+    assert main([*words, "--name=whole"]) == 0
     copied = [*words, "--name=it", "--checkpoint.resume=auto", f"--checkpoint.remote={url}"]
-    assert main.main([*copied, "--train.max_steps=5"]) == 0
+    assert main([*copied, "--train.max_steps=5"]) == 0
     shutil.rmtree(tmp_path / "runs" / "it")
-    assert main.main(copied) == 0
+    assert main(copied) == 0
     assert f"bringing step-00000005.pt from {url}/it" in capsys.readouterr().out
     whole, moved = ([(row["step"], row["loss"]) for row in metrics(tmp_path / "runs" / name)] for name in ("whole", "it"))
     assert whole == moved
@@ -320,12 +320,12 @@ def test_a_run_goes_on_from_its_copy_on_another_machine(tmp_path, place, capsys)
 
 def test_a_new_run_does_not_overwrite_the_copy_of_another(tmp_path, capsys):
     words = ["train", *options(name="it", parallel="none"), f"--checkpoint.remote=file://{tmp_path}/away"]
-    assert main.main(words) == 0
+    assert main(words) == 0
     shutil.rmtree(tmp_path / "runs")
     before = sorted((tmp_path / "away" / "it" / "checkpoints").iterdir())
-    assert main.main([*words, "--train.max_steps=1"]) == 2
+    assert main([*words, "--train.max_steps=1"]) == 2
     assert "holds a run; go on with --checkpoint.resume=auto" in capsys.readouterr().err
-    assert main.main([*words, "--checkpoint.resume=auto", "--optim.lr=0.5"]) == 2
+    assert main([*words, "--checkpoint.resume=auto", "--optim.lr=0.5"]) == 2
     assert sorted((tmp_path / "away" / "it" / "checkpoints").iterdir()) == before
 
 
@@ -350,12 +350,12 @@ def test_a_slow_place_holds_no_step_up(tmp_path):
 
 def test_a_place_that_cannot_be_reached_is_told_before_work_and_one_that_goes_away_is_told_and_tried_again(tmp_path, capsys, monkeypatch):
     words = ["train", *options(name="it", parallel="none")]
-    assert main.main([*words, "--checkpoint.remote=nowhere://bucket"]) == 2
+    assert main([*words, "--checkpoint.remote=nowhere://bucket"]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert "checkpoint.remote=nowhere://bucket: cannot be reached" in line
     assert not (tmp_path / "runs").exists()
     away = tmp_path / "away"
     away.write_text("in the way")
-    assert main.main([*words, f"--checkpoint.remote=file://{away}"]) == 0
+    assert main([*words, f"--checkpoint.remote=file://{away}"]) == 0
     assert "nothing was copied there" in capsys.readouterr().out
     assert newest(tmp_path / "runs" / "it")["progress"]["step"] == 6

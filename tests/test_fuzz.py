@@ -8,15 +8,18 @@ from conftest import small
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from distalex.config import config
+from distalex.config.config import Config
+from distalex.config.loading import load_config
+from distalex.config.schema import options_of, validate
 from distalex.errors import UserError
-from distalex.model.alexnet import build_model
-from distalex.optim.optimizer import Schedule, build_optimizer
-from distalex.parallel.start import Shards
+from distalex.model.initial_weights import build_model
+from distalex.optim.optimizer import build_optimizer
+from distalex.optim.schedule import Schedule
+from distalex.parallel.shards import Shards
 from distalex.runs import checkpoint
-from distalex.runs.checkpoint import TrainState
+from distalex.train.state import TrainState
 
-KEYS = [key for key, _ in config.options()]
+KEYS = [key for key, _ in options_of(Config)]
 FUZZ = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 SCALARS = st.one_of(
     st.none(),
@@ -39,13 +42,13 @@ def answered(load):
         assert "\n" not in str(error)
         assert len(str(error)) < 2000
         return
-    assert config.validate(config.Config, values.model_dump(mode="json"), {}) == values
+    assert validate(Config, values.model_dump(mode="json"), {}) == values
 
 
 @FUZZ
 @given(st.dictionaries(st.sampled_from(KEYS), SCALARS.map(str), max_size=4))
 def test_any_value_of_any_option(overrides):
-    answered(lambda: config.load(None, overrides))
+    answered(lambda: load_config(None, overrides))
 
 
 @FUZZ
@@ -61,7 +64,7 @@ def test_any_structure_in_a_file(tmp_path, values):
             target[leaf] = value
     path = tmp_path / "any.yaml"
     path.write_text(yaml.safe_dump(nested, allow_unicode=True), encoding="utf-8")
-    answered(lambda: config.load(str(path)))
+    answered(lambda: load_config(str(path)))
 
 
 @FUZZ
@@ -69,13 +72,13 @@ def test_any_structure_in_a_file(tmp_path, values):
 def test_any_bytes_in_a_file(tmp_path, content):
     path = tmp_path / "any.yaml"
     path.write_bytes(content)
-    answered(lambda: config.load(str(path)))
+    answered(lambda: load_config(str(path)))
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     """A checkpoint, its bytes and what they hold."""
-    from distalex.parallel.start import Mesh
+    from distalex.parallel.mesh import Mesh
     from distalex.parallel.topology import Topology
 
     options = small(model__name="cifar", model__channels="4,4", model__kernels="3,3", model__pooled="conv1", model__fc6="0", model__fc7="0")

@@ -12,16 +12,16 @@ from conftest import options
 from test_augment import some_windows
 from torch.nn import functional
 
-from distalex.cli import main
-from distalex.config import config
+from distalex.cli.main import main
+from distalex.config.model import ModelConfig
 from distalex.kernels import crops
-from distalex.machine import precision
-from distalex.model.alexnet import build_model
+from distalex.kernels.available import _triton_compiles
+from distalex.model.freezing import freeze
+from distalex.model.initial_weights import build_model
 from distalex.model.lrn import local_response_norm
 from distalex.parallel import gpu_convolutions
-from distalex.parallel.start import Mesh
+from distalex.parallel.mesh import Mesh
 from distalex.parallel.topology import Topology
-from distalex.runs.checkpoint import freeze
 from distalex.runs.metrics import read_metrics
 from distalex.train.trace import on_gpu
 
@@ -119,7 +119,7 @@ SPREAD = Mesh(Topology(0, 2, 0, 2), torch.device("cuda"), "owt", column=0, colum
     ],
 )
 def test_layout_for_a_gpu_changes_no_logit_and_no_gradient(model, size, mesh):
-    options = config.Model(dropout=0, fc6=32, fc7=32, freeze=("conv2",), **model)
+    options = ModelConfig(dropout=0, fc6=32, fc7=32, freeze=("conv2",), **model)
     plain, adapted = (build_model(options, 10, size, 0).double() for _ in range(2))
     for net in (plain, adapted):
         freeze(net, options.freeze)
@@ -143,10 +143,10 @@ def test_a_gpu_without_a_compiler_is_told_and_takes_pytorchs_kernels(monkeypatch
     from distalex.kernels import probe
 
     monkeypatch.setattr(probe, "works", lambda: (_ for _ in ()).throw(RuntimeError("Failed to find C compiler.\nSet CC")))
-    assert not precision._triton_compiles.__wrapped__()
+    assert not _triton_compiles.__wrapped__()
     assert "compiles no kernels here (Failed to find C compiler. Set CC)" in capsys.readouterr().err
     monkeypatch.setattr(probe, "works", lambda: True)
-    assert precision._triton_compiles.__wrapped__()
+    assert _triton_compiles.__wrapped__()
     assert capsys.readouterr().err == ""
 
 
@@ -197,7 +197,7 @@ def test_a_gpu_trains_the_run_of_a_cpu(changes, tmp_path):
         if device == "cpu":
             words = [word.replace("=device", "=memory") for word in words]
         arguments = [*options(name=device, train__precision="fp32", optim__lr="0.01"), *words, f"--runs_dir={tmp_path}", "--parallel=none"]
-        assert main.main(["train", *arguments]) == 0
+        assert main(["train", *arguments]) == 0
         losses[device] = [row["loss"] for row in read_metrics(tmp_path / device / "metrics.jsonl")]
     assert np.allclose(losses["cuda"], losses["cpu"], rtol=1e-4)
 
@@ -206,10 +206,10 @@ def test_a_gpu_trains_the_run_of_a_cpu(changes, tmp_path):
 @pytest.mark.skipif(not GPU, reason="no GPU here")
 def test_pictures_kept_on_a_gpu_are_shown(tmp_path):
     words = ["--data.cache=device", "--device=cuda", f"--runs_dir={tmp_path}"]
-    assert main.main(["train", *options(name="it", log__wandb="offline"), *words, "--parallel=none"]) == 0
+    assert main(["train", *options(name="it", log__wandb="offline"), *words, "--parallel=none"]) == 0
     assert (tmp_path / "it" / "wandb").is_dir()
     assert list((tmp_path / "it" / "wandb").rglob("*predictions*"))
-    assert main.main(["prepare", "show", "--data.name=digits", "--data.cache=device", f"--out={tmp_path / 'shown.png'}"]) == 0
+    assert main(["prepare", "show", "--data.name=digits", "--data.cache=device", f"--out={tmp_path / 'shown.png'}"]) == 0
 
 
 @pytest.mark.gpu
@@ -218,6 +218,6 @@ def test_a_compiled_run_on_a_gpu_is_the_plain_one(tmp_path):
     losses = []
     for compiled in ("false", "true"):
         arguments = options(name=compiled, train__precision="fp32", train__compile=compiled, train__max_steps="3", optim__lr="0.01")
-        assert main.main(["train", *arguments, "--model.name=paper", "--device=cuda", f"--runs_dir={tmp_path}", "--parallel=none"]) == 0
+        assert main(["train", *arguments, "--model.name=paper", "--device=cuda", f"--runs_dir={tmp_path}", "--parallel=none"]) == 0
         losses.append([row["loss"] for row in read_metrics(tmp_path / compiled / "metrics.jsonl") if row["kind"] == "train"])
     assert np.allclose(*losses, rtol=1e-4)

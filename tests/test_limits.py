@@ -6,11 +6,12 @@ import pytest
 import torch
 from conftest import small
 
-from distalex.machine.speed import Limits, Work, backward_work, forward_work, update_work
-from distalex.model.alexnet import build_model, count_macs
+from distalex.model.alexnet import count_macs
+from distalex.model.initial_weights import build_model
 from distalex.parallel import gpu_convolutions
-from distalex.parallel.start import Mesh
+from distalex.parallel.mesh import Mesh
 from distalex.parallel.topology import Topology
+from distalex.train.roofline import Limits, Work, backward_work, forward_work, update_work
 from distalex.train.trace import Trace
 
 

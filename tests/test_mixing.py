@@ -9,9 +9,10 @@ from conftest import small
 from scipy import stats
 from torch.nn import functional
 
-from distalex.config import config
+from distalex.config.data import DataConfig
 from distalex.data.augment.mixing import Mixing
-from distalex.data.open import Batch, Mixed, Part, open_pictures
+from distalex.data.batches import Batch, Mixed, Part
+from distalex.data.open import open_pictures
 from distalex.train.loop import summed_loss
 
 QUIET = partial(lambda *_: None)
@@ -19,7 +20,7 @@ SAMPLES = np.arange(4000)
 
 
 def mixing(**options):
-    return Mixing(config.Data(name="cifar10", image_size=64, **options), 0)
+    return Mixing(DataConfig(name="cifar10", image_size=64, **options), 0)
 
 
 @pytest.mark.parametrize("alpha", [0.2, 1.0, 5.0])

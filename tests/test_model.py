@@ -3,13 +3,17 @@ import torch
 import torchvision
 from conftest import small
 
-from distalex.config import config
-from distalex.model.alexnet import BatchNorm, KeyedDropout, build_model, count_macs, from_torchvision
+from distalex.config.model import ModelConfig
+from distalex.model.alexnet import count_macs
+from distalex.model.batch_norm import BatchNorm
+from distalex.model.dropout import KeyedDropout
+from distalex.model.initial_weights import build_model
+from distalex.model.torchvision_keys import from_torchvision
 from distalex.plan.layers import layers_of
 
 
 def net_of(name, classes=1000, size=224, **options):
-    return build_model(config.Model(name=name, **options), classes, size, seed=0)
+    return build_model(ModelConfig(name=name, **options), classes, size, seed=0)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +131,7 @@ def test_a_column_is_the_slice_of_every_parameter():
 
 def test_weights_depend_on_the_seed_and_not_on_other_layers():
     first, again, narrow, other = (
-        build_model(config.Model(fc7=width), 10, 64, seed) for width, seed in ((64, 0), (64, 0), (32, 0), (64, 1))
+        build_model(ModelConfig(fc7=width), 10, 64, seed) for width, seed in ((64, 0), (64, 0), (32, 0), (64, 1))
     )
     assert torch.equal(first.fc6.weight, again.fc6.weight)
     assert torch.equal(first.fc6.weight, narrow.fc6.weight)
@@ -168,7 +172,7 @@ def test_dropout_masks_are_keyed_by_seed_step_layer_and_row():
 
 
 def shapes(**changes: object) -> dict[str, tuple[int, ...]]:
-    options = config.Model(fc6=32, fc7=32, **changes)
+    options = ModelConfig(fc6=32, fc7=32, **changes)
     net = build_model(options, 10, 64, 0)
     assert net(torch.zeros(2, 3, 64, 64)).shape == (2, 10)
     return {name: tuple(value.shape) for name, value in net.state_dict().items()}
@@ -188,7 +192,7 @@ def test_what_the_paper_compares_with_changes_what_it_names_and_nothing_else():
 
 
 def test_pooling_and_activation_are_the_named_ones():
-    net = build_model(config.Model(fc6=32, fc7=32, pool="plain", lrn=False, activation="tanh"), 10, 64, 0)
+    net = build_model(ModelConfig(fc6=32, fc7=32, pool="plain", lrn=False, activation="tanh"), 10, 64, 0)
     pools = [module for module in net.modules() if isinstance(module, torch.nn.MaxPool2d)]
     assert [(pool.kernel_size, pool.stride) for pool in pools] == [(2, 2)] * 3
     assert not [module for module in net.modules() if isinstance(module, torch.nn.ReLU)]
@@ -216,7 +220,7 @@ def test_pooling_and_activation_are_the_named_ones():
 )
 def test_parts_that_do_not_go_together_are_refused(changes, says):
     with pytest.raises(ValueError, match=says):
-        config.Model(**changes)
+        ModelConfig(**changes)
 
 
 @pytest.mark.parametrize(
@@ -230,9 +234,9 @@ def test_parts_that_do_not_go_together_are_refused(changes, says):
     ],
 )
 def test_multiplications_are_those_of_the_weights_at_every_place(options, size):
-    options = config.Model(**options)
+    options = ModelConfig(**options)
     assert count_macs(options, 10, size) == sum(layer.macs for layer in layers_of(options, 10, size, "fp32"))
 
 
 def test_the_papers_network_takes_724_million_multiplications():
-    assert round(count_macs(config.Model(), 1000, 224) / 1e5) == 7244
+    assert round(count_macs(ModelConfig(), 1000, 224) / 1e5) == 7244

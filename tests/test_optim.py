@@ -7,18 +7,22 @@ import torch
 from conftest import options, small
 from torch import nn
 
-from distalex.config import config
+from distalex.config.optim import OptimConfig
 from distalex.errors import UserError
-from distalex.model.alexnet import build_model
-from distalex.optim.optimizer import LARS, MovingAverage, Schedule, build_optimizer
-from distalex.parallel.start import Mesh, Shards
+from distalex.model.initial_weights import build_model
+from distalex.optim.average import MovingAverage
+from distalex.optim.lars import LARS
+from distalex.optim.optimizer import build_optimizer
+from distalex.optim.schedule import Schedule
+from distalex.parallel.mesh import Mesh
+from distalex.parallel.shards import Shards
 from distalex.parallel.topology import Topology
 
 WHOLE = Shards(Mesh(Topology(), torch.device("cpu")))
 
 
 def schedule(total=100, epoch=10, **options):
-    return Schedule(config.Optim(**options), total, epoch)
+    return Schedule(OptimConfig(**options), total, epoch)
 
 
 def test_schedules_have_their_shapes():
@@ -48,7 +52,7 @@ def test_plateau_divides_by_ten_three_times_and_no_more():
 
 def test_released_biases_learn_twice_as_fast_and_do_not_decay():
     net = build_model(small().model, 4, 64, 0)
-    options = config.Optim(bias_lr=2.0, bias_decay=False, layer_lr={"fc8": 10.0})
+    options = OptimConfig(bias_lr=2.0, bias_decay=False, layer_lr={"fc8": 10.0})
     optimizer = build_optimizer(net, options, WHOLE)
     Schedule(options, 10, 10).apply(optimizer, 0)
     groups = {id(parameter): group for group in optimizer.param_groups for parameter in group["params"]}
@@ -61,7 +65,7 @@ def test_released_biases_learn_twice_as_fast_and_do_not_decay():
 
 def test_a_layer_that_is_none_is_named_with_those_there_are():
     with pytest.raises(UserError, match=r"fc9: no such layer; there are conv1, .*fc8"):
-        build_optimizer(build_model(small().model, 4, 64, 0), config.Optim(layer_lr={"fc9": 2.0}), WHOLE)
+        build_optimizer(build_model(small().model, 4, 64, 0), OptimConfig(layer_lr={"fc9": 2.0}), WHOLE)
 
 
 def test_lars_is_its_formula():
@@ -81,7 +85,7 @@ def test_lars_is_its_formula():
 def test_optimizers_are_torchs(name):
     """But for not importing its compiler; LARS is ours."""
     kind = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "lars": LARS}[name]
-    wanted = config.Optim(name=name, lr=0.1, weight_decay=0.01)
+    wanted = OptimConfig(name=name, lr=0.1, weight_decay=0.01)
     net = nn.Sequential(nn.Linear(3, 2, bias=False))
     start = net[0].weight.detach().clone()
     ours = build_optimizer(net, wanted, WHOLE)

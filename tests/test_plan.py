@@ -8,21 +8,25 @@ from dataclasses import replace
 import pytest
 from conftest import REPOSITORY, metrics, options, small
 
+from distalex.bench.options import BenchOptions
 from distalex.bench.parallel import measure
-from distalex.cli import main
-from distalex.config import config
+from distalex.cli.main import main
+from distalex.config.config import Config
+from distalex.config.data import DataConfig
+from distalex.config.loading import load_config
 from distalex.errors import UserError
-from distalex.parallel import topology
+from distalex.parallel.topology import layout
 from distalex.plan import holdings
 from distalex.plan import measure as measure_module
 from distalex.plan.cost import MODES, predict, rank
+from distalex.plan.curves import curves
+from distalex.plan.dry_run import describe_layout, name_ranks
 from distalex.plan.layers import layers_of
 from distalex.plan.machine import PRESETS, Link, Machine, Timing, described
 from distalex.plan.measure import choose, choose_on, this_machine
-from distalex.plan.show import curves, describe_layout, name_ranks
 
-PAPER = config.load(None, {"data.name": "synthetic", "data.synthetic_classes": "1000"})
-TORCHVISION = config.load(None, {"model.name": "torchvision"})
+PAPER = load_config(None, {"data.name": "synthetic", "data.synthetic_classes": "1000"})
+TORCHVISION = load_config(None, {"model.name": "torchvision"})
 
 
 def layers(training=PAPER, classes=1000):
@@ -30,7 +34,7 @@ def layers(training=PAPER, classes=1000):
 
 
 def sent(parallel, world_size, batch, training=PAPER, rank=0):
-    mesh = topology.layout(parallel, world_size, training.model.columns)
+    mesh = layout(parallel, world_size, training.model.columns)
     return holdings.sent(training, layers(training), parallel, mesh, rank, batch)
 
 
@@ -58,7 +62,7 @@ def test_two_columns_send_242_688_bytes_a_picture(batch, megabytes):
 
 
 def test_bf16_activations_are_half_as_many_bytes():
-    bf16 = config.load(None, {"train.precision": "bf16"})
+    bf16 = load_config(None, {"train.precision": "bf16"})
     assert sent("model", 2, 128, bf16).activations == sent("model", 2, 128).activations / 2
 
 
@@ -90,14 +94,14 @@ def test_a_run_sends_the_predicted_bytes(parallel, processes, launch, tmp_path):
     done = launch("train", *options(name="it", train__max_steps="1", **uneven), processes=processes)
     assert done.returncode == 0, done.stdout + done.stderr
     training = small(**uneven)
-    mesh = topology.layout(parallel, processes, 2)
+    mesh = layout(parallel, processes, 2)
     expected = holdings.sent(training, layers(training, 5), parallel, mesh, 0, 19)
     assert metrics(tmp_path / "runs" / "it")[0]["comm_bytes"] == pytest.approx(expected.of_the_network, abs=10)
 
 
 @pytest.mark.parametrize(("parallel", "processes"), [("model", 2), ("owt", 3), ("owt", 7), ("owt", 128), ("hybrid", 6)])
 def test_a_replicas_processes_hold_every_divided_row_once(parallel, processes):
-    mesh, network = topology.layout(parallel, processes, 2), layers()
+    mesh, network = layout(parallel, processes, 2), layers()
     held = [holdings.holding(network, parallel, mesh, number, 1024) for number in range(mesh.mp)]
     for number, layer in enumerate(network):
         rows = [row for one in held for row in one.rows[number]]
@@ -108,7 +112,7 @@ def test_a_replicas_processes_hold_every_divided_row_once(parallel, processes):
 
 @pytest.mark.parametrize(("parallel", "processes"), [("data", 7), ("hybrid", 6), ("owt", 3), ("owt", 8)])
 def test_every_picture_is_convolved_once_and_shares_are_even(parallel, processes):
-    mesh = topology.layout(parallel, processes, 2)
+    mesh = layout(parallel, processes, 2)
     columns_share_pictures = 1 if parallel != "hybrid" else 2
     pictures = [holdings.holding(layers(), parallel, mesh, number, 1000).pictures for number in range(processes)]
     assert sum(pictures) == 1000 * columns_share_pictures
@@ -117,20 +121,20 @@ def test_every_picture_is_convolved_once_and_shares_are_even(parallel, processes
 
 
 def test_one_weird_trick_gives_every_process_pictures_of_a_small_batch():
-    mesh = topology.layout("owt", 64, 2)
+    mesh = layout("owt", 64, 2)
     assert {holdings.holding(layers(), "owt", mesh, number, 128).pictures for number in range(64)} == {2}
 
 
 def test_memory_counts_weights_gradients_optimizer_and_activations():
-    mesh = topology.layout("data", 1, 2)
+    mesh = layout("data", 1, 2)
     sgd = holdings.memory(PAPER, layers(), "data", mesh, 0, 128)
     assert sgd[:3] == (4 * 60_965_224,) * 3
-    adam = config.load(None, {"optim.name": "adam", "model.freeze": "fc6", "train.ema": "0.9"})
+    adam = load_config(None, {"optim.name": "adam", "model.freeze": "fc6", "train.ema": "0.9"})
     frozen = holdings.memory(adam, layers(), "data", mesh, 0, 128)
     assert frozen.optimizer == 2 * frozen.gradients == 8 * (60_965_224 - 4096 * 9217)
     assert frozen.weights == 8 * 60_965_224
     assert holdings.memory(PAPER, layers(), "data", mesh, 0, 256).activations == 2 * sgd.activations
-    halves = [holdings.memory(PAPER, layers(), "model", topology.layout("model", 2, 2), column, 128) for column in (0, 1)]
+    halves = [holdings.memory(PAPER, layers(), "model", layout("model", 2, 2), column, 128) for column in (0, 1)]
     assert sum(half.weights for half in halves) == sgd.weights
     assert sgd.activations / 2 < halves[0].activations < sgd.activations
 
@@ -167,7 +171,7 @@ def test_presets_are_sane(name):
 @pytest.mark.parametrize(("devices", "published"), [(1, 16_487), (2, 33_629), (4, 65_076), (8, 129_266)])
 def test_a100s_over_pcie_are_predicted_within_a_twentieth(devices, published):
     """The efficiency was set by the first; the others follow. The published batch is not known; 512 a device fits them."""
-    training = config.load(None, {"model.name": "torchvision", "train.precision": "bf16"})
+    training = load_config(None, {"model.name": "torchvision", "train.precision": "bf16"})
     machine = described("a100_pcie", "bf16")
     assert predict(training, 1000, machine, "data", devices, 512 * devices).images_per_second == pytest.approx(published, rel=0.05)
 
@@ -246,7 +250,7 @@ def test_curves_reach_1024_devices():
 
 def test_a_dry_run_of_128_prints_and_creates_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main.main(["train", *options(parallel="hybrid", train__batch_size="128"), "--dry_run", "--world_size=128"]) == 0
+    assert main(["train", *options(parallel="hybrid", train__batch_size="128"), "--dry_run", "--world_size=128"]) == 0
     text = capsys.readouterr().out
     for words in ("128 processes: mesh (64, 2)", "0, 2, 4, … 126", "0–47 of 96", "parameters", "sent a step"):
         assert words in text
@@ -255,8 +259,8 @@ def test_a_dry_run_of_128_prints_and_creates_nothing(tmp_path, monkeypatch, caps
 
 def test_a_dry_run_of_thousands_is_quick():
     start = time.perf_counter()
-    data = describe_layout(config.load(None, {"train.batch_size": "4096"}), 4096, 1000)
-    owt = describe_layout(config.load(None, {"parallel": "owt", "train.batch_size": "4096"}), 1000, 1000)
+    data = describe_layout(load_config(None, {"train.batch_size": "4096"}), 4096, 1000)
+    owt = describe_layout(load_config(None, {"parallel": "owt", "train.batch_size": "4096"}), 1000, 1000)
     assert time.perf_counter() - start < 10
     assert "0–4095" in data and "4 each of 4,096" in owt
 
@@ -273,7 +277,7 @@ def test_the_described_cluster_of_the_docs_is_read_from_a_file(tmp_path, monkeyp
     (described_there,) = re.findall(r"```yaml\n(.*?)```", (REPOSITORY / "docs" / "scaling.md").read_text(), re.DOTALL)
     (tmp_path / "lab.yaml").write_text(described_there)
     typed = ["--machine=lab.yaml", "--classes=1000", "--out=found.json", "--batch_sizes=256", "--devices_per_node=4"]
-    assert main.main(["plan", *typed]) == 0
+    assert main(["plan", *typed]) == 0
     assert "machine lab" in capsys.readouterr().out
     predictions = json.loads((tmp_path / "found.json").read_text())["predictions"]
     assert {(one["parallel"], one["world_size"]) for one in predictions} == {("none", 1), ("data", 4), ("hybrid", 4), ("owt", 4)}
@@ -305,7 +309,7 @@ def test_a_mistake_is_one_line(typed, words, tmp_path, monkeypatch, capsys):
     (tmp_path / "bad.yaml").write_text("name: lab\nmemry: 3\n")
     (tmp_path / "short.yaml").write_text("name: lab\n")
     (tmp_path / "lab").write_text("not a folder")
-    assert main.main(["plan", *typed]) == 2
+    assert main(["plan", *typed]) == 2
     error = capsys.readouterr().err
     assert error.startswith("distalex plan: ") and error.count("\n") == 1, error
     for word in words:
@@ -325,7 +329,7 @@ DRY_MISTAKES = [
 @pytest.mark.parametrize(("typed", "words"), DRY_MISTAKES, ids=[" ".join(typed) for typed, _ in DRY_MISTAKES])
 def test_a_mistake_of_a_dry_run_is_one_line(typed, words, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main.main(["train", *options(), *typed]) == 2
+    assert main(["train", *options(), *typed]) == 2
     error = capsys.readouterr().err
     assert error.startswith("distalex train: ") and error.count("\n") == 1, error
     for word in words:
@@ -342,7 +346,7 @@ def test_measuring_that_fails_says_what_to_do(monkeypatch, tmp_path):
 
 def test_the_docs_curve_is_what_the_model_says():
     page = (REPOSITORY / "docs" / "scaling.md").read_text()
-    training = config.load("alexnet_paper", {"train.precision": "bf16"})
+    training = load_config("alexnet_paper", {"train.precision": "bf16"})
     for batch, per_device in ((4096, False), (512, True)):
         for line in curves(training, 1000, described("a100", "bf16"), batch, per_device).values():
             for prediction in line.values():
@@ -354,8 +358,8 @@ def test_the_predicted_ranking_of_this_machine_is_the_measured_one(tmp_path, mon
     """Small pictures and batches with all the parameters, so that columns and replicas lie far apart on any machine."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     batch, modes = 16, ("data", "model")
-    asked = config.BenchOptions(what="parallel", image_size=64, precision="fp32", steps=4, device="cpu")
+    asked = BenchOptions(what="parallel", image_size=64, precision="fp32", steps=4, device="cpu")
     rates = {mode: measure(asked, mode, 2, batch)["images_per_second"] for mode in modes}
-    training = config.Config(data=config.Data(name="synthetic", image_size=64, synthetic_classes=1000))
+    training = Config(data=DataConfig(name="synthetic", image_size=64, synthetic_classes=1000))
     predictions = rank(training, 1000, this_machine(training, 1000, 2, "cpu"), 2, (batch,), modes)
     assert [prediction.parallel for prediction in predictions] == sorted(modes, key=rates.__getitem__, reverse=True), rates

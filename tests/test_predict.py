@@ -12,7 +12,7 @@ import torch
 from conftest import options
 from PIL import Image
 
-from distalex.cli import main
+from distalex.cli.main import main
 from distalex.predict.neighbours import Album
 
 
@@ -21,14 +21,14 @@ def run(tmp_path, photographs, monkeypatch):
     """A network trained for a step on 3 classes, in the current folder, with its pictures in pictures/."""
     monkeypatch.chdir(tmp_path)
     folder = {"data__name": "folder", "data__root": str(photographs), "data__stored_size": "72", "train__max_steps": "1"}
-    assert main.main(["train", *options(name="it", parallel="none", **folder)]) == 0
+    assert main(["train", *options(name="it", parallel="none", **folder)]) == 0
     shutil.copytree(photographs / "test", tmp_path / "pictures")
     return tmp_path
 
 
 def predicted(capsys, *words):
     capsys.readouterr()
-    assert main.main(["predict", "it", *words]) == 0
+    assert main(["predict", "it", *words]) == 0
     return capsys.readouterr()
 
 
@@ -82,11 +82,11 @@ def test_what_is_no_picture_is_told_and_left_out_of_a_folder_and_refused_by_name
     said = predicted(capsys, "pictures", "--json")
     assert len(said.out.splitlines()) == 12
     assert "left out: pictures/cat/bad.jpg: not a readable picture" in said.err
-    assert main.main(["predict", "it", "pictures/cat/bad.jpg"]) == 2
+    assert main(["predict", "it", "pictures/cat/bad.jpg"]) == 2
     (run / "only").mkdir()
     (run / "only" / "bad.jpg").write_bytes(b"no picture")
     capsys.readouterr()
-    assert main.main(["predict", "it", "only"]) == 2
+    assert main(["predict", "it", "only"]) == 2
     assert "none of the 1 file(s) is a readable picture" in capsys.readouterr().err
 
 
@@ -103,7 +103,7 @@ def test_what_is_no_picture_is_told_and_left_out_of_a_folder_and_refused_by_name
 def test_a_mistake_is_one_line(tmp_path, monkeypatch, words, says, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
-    assert main.main(["predict", "it", *words]) == 2
+    assert main(["predict", "it", *words]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert says in line
 

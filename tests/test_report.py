@@ -13,8 +13,8 @@ from html.parser import HTMLParser
 import pytest
 from conftest import options
 
-from distalex.cli import main
-from distalex.config import config
+from distalex.cli.main import main
+from distalex.config.loading import load_config
 from distalex.report import curves, mesh
 from distalex.report.history import is_running, read_history
 from distalex.report.page import MARK, Looked, render
@@ -76,7 +76,7 @@ def numbers_in(path):
 def write_run(folder, rows=(), **values):
     """A run of files alone."""
     folder.mkdir(parents=True)
-    (folder / "config.yaml").write_text(config.load(None, {"data.name": "digits", **values}).dump())
+    (folder / "config.yaml").write_text(load_config(None, {"data.name": "digits", **values}).dump())
     (folder / "metrics.jsonl").write_text("".join(row if isinstance(row, str) else json.dumps(row) + "\n" for row in rows))
     return folder
 
@@ -86,8 +86,8 @@ def trained(step, loss=1.0, **values):
 
 
 def test_a_run_becomes_one_page_that_needs_nothing_else(tmp_path, capsys):
-    assert main.main(["train", *options(name="it", parallel="none")]) == 0
-    assert main.main(["report", "it", "--pictures=7", "--searched=9"]) == 0
+    assert main(["train", *options(name="it", parallel="none")]) == 0
+    assert main(["report", "it", "--pictures=7", "--searched=9"]) == 0
     page = page_of(tmp_path / "runs" / "it" / "report.html")
     assert "written: runs/it/report.html" in capsys.readouterr().out
     for words in ("finished at step 6", "7 of the 10 test pictures", "of 9)", "column 1", "Taken for another most", "--name=it-again"):
@@ -101,9 +101,9 @@ def test_a_run_becomes_one_page_that_needs_nothing_else(tmp_path, capsys):
 
 
 def test_what_the_page_says_of_the_test_set_is_what_evaluate_says(tmp_path, capsys):
-    assert main.main(["train", *options(name="it", parallel="none")]) == 0
-    assert main.main(["evaluate", "it"]) == 0
-    assert main.main(["report", "it"]) == 0
+    assert main(["train", *options(name="it", parallel="none")]) == 0
+    assert main(["evaluate", "it"]) == 0
+    assert main(["report", "it"]) == 0
     found = json.loads((tmp_path / "runs" / "it" / "evaluation.json").read_text())
     text = " ".join(page_of(tmp_path / "runs" / "it" / "report.html").text.split())
     assert f"top-1 {found['top1']:.2f} %, top-5 {found['top5']:.2f} %, loss {found['loss']:.4f}" in text
@@ -112,7 +112,7 @@ def test_what_the_page_says_of_the_test_set_is_what_evaluate_says(tmp_path, caps
 def test_several_runs_are_told_apart_by_their_options(tmp_path):
     write_run(tmp_path / "runs" / "one", [trained(1), trained(2)])
     write_run(tmp_path / "runs" / "two", [trained(1), trained(2, 0.5)], **{"optim.lr": "0.5", "name": "two"})
-    assert main.main(["report", "one", "two", "--out=both.html"]) == 0
+    assert main(["report", "one", "two", "--out=both.html"]) == 0
     page = page_of(tmp_path / "both.html")
     assert "optim.lr" in page.text
     assert "0.5" in page.text
@@ -135,20 +135,20 @@ def test_several_runs_are_told_apart_by_their_options(tmp_path):
 )
 def test_whatever_a_run_left_makes_a_page(tmp_path, rows, says):
     write_run(tmp_path / "runs" / "it", rows)
-    assert main.main(["report", "it"]) == 0
+    assert main(["report", "it"]) == 0
     page = page_of(tmp_path / "runs" / "it" / "report.html")
     assert says in " ".join(page.text.split())
     assert "Nothing was seen through its network" in page.text
 
 
 def test_a_run_whose_options_and_checkpoints_are_damaged_makes_a_page(tmp_path):
-    assert main.main(["train", *options(name="it", parallel="none")]) == 0
+    assert main(["train", *options(name="it", parallel="none")]) == 0
     folder = tmp_path / "runs" / "it"
     (folder / "config.yaml").write_text("model: [")
     for path in (folder / "checkpoints").iterdir():
         path.write_bytes(path.read_bytes()[:1000])
     (folder / "starts.jsonl").write_text('{"replicas": "many", "columns": null, "processes": {}}\n')
-    assert main.main(["report", "it"]) == 0
+    assert main(["report", "it"]) == 0
     text = page_of(folder / "report.html").text
     assert "its options are not known" in text
     assert "Nothing was seen through its network" in text
@@ -197,7 +197,7 @@ def test_the_drawing_shows_who_holds_what_and_what_crosses(tmp_path):
     drawing = mesh.draw(read_history("it", "runs"))
     for words in ("rank 3", "column 2 of 2", "conv3", "1.0 MB, 1.0 % exposed", "gradients 2.5 MB"):
         assert words in drawing, words
-    assert main.main(["report", "it"]) == 0
+    assert main(["report", "it"]) == 0
     text = page_of(folder / "report.html").text
     assert "torchrun --standalone --nproc_per_node=4 -m distalex.train --config=runs/it/config.yaml" in text
 
@@ -205,11 +205,11 @@ def test_the_drawing_shows_who_holds_what_and_what_crosses(tmp_path):
 def test_nothing_else_is_written_over(tmp_path, capsys):
     write_run(tmp_path / "runs" / "it", [trained(1)])
     (tmp_path / "mine.html").write_text("<p>mine</p>")
-    assert main.main(["report", "it", "--out=mine.html"]) == 2
+    assert main(["report", "it", "--out=mine.html"]) == 2
     assert "mine.html: exists and is not a page that distalex wrote" in capsys.readouterr().err
     assert (tmp_path / "mine.html").read_text() == "<p>mine</p>"
     for _ in range(2):
-        assert main.main(["report", "it", "--out=ours.html"]) == 0
+        assert main(["report", "it", "--out=ours.html"]) == 0
     assert MARK in (tmp_path / "ours.html").read_text()
 
 
@@ -226,7 +226,7 @@ def test_nothing_else_is_written_over(tmp_path, capsys):
 )
 def test_a_mistake_is_one_line(tmp_path, words, says, capsys):
     write_run(tmp_path / "runs" / "it")
-    assert main.main(["report", *words]) == 2
+    assert main(["report", *words]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert says in line
 
@@ -246,7 +246,7 @@ def test_a_watched_run_is_written_until_it_ends(tmp_path):
         lock.unlink()
 
     threading.Thread(target=end).start()
-    assert main.main(["report", "it", "--watch", "--every=1"]) == 0
+    assert main(["report", "it", "--watch", "--every=1"]) == 0
     assert 'http-equiv="refresh"' in seen[0]
     assert "running, step 1" in seen[0]
     assert 'http-equiv="refresh"' not in (folder / "report.html").read_text()
@@ -258,7 +258,7 @@ def test_a_watched_run_is_written_until_it_ends(tmp_path):
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium here; ./launch/test.sh installs it as root")
 def test_a_browser_reads_values_out(tmp_path):
     folder = write_run(tmp_path / "runs" / "it", [trained(step, 3.0 / step) for step in (10, 20, 40)])
-    assert main.main(["report", "it"]) == 0
+    assert main(["report", "it"]) == 0
     press = """<script>
       window.onerror = (message) => document.body.append("BRO" + "KEN: " + message);
       document.getElementById("panel0").dispatchEvent(new KeyboardEvent("keydown", {key: "End"}));

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from distalex.cli import main
+from distalex.cli.main import main
 from distalex.prepare.contact_sheet import CELL
 
 NOISE = ["--data.name=synthetic", "--data.synthetic_images=12", "--data.image_size=64", "--data.stored_size=64"]
@@ -27,7 +27,7 @@ def cells(path):
 
 
 def test_a_sheet_has_a_row_for_each_picture_and_a_column_for_each_epoch(capsys, tmp_path):
-    assert main.main(["prepare", "show", *NOISE, "--count=3", "--views=4", "--data.augment=paper"]) == 0
+    assert main(["prepare", "show", *NOISE, "--count=3", "--views=4", "--data.augment=paper"]) == 0
     assert "drawn: contact-sheet.png: 3 of 12 training pictures, in the first 4 epochs" in capsys.readouterr().out
     assert cells("contact-sheet.png") == (3, 5)
     with Image.open("contact-sheet.png") as sheet:
@@ -36,27 +36,27 @@ def test_a_sheet_has_a_row_for_each_picture_and_a_column_for_each_epoch(capsys, 
 
 
 def test_a_file_of_prepared_pictures_is_shown_without_its_test_file(tmp_path):
-    assert main.main(["prepare", "digits", "--out=mine.beton", "--split=train"]) == 0
+    assert main(["prepare", "digits", "--out=mine.beton", "--split=train"]) == 0
     typed = ["mine.beton", "--out=sheets/mine.svg", "--count=2", "--views=1", "--data.mixup=1", "--data.cutout=0.3"]
-    assert main.main(["prepare", "show", *typed]) == 0
+    assert main(["prepare", "show", *typed]) == 0
     assert "<svg" in (tmp_path / "sheets" / "mine.svg").read_text()
 
 
 def test_a_sheet_is_a_function_of_the_configuration_and_the_seed():
     sheets = []
     for name, change in {"a": "--seed=0", "b": "--seed=0", "c": "--seed=1", "d": "--data.augment=resized_crop"}.items():
-        assert main.main(["prepare", "show", *NOISE, f"--out={name}.png", "--count=2", "--views=2", change]) == 0
+        assert main(["prepare", "show", *NOISE, f"--out={name}.png", "--count=2", "--views=2", change]) == 0
         sheets.append(np.asarray(Image.open(f"{name}.png")))
     assert np.array_equal(sheets[0], sheets[1])
     assert not any(np.array_equal(sheets[0], other) for other in sheets[2:])
 
 
 def test_a_shipped_configuration_is_shown():
-    assert main.main(["prepare", "show", "--config=alexnet_paper", *NOISE, "--count=1", "--views=1"]) == 0
+    assert main(["prepare", "show", "--config=alexnet_paper", *NOISE, "--count=1", "--views=1"]) == 0
 
 
 def test_help_tells_both_kinds_of_options(capsys):
-    assert main.main(["prepare", "show", "--help"]) == 0
+    assert main(["prepare", "show", "--help"]) == 0
     said = capsys.readouterr().out
     assert all(f"--{option}=" in said for option in ("out", "count", "views", "data.augment", "data.cutmix"))
     assert "--optim.lr" not in said

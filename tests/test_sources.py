@@ -16,12 +16,12 @@ import pytest
 from conftest import DATA, small
 from PIL import Image, ImageCms, ImageOps
 
-from distalex.cli import main
-from distalex.config import config
+from distalex.cli.main import main
+from distalex.config.data import DataConfig
 from distalex.data import images
 from distalex.data.open import open_pictures
-from distalex.data.sources import archives as archives
-from distalex.data.sources import find
+from distalex.data.sources import archives, find
+from distalex.data.sources.archives import tar_files
 from distalex.errors import UserError
 
 
@@ -60,7 +60,7 @@ def tar(path: Path, files: dict[str, bytes], kind: str = "w") -> Path:
 def found(root: Path | str, name: str = "folder", **options) -> dict[str, Counter]:
     """Splits with how many pictures each class has; every one is read."""
     splits = {}
-    for source in find.list_sources(config.Data(name=name, root=str(root), stored_size=8, **options)):
+    for source in find.list_sources(DataConfig(name=name, root=str(root), stored_size=8, **options)):
         assert all(source.picture(sample).shape == (8, 8, 3) for sample in range(len(source)))
         splits[source.split] = Counter(source.classes[label] for label in source.labels)
     return splits
@@ -98,7 +98,7 @@ def test_a_class_is_one_class_however_its_accents_are_written(tmp_path):
 def test_a_name_that_is_not_utf8_is_read_and_shown(tmp_path):
     root = write(tmp_path, {"ant/1.jpg": JPEG, "bee/1.jpg": JPEG})
     os.rename(os.fsencode(root / "bee" / "1.jpg"), os.fsencode(root / "bee") + b"/\xff.jpg")
-    (source,) = find.list_sources(config.Data(name="folder", root=str(root), stored_size=8))
+    (source,) = find.list_sources(DataConfig(name="folder", root=str(root), stored_size=8))
     assert source.picture(1).shape == (8, 8, 3)
     assert source.places(1).endswith("bee/\\xff.jpg")
 
@@ -165,7 +165,7 @@ def test_webdataset_shards_by_pattern_and_split(tmp_path, name):
 
 def test_webdataset_labels_may_be_json_and_numbers_are_in_order(tmp_path):
     pairs = {f"{n}.{s}": c for n in (2, 10, 1) for s, c in (("jpeg", JPEG), ("json", json.dumps({"label": n}).encode()))}
-    (source,) = find.list_sources(config.Data(name="webdataset", root=str(tar(tmp_path / "a.tar", pairs)), stored_size=8))
+    (source,) = find.list_sources(DataConfig(name="webdataset", root=str(tar(tmp_path / "a.tar", pairs)), stored_size=8))
     assert source.classes == ("1", "2", "10")
 
 
@@ -192,7 +192,7 @@ def test_what_desktops_leave_in_archives_is_no_class(tmp_path):
 
 def test_pictures_outside_of_the_layout_are_announced(tmp_path, capsys):
     root = write(tmp_path / "in", SPLITS | {"extra/1.jpg": JPEG, "loose.jpg": JPEG})
-    assert main.main(["prepare", f"--root={root}", f"--out={tmp_path}/x.beton", "--size=8"]) == 0
+    assert main(["prepare", f"--root={root}", f"--out={tmp_path}/x.beton", "--size=8"]) == 0
     assert f"2 picture(s) at {root} are left out, e.g. extra/1.jpg" in capsys.readouterr().out
 
 
@@ -256,7 +256,7 @@ def test_cifar100_pickles_carry_their_classes(tmp_path):
     root = pickles(tmp_path / "cifar-100-python", {"train": 200, "test": 100}, "fine_labels")
     write(root, {"meta": pickle.dumps({"fine_label_names": [f"c{n:02d}" for n in range(100)]})})
     for name, place in (("cifar100", tmp_path), ("folder", tmp_path), ("folder", root)):
-        train, test = find.list_sources(config.Data(name=name, root=str(place)))
+        train, test = find.list_sources(DataConfig(name=name, root=str(place)))
         assert (len(train), len(test), train.classes[7]) == (200, 100, "c07")
 
 
@@ -268,7 +268,7 @@ def test_torchvisions_sets_come_by_name(tmp_path):
         labels = (np.arange(count) % 10).astype(np.uint8)
         images = np.repeat(labels[:, None, None] * 20, 28, 1).repeat(28, 2)
         write(tmp_path / "FashionMNIST" / "raw", {f"{split}-images-idx3-ubyte": idx(images), f"{split}-labels-idx1-ubyte": idx(labels)})
-    train, test = find.list_sources(config.Data(name="torchvision", dataset="FashionMNIST", root=str(tmp_path), stored_size=28))
+    train, test = find.list_sources(DataConfig(name="torchvision", dataset="FashionMNIST", root=str(tmp_path), stored_size=28))
     assert (len(train), len(test), train.classes[9]) == (60, 20, "Ankle boot")
     assert (train.picture(13) == 60).all()
 
@@ -277,7 +277,7 @@ def test_the_thousand_imagenet_pictures_are_a_thousand_classes():
     archive = DATA / "imagenet-sample.tar"
     if not archive.is_file():
         pytest.skip("no imagenet-sample.tar in DISTALEX_TEST_DATA")
-    (source,) = find.list_sources(config.Data(name="imagenet", root=str(archive)))
+    (source,) = find.list_sources(DataConfig(name="imagenet", root=str(archive)))
     assert (len(source), len(source.classes), source.classes[0]) == (1000, 1000, "n01440764_tench")
     for sample in (0, 500, 999):
         with Image.open(io.BytesIO(encoded(source.open(sample).convert("RGB"), "PNG"))) as whole:
@@ -510,7 +510,7 @@ REFUSED: dict[str, tuple[Callable[[Path], list[str]], str]] = {
 
 def told(mistake: str, at: Path, capsys: pytest.CaptureFixture[str]) -> str:
     """What `prepare` says of a mistake that is made in the folder `at`."""
-    assert main.main(["prepare", *REFUSED[mistake][0](at), f"--out={at}/out/x.beton", "--size=8"]) == 2
+    assert main(["prepare", *REFUSED[mistake][0](at), f"--out={at}/out/x.beton", "--size=8"]) == 2
     return capsys.readouterr().err
 
 
@@ -540,14 +540,14 @@ def test_bad_pictures_are_skipped_counted_and_listed(tmp_path, capsys):
     bad = {"bee/empty.jpg": b"", "ant/half.jpg": JPEG[:400], "ant/words.png": b"words"}
     root = write(tmp_path / "in", CLASSES | bad)
     out = tmp_path / "x.beton"
-    assert main.main(["prepare", f"--root={root}", f"--out={out}", "--size=8", "--skip_bad", "--workers=2"]) == 0
+    assert main(["prepare", f"--root={root}", f"--out={out}", "--size=8", "--skip_bad", "--workers=2"]) == 0
     said = capsys.readouterr().out
     assert "3 of 9 pictures were skipped" in said
     assert all(name in said for name in bad)
     listed = json.loads((tmp_path / "x.beton.json").read_text())
     assert sum(listed["counts"]) == 6
     assert sorted(line.split(": ")[0].removeprefix(f"{root}/") for line in listed["skipped"]) == sorted(bad)
-    assert main.main(["prepare", "check", str(out)]) == 0
+    assert main(["prepare", "check", str(out)]) == 0
     assert "6 pictures" in capsys.readouterr().out
 
 
@@ -580,11 +580,11 @@ def test_a_long_archives_list_is_read_again_only_where_it_changed(tmp_path, monk
                 tar.addfile(member, io.BytesIO(name.encode()))
 
     pack(["a/1.png", "a/2.png", "b/3.png"])
-    first = archives.tar_files([archive], str(archive))
+    first = tar_files([archive], str(archive))
     with monkeypatch.context() as patch:
         patch.setattr(archives, "_members", None)  # would fail if it were called
-        again = archives.tar_files([archive], str(archive))
+        again = tar_files([archive], str(archive))
     assert list(again.names) == list(first.names) == ["a/1.png", "a/2.png", "b/3.png"]
     assert again.read("b/3.png") == b"b/3.png"
     pack(["a/1.png", "c/4.png", "c/5.png", "c/6.png"])
-    assert list(archives.tar_files([archive], str(archive)).names) == ["a/1.png", "c/4.png", "c/5.png", "c/6.png"]
+    assert list(tar_files([archive], str(archive)).names) == ["a/1.png", "c/4.png", "c/5.png", "c/6.png"]

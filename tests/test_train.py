@@ -16,11 +16,11 @@ import yaml
 from conftest import metrics, newest, options
 from PIL import Image
 
-from distalex.cli import main
-from distalex.config import config
+from distalex.cli.main import main
+from distalex.config.loading import CONFIGS, load_config
 from distalex.machine.precision import has_bf16
 
-SHIPPED = sorted(str(path.relative_to(config.CONFIGS).with_suffix("")) for path in config.CONFIGS.rglob("*.yaml"))
+SHIPPED = sorted(str(path.relative_to(CONFIGS).with_suffix("")) for path in CONFIGS.rglob("*.yaml"))
 
 
 @pytest.fixture(autouse=True)
@@ -29,24 +29,24 @@ def in_own_folder(tmp_path, monkeypatch):
 
 
 def train(**changes):
-    return main.main(["train", *options(**changes)])
+    return main(["train", *options(**changes)])
 
 
 @pytest.mark.slow
 def test_digits_passes_97_percent_and_tools_agree(tmp_path, capsys):
-    assert main.main(["train", "--config=digits", "--name=digits", "--log.wandb=disabled"]) == 0
+    assert main(["train", "--config=digits", "--name=digits", "--log.wandb=disabled"]) == 0
     run = tmp_path / "runs" / "digits"
     trained = metrics(run, "eval")[-1]
     assert trained["count"] == 359
     assert trained["top1"] > 97
-    assert main.main(["evaluate", "digits"]) == 0
+    assert main(["evaluate", "digits"]) == 0
     report = json.loads((run / "evaluation.json").read_text())
     assert report["top1"] == trained["top1"]
     assert report["loss"] == pytest.approx(trained["loss"], rel=1e-3)  # bf16, another batch shape
     assert sum(map(sum, report["confusion"])) == 359
     assert sum(row[number] for number, row in enumerate(report["confusion"])) == round(359 * report["top1"] / 100)
     capsys.readouterr()
-    assert main.main(["predict", "runs/digits", "--count=30", "--save=shown.png"]) == 0
+    assert main(["predict", "runs/digits", "--count=30", "--save=shown.png"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert sum("- right" in line for line in lines) >= 27
     with Image.open("shown.png") as picture:
@@ -56,10 +56,10 @@ def test_digits_passes_97_percent_and_tools_agree(tmp_path, capsys):
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_shipped_configuration_runs(name, tmp_path):
     """Two steps on noise, with its own network, optimizer, schedule and augmentation, the wide layers narrowed."""
-    size = config.load(name, {"data.name": "synthetic"}).data.image_size
+    size = load_config(name, {"data.name": "synthetic"}).data.image_size
     small = ["--data.name=synthetic", "--data.synthetic_images=8", f"--data.stored_size={size}", "--train.batch_size=4", "--train.epochs=1"]
     narrow = ["--model.fc6=64", "--model.fc7=64", "--name=it", "--log.wandb=disabled", "--log.every=1"]
-    assert main.main(["train", f"--config={name}", *small, *narrow]) == 0
+    assert main(["train", f"--config={name}", *small, *narrow]) == 0
     assert [row["step"] for row in metrics(tmp_path / "runs" / "it")] == [1, 2]
 
 
@@ -68,7 +68,7 @@ def test_a_run_leaves_what_the_contract_says(tmp_path):
     run = tmp_path / "runs" / "it"
     assert sorted(path.name for path in run.iterdir()) == ["checkpoints", "config.yaml", "metrics.jsonl", "starts.jsonl"]
     assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["best.pt", "step-00000005.pt", "step-00000006.pt"]
-    assert config.load(str(run / "config.yaml")).name == "it"
+    assert load_config(str(run / "config.yaml")).name == "it"
     row = metrics(run)[0]
     assert {"step", "epoch", "loss", "lr", "images_per_second", "data_wait_fraction", "comm_bytes", "comm_exposed_fraction"} <= row.keys()
     assert 0 < row["mfu"] < 1
@@ -79,7 +79,7 @@ def test_a_run_leaves_what_the_contract_says(tmp_path):
 
 def test_the_kept_configuration_reproduces_the_run(tmp_path):
     assert train(name="first") == 0
-    assert main.main(["train", "--config=runs/first/config.yaml", "--name=second"]) == 0
+    assert main(["train", "--config=runs/first/config.yaml", "--name=second"]) == 0
     losses = [[row["loss"] for row in metrics(tmp_path / "runs" / name)] for name in ("first", "second")]
     assert losses[0] == losses[1]
 
@@ -247,31 +247,31 @@ def test_torchvisions_weights_file_starts_a_run(tmp_path, photographs):
     torch.save(torchvision.models.alexnet().state_dict(), tmp_path / "alexnet.pth")
     folder = ["--data.name=folder", f"--data.root={photographs}", "--data.stored_size=72", "--data.image_size=64", "--train.batch_size=12"]
     start = ["--model.name=torchvision", "--model.weights=alexnet.pth", "--train.max_steps=1", "--name=it", "--log.wandb=disabled"]
-    assert main.main(["train", *folder, *start]) == 0
+    assert main(["train", *folder, *start]) == 0
     assert newest(tmp_path / "runs" / "it")["model"]["fc8.weight"].shape == (3, 4096)
 
 
 def test_prepared_files_train_and_evaluate(tmp_path, photographs, capsys):
-    assert main.main(["prepare", "folder", f"--root={photographs}", "--out=mine.beton", "--size=72"]) == 0
+    assert main(["prepare", "folder", f"--root={photographs}", "--out=mine.beton", "--size=72"]) == 0
     assert "mine.beton: 36 pictures of 72x72 in 3 classes" in capsys.readouterr().out
     assert sorted(path.name for path in tmp_path.glob("*.beton")) == ["mine.beton", "mine.test.beton"]
     assert train(name="it", data__name="beton", data__train="mine.beton") == 0
     assert metrics(tmp_path / "runs" / "it", "eval")[-1]["count"] == 12
     picture = next((photographs / "test" / "cat").iterdir())
     capsys.readouterr()
-    assert main.main(["predict", "it", str(picture), "--json_lines"]) == 0
+    assert main(["predict", "it", str(picture), "--json_lines"]) == 0
     (line,) = capsys.readouterr().out.splitlines()
     prediction = json.loads(line)
     assert set(prediction["labels"]) == {"ant", "bee", "cat"}
     assert sum(prediction["probabilities"]) == pytest.approx(1, abs=1e-4)
     (tmp_path / "bad.jpg").write_bytes(b"no picture")
-    assert main.main(["predict", "it", "bad.jpg"]) == 2
+    assert main(["predict", "it", "bad.jpg"]) == 2
     assert "bad.jpg: not a readable picture" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [["digits"], ["synthetic", "--size=64"]])
 def test_prepare_without_a_place_puts_files_where_train_looks(arguments, capsys):
-    assert main.main(["prepare", *arguments]) == 0
+    assert main(["prepare", *arguments]) == 0
     assert f"--data.name={arguments[0]}" in capsys.readouterr().out
 
 
@@ -339,7 +339,7 @@ def test_wandb_hears_of_the_data_a_checkpoint_was_trained_on(tmp_path, monkeypat
 
     monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path))
     (tmp_path / "step-00000006.pt").write_bytes(b"weights")
-    board = WeightsAndBiases(config.load(None, {"log.wandb": "disabled", "name": "a+b"}), tmp_path / "a+b", console=None)
+    board = WeightsAndBiases(load_config(None, {"log.wandb": "disabled", "name": "a+b"}), tmp_path / "a+b", console=None)
     board.run, board.mode = Service(), "online"
     board.keep({tmp_path / "step-00000006.pt": ["last"]}, {"name": "digits"}, "digits")
     (data,), ((model, aliases),) = board.run.used, board.run.logged
@@ -350,10 +350,10 @@ def test_wandb_hears_of_the_data_a_checkpoint_was_trained_on(tmp_path, monkeypat
 def test_runs_that_differ_by_seed_and_place_alone_are_one_experiment():
     from distalex.train.wandb import experiment
 
-    first = experiment(config.load("digits"))
+    first = experiment(load_config("digits"))
     assert first.startswith("digits-paper-")
-    assert first == experiment(config.load("digits", {"seed": "1", "parallel": "model", "name": "it", "checkpoint.keep": "9"}))
-    assert first != experiment(config.load("digits", {"optim.lr": "0.5"}))
+    assert first == experiment(load_config("digits", {"seed": "1", "parallel": "model", "name": "it", "checkpoint.keep": "9"}))
+    assert first != experiment(load_config("digits", {"optim.lr": "0.5"}))
 
 
 def test_sizes_of_layers_are_those_of_plain_gradient_descent(tmp_path):
@@ -373,13 +373,13 @@ def test_sizes_of_layers_are_those_of_plain_gradient_descent(tmp_path):
 
 
 def test_the_sweep_names_options_that_exist(capsys):
-    sweep = yaml.safe_load((config.CONFIGS.parent / "launch" / "sweep.yaml").read_text())
+    sweep = yaml.safe_load((CONFIGS.parent / "launch" / "sweep.yaml").read_text())
     values = {name: choice.get("value", choice.get("min", choice.get("values", [None])[0])) for name, choice in sweep["parameters"].items()}
     words = []
     for word in sweep["command"]:
         words += [f"--{name}={value}" for name, value in values.items()] if word == "${args}" else [word]
     assert words[:4] == ["${env}", "python", "-m", "distalex.train"]
-    assert main.main(["train", *words[4:], "--dry_run"]) == 0
+    assert main(["train", *words[4:], "--dry_run"]) == 0
     assert sweep["metric"]["name"] == "eval/top1"
 
 
@@ -396,9 +396,10 @@ def test_wandb_failing_does_not_stop_a_run(tmp_path, monkeypatch, capsys):
 
 
 def test_a_refusing_disk_does_not_lose_the_run(tmp_path, monkeypatch, capsys):
-    from distalex.runs import checkpoint
+    from distalex.runs import writer
+    from distalex.runs.checkpoint import save
 
-    real, calls = checkpoint.save, []
+    real, calls = save, []
 
     def sometimes(state, path):
         calls.append(path)
@@ -406,7 +407,7 @@ def test_a_refusing_disk_does_not_lose_the_run(tmp_path, monkeypatch, capsys):
             raise OSError(28, "No space left on device")
         real(state, path)
 
-    monkeypatch.setattr(checkpoint, "save", sometimes)
+    monkeypatch.setattr(writer, "save", sometimes)
     assert train(name="it") == 0
     assert "No space left on device; training goes on" in capsys.readouterr().out
     assert newest(tmp_path / "runs" / "it")["progress"]["step"] == 6
@@ -423,7 +424,7 @@ def test_the_tutorials_job_on_real_pictures(tmp_path, cifar10_jpeg):
         "--log.wandb=disabled",
         "--log.every=1",
     ]
-    assert main.main(["train", *options_]) == 0
+    assert main(["train", *options_]) == 0
     run = tmp_path / "runs" / "it"
     assert metrics(run, "eval")[-1]["count"] == 10_000
     assert metrics(run)[0]["loss"] == pytest.approx(2.303, abs=0.01)

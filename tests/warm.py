@@ -105,12 +105,12 @@ def _end(status: int) -> None:
 def _command(module: str, arguments: tuple[str, ...]) -> int:
     import torch
 
-    from distalex.cli import main
+    from distalex.cli.main import main
 
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
     sys.argv = [f"{module}.py", *arguments]
     try:
-        return main.main([module, *arguments])
+        return main([module, *arguments])
     except SystemExit as leaving:  # of a signal's handler
         return int(leaving.code or 0)
 

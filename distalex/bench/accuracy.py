@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from distalex.bench.options import BenchOptions
 from distalex.bench.plain import cifar10, measure_peer
 from distalex.bench.results import open_folder, run_program, spread, write_result
-from distalex.config import config
 from distalex.machine.description import describe_machine
 from distalex.runs.metrics import read_metrics
 
@@ -20,7 +20,7 @@ TUTORIAL = {"top1": 71.91, "epochs": 20, "pictures": 50_000}
 """What the recipe says of itself: top-1 on the test set after so many epochs."""
 
 
-def bench_accuracy(options: config.BenchOptions, measured: float | None = None) -> dict[str, Any]:
+def bench_accuracy(options: BenchOptions, measured: float | None = None) -> dict[str, Any]:
     """Train with `repeats` seeds, each between two measurements of the peer, print a table and write OUT/accuracy-TIME.json.
 
     The peer's time is that of its steps alone, as measured here over some of them: nobody waits for its 20 epochs. `measured` is
@@ -58,7 +58,7 @@ def bench_accuracy(options: config.BenchOptions, measured: float | None = None) 
     return result
 
 
-def _train(options: config.BenchOptions, root: str, seed: int, *words: str) -> dict[str, Any]:
+def _train(options: BenchOptions, root: str, seed: int, *words: str) -> dict[str, Any]:
     """One run in a process of its own, from its start to its end, evaluation and checkpoint included."""
     with tempfile.TemporaryDirectory() as folder:
         words = (f"--config={options.config}", f"--data.root={root}", f"--seed={seed}", *words)

@@ -10,12 +10,13 @@ from typing import Any
 from distalex.bench.accuracy import bench_accuracy
 from distalex.bench.loader import bench_loader
 from distalex.bench.lrn import bench_lrn
+from distalex.bench.options import BenchOptions
 from distalex.bench.parallel import bench_parallel
 from distalex.bench.plain import bench_plain
 from distalex.bench.results import open_folder, write_result
-from distalex.config import config
+from distalex.config.schema import validate
+from distalex.console import aligned
 from distalex.machine.description import describe_machine
-from distalex.plan.show import aligned
 
 BENCHMARKS: dict[str, Callable[..., dict[str, Any]]] = {
     "plain": bench_plain,
@@ -33,7 +34,7 @@ QUICK: dict[str, dict[str, Any]] = {  # minutes on two cores: one repeat, the si
 }
 
 
-def bench_all(options: config.BenchOptions) -> dict[str, Any]:
+def bench_all(options: BenchOptions) -> dict[str, Any]:
     """Run each benchmark, print one table, write OUT/all-TIME.json, a picture beside it and each one's own result."""
     folder = open_folder(options.out)
     started = time.perf_counter()
@@ -46,7 +47,7 @@ def bench_all(options: config.BenchOptions) -> dict[str, Any]:
         print(f"\n== {what}", flush=True)
         known = [results["plain"]["plain_images_per_second"]["median"]] if options.quick and what == "accuracy" else []
         start = time.perf_counter()
-        results[what] = bench(config.validate(config.BenchOptions, chosen, {}), *known)
+        results[what] = bench(validate(BenchOptions, chosen, {}), *known)
         seconds[what] = time.perf_counter() - start
         print(f"{what}: {seconds[what]:.0f} s", flush=True)
     rows = [row for what, found in results.items() for row in ROWS[what](found)]

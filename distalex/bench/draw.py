@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from distalex.plan.show import COLOURS, NAMES
+from distalex.plan.curves import COLOURS, NAMES
 
 LINES = {"none": ("black", "one process"), **{mode: (COLOURS[mode], NAMES[mode]) for mode in COLOURS}}
 

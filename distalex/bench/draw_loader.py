@@ -5,13 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from distalex.bench.loader import INPUT, STORED
-
 OURS, OTHERS = "tab:blue", "silver"
 
 
-def draw_loader(result: dict[str, Any], path: Path) -> None:
-    """Draw a result of `bench_loader` into `path`."""
+def draw_loader(result: dict[str, Any], path: Path, stored_sides: dict[str, str], input_sides: dict[str, str]) -> None:
+    """Draw a result of `bench_loader` into `path`, the sides under their names."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(14, 4.2), layout="constrained")
@@ -19,8 +17,8 @@ def draw_loader(result: dict[str, Any], path: Path) -> None:
     pictures, made = result["pictures"], result["input"]
     width, height = pictures["median_size"]
     side, size = pictures["stored_size"], made["image_size"]
-    _draw_bars(stored, result, STORED, f"stored {side}x{side} pictures as uint8 batches, images/s")
-    _draw_bars(views, result, INPUT, f"the network's input, {size}x{size} {made['precision']}, images/s")
+    _draw_bars(stored, result, stored_sides, f"stored {side}x{side} pictures as uint8 batches, images/s")
+    _draw_bars(views, result, input_sides, f"the network's input, {size}x{size} {made['precision']}, images/s")
     versions = result["machine"]["versions"]
     figure.suptitle(
         f"{pictures['count']:,} pictures ({pictures['kind']}, median {width}x{height}), batches of {made['batch']}, page cache warm; "

@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from distalex.bench.options import BenchOptions
 from distalex.bench.results import open_folder, spread, write_result
-from distalex.config import config
+from distalex.console import aligned
 from distalex.machine.description import describe_machine
-from distalex.plan.show import aligned
 from distalex.runs.metrics import read_metrics
 
 MARK = "DISTALEX_FAULTS"  # in the environment of every process of a life, by which they are found
@@ -179,7 +179,7 @@ FAULTS = {
 RARE = "a rank stands still (SIGSTOP)"  # takes half a minute, since torchrun gives it so long to end
 
 
-def bench_faults(options: config.BenchOptions) -> dict[str, Any]:
+def bench_faults(options: BenchOptions) -> dict[str, Any]:
     """Strike runs on random topologies until `kills` faults are spent; print a table and write OUT/faults-TIME.json.
 
     Each run is started again until it is done, and has then to equal, to the bit, one of the same topology that nothing happened to.

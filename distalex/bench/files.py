@@ -15,11 +15,13 @@ import numpy as np
 from PIL import Image
 
 from distalex import random
-from distalex.config import config
-from distalex.data.beton import beton
+from distalex.bench.options import BenchOptions
+from distalex.config.data import DataConfig
+from distalex.data.beton.estimate import How
+from distalex.data.beton.files import Encoding, write
 from distalex.data.sources import find
 from distalex.errors import UserError
-from distalex.parallel.topology import cores
+from distalex.machine.resources import cores
 
 WIDTH, HEIGHT = 500, 375  # of a random photograph; the usual size in ImageNet
 PHOTOGRAPHS, CLASSES = 256, 4
@@ -67,7 +69,7 @@ class Setup:
         return cls(**json.loads((folder / "setup.json").read_text(encoding="utf-8")))
 
 
-def write_files(options: config.BenchOptions, folder: Path, shards: bool) -> tuple[Setup, dict[str, Any]]:
+def write_files(options: BenchOptions, folder: Path, shards: bool) -> tuple[Setup, dict[str, Any]]:
     """Write originals (as links), both `.beton` files, their JPEG pictures as files and, with `shards`, in tar files.
 
     Returns what the sides are told and what the result says of the pictures. Raises UserError where `options.root` holds none.
@@ -79,9 +81,9 @@ def write_files(options: config.BenchOptions, folder: Path, shards: bool) -> tup
         _link(Path(options.root), original, options.pictures)
     sizes = [_size(path) for path in sorted(original.rglob("*.*"))[:1000]]
     stored = min(round(options.image_size / 0.875), int(np.median([min(size) for size in sizes])))
-    (source,) = find.list_sources(config.Data(name="folder", root=str(original), stored_size=stored))
+    (source,) = find.list_sources(DataConfig(name="folder", root=str(original), stored_size=stored))
     files = {encoding: folder / f"{encoding}.beton" for encoding in ("raw", "jpg")}
-    infos = [beton.write(source, path, lambda *_: None, beton.How(beton.Encoding(encoding))) for encoding, path in files.items()]
+    infos = [write(source, path, lambda *_: None, How(Encoding(encoding))) for encoding, path in files.items()]
     colours = infos[0].statistics
     _write_stored(files["jpg"], folder / "stored", source.classes)
     if shards:

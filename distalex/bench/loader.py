@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from distalex.bench.files import write_files
+from distalex.bench.options import BenchOptions
 from distalex.bench.results import open_folder, run_program, spread, write_result
-from distalex.config import config
+from distalex.console import aligned
 from distalex.errors import UserError
 from distalex.machine.description import describe_machine
-from distalex.parallel.topology import cores
-from distalex.plan.show import aligned
+from distalex.machine.resources import cores
 
 STORED = {
     "ffcv_raw": "FFCV by itself, raw",
@@ -38,7 +38,7 @@ GOALS = {"overhead_percent": 5.0, "input_raw": 20.0, "input_jpg": 3.0}
 ENDS = ("min", "max")
 
 
-def bench_loader(options: config.BenchOptions) -> dict[str, Any]:
+def bench_loader(options: BenchOptions) -> dict[str, Any]:
     """Measure every side in turn, print tables, write OUT/loader-TIME.json and a picture beside it.
 
     A side that fails is listed under `failed`, and the others go on. Raises UserError before anything is measured.
@@ -85,7 +85,7 @@ def bench_loader(options: config.BenchOptions) -> dict[str, Any]:
     if done:
         from distalex.bench.draw_loader import draw_loader
 
-        draw_loader(result, path.with_suffix(".png"))
+        draw_loader(result, path.with_suffix(".png"), STORED, INPUT)
     return result
 
 
@@ -121,7 +121,7 @@ def summary(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _command(options: config.BenchOptions) -> str:
+def _command(options: BenchOptions) -> str:
     """With everything that was measured spelled out, so that it means the same when defaults change."""
     values = {name: getattr(options, name) for name in ("pictures", "batch", "image_size", "precision", "repeats", "seconds")}
     if options.sides:
@@ -131,7 +131,7 @@ def _command(options: config.BenchOptions) -> str:
     return " ".join(["python -m distalex.bench loader", *(f"--{name}={value}" for name, value in values.items())])
 
 
-def _heading(options: config.BenchOptions, pictures: dict[str, Any]) -> str:
+def _heading(options: BenchOptions, pictures: dict[str, Any]) -> str:
     width, height = pictures["median_size"]
     sizes = pictures["bytes_of_a_picture"]
     return (

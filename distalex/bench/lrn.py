@@ -9,19 +9,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from distalex.bench.options import BenchOptions
 from distalex.bench.results import open_folder, spread, write_result
-from distalex.config import config
+from distalex.console import aligned
 from distalex.machine.description import describe_machine
+from distalex.machine.resources import keep_freed_memory
 from distalex.model.lrn import local_response_norm
-from distalex.parallel.start import keep_freed_memory
-from distalex.plan.show import aligned
 
 SIZES = {"after conv1 of a column": (48, 55), "after conv1": (96, 55), "after conv2": (256, 27)}
 """Channels, and side in pixels, of the paper's network at 224."""
 LAYOUTS = {"channels-last": torch.channels_last, "contiguous": torch.contiguous_format}
 
 
-def bench_lrn(options: config.BenchOptions) -> dict[str, Any]:
+def bench_lrn(options: BenchOptions) -> dict[str, Any]:
     """Measure both sides in turn, print a table and write OUT/lrn-TIME.json. Torch's layer knows no bf16 on a CPU, and has fp32 there.
 
     Both reuse freed memory, as in a training run.

@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from distalex.bench.crossing import PAPER_CROSSING, Line, bytes_crossing, fit_line, lines_crossing, measured_crossing
+from distalex.bench.options import BenchOptions
 from distalex.bench.peak import matmul_peak, median_peaks
 from distalex.bench.results import open_folder, run_program, spread, write_result
-from distalex.config import config
+from distalex.console import aligned
 from distalex.errors import UserError
 from distalex.machine.description import describe_machine
 from distalex.machine.precision import has_bf16
+from distalex.machine.resources import cores
 from distalex.parallel.start import choose_device
-from distalex.parallel.topology import Topology, cores
-from distalex.plan.show import aligned
+from distalex.parallel.topology import Topology
 from distalex.runs.metrics import read_metrics
 
 MODES = ("none", "data", "model", "hybrid", "owt")
@@ -28,7 +29,7 @@ WARM_UP = 2  # steps: the first allocates and compiles, in the second the alloca
 CLASSES = 1000
 
 
-def bench_parallel(options: config.BenchOptions) -> dict[str, Any]:
+def bench_parallel(options: BenchOptions) -> dict[str, Any]:
     """Measure every mode at every batch in turn, print tables, write OUT/parallel-TIME.json and a picture beside it.
 
     A run that fails is listed under `failed`, and the others go on. Raises UserError before anything starts.
@@ -74,7 +75,7 @@ def bench_parallel(options: config.BenchOptions) -> dict[str, Any]:
     return result
 
 
-def choose_modes(options: config.BenchOptions) -> dict[str, int]:
+def choose_modes(options: BenchOptions) -> dict[str, int]:
     """The modes to measure and the processes of each. Raises UserError where one that was named cannot run here."""
     chosen = {}
     for mode in options.modes or MODES:
@@ -90,7 +91,7 @@ def choose_modes(options: config.BenchOptions) -> dict[str, int]:
     return chosen
 
 
-def _check_mode(mode: str, processes: int, options: config.BenchOptions) -> None:
+def _check_mode(mode: str, processes: int, options: BenchOptions) -> None:
     """Raise UserError where the mode does not go with so many processes, or they do not go with this machine."""
     if mode == "model" and processes != COLUMNS:
         raise UserError(
@@ -109,7 +110,7 @@ def lrn_implementation(lrn: bool, device: str) -> str:
     return "lrn_cpu (Numba)" if device == "cpu" else "banded convolution"
 
 
-def measure(options: config.BenchOptions, mode: str, processes: int, batch: int) -> dict[str, Any]:
+def measure(options: BenchOptions, mode: str, processes: int, batch: int) -> dict[str, Any]:
     """One training run: rates and traffic of its timed steps on rank 0, or the error that ended it."""
     threads = max(1, cores() // processes)
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"] if processes > 1 else []
@@ -208,7 +209,7 @@ def _line(runs: Sequence[dict[str, Any]]) -> Line | None:
     )
 
 
-def _command(options: config.BenchOptions, processes: dict[str, int], batches: Sequence[int]) -> str:
+def _command(options: BenchOptions, processes: dict[str, int], batches: Sequence[int]) -> str:
     """With everything that was measured spelled out, so that it means the same when defaults change."""
     values = {
         "batches": ",".join(map(str, batches)),
@@ -220,7 +221,7 @@ def _command(options: config.BenchOptions, processes: dict[str, int], batches: S
     return " ".join(["python -m distalex.bench parallel", *(f"--{name}={value}" for name, value in values.items())])
 
 
-def _heading(options: config.BenchOptions, processes: dict[str, int], device: str) -> str:
+def _heading(options: BenchOptions, processes: dict[str, int], device: str) -> str:
     shares = ", ".join(f"{mode} {count} x {max(1, cores() // count)}" for mode, count in processes.items())
     crowded = [mode for mode, count in processes.items() if device == "cpu" and count > cores()]
     return (

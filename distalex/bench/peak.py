@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from distalex.parallel.topology import cores
+from distalex.machine.resources import cores
 
 PEAK = """
 import json, sys, torch

@@ -14,9 +14,9 @@ from torch import nn
 from torch.utils.data import DataLoader
 from torchvision import transforms
 
-from distalex.config import config
+from distalex.config.data import DataConfig
+from distalex.data.sources.cifar import CIFAR10, find_cifar
 from distalex.data.sources.find import open_sources
-from distalex.data.sources.named import CIFAR10, find_cifar
 from distalex.data.sources.source import Source
 
 BATCH = 500
@@ -44,7 +44,7 @@ def main() -> None:
     arguments.add_argument("--steps", type=int, default=4)
     arguments.add_argument("--device", default="cpu")
     options = arguments.parse_args()
-    source = open_sources(config.Data(name="cifar10", root=str(find_cifar(CIFAR10, options.root))))[0]
+    source = open_sources(DataConfig(name="cifar10", root=str(find_cifar(CIFAR10, options.root))))[0]
     loader = DataLoader(Pictures(source, BATCH * (options.steps + 1)), batch_size=BATCH, shuffle=True)
 
     def conv(inputs: int, outputs: int, kernel: int, stride: int, padding: int, pool: bool = False) -> list[nn.Module]:

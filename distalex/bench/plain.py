@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 
+from distalex.bench.options import BenchOptions
 from distalex.bench.peak import matmul_peak, median_peaks
 from distalex.bench.results import open_folder, run_program, spread, write_result
-from distalex.config import config
-from distalex.data.sources.named import CIFAR10, find_cifar
+from distalex.data.sources.cifar import CIFAR10, find_cifar
 from distalex.errors import UserError
 from distalex.machine.description import describe_machine
 from distalex.runs.metrics import read_metrics
@@ -23,7 +23,7 @@ from distalex.runs.metrics import read_metrics
 GFLOP_PER_IMAGE = 0.87  # of a training step of the seed network at 96x96: three times its forward pass
 
 
-def bench_plain(options: config.BenchOptions) -> dict[str, Any]:
+def bench_plain(options: BenchOptions) -> dict[str, Any]:
     """Measure both sides in turn, print a table and write OUT/plain-TIME.json."""
     root = cifar10(options)
     if options.peer and not Path(options.peer).is_file():
@@ -64,12 +64,12 @@ def bench_plain(options: config.BenchOptions) -> dict[str, Any]:
     return result
 
 
-def cifar10(options: config.BenchOptions) -> str:
+def cifar10(options: BenchOptions) -> str:
     """Where the pictures are: an archive is unpacked only where a script from elsewhere, which wants a folder, is to read it."""
     return str(find_cifar(CIFAR10, options.root, unpack=options.peer is not None))
 
 
-def measure_peer(options: config.BenchOptions, root: str) -> float:
+def measure_peer(options: BenchOptions, root: str) -> float:
     """Images/s of the tutorial's job in ordinary PyTorch, in a process of its own, on a GPU where there is one."""
     program = [options.peer] if options.peer else ["-m", "distalex.bench.peer"]
     device = ["--device", "cuda"] if torch.cuda.is_available() else []

@@ -164,17 +164,18 @@ def _our_input(setup: Setup, path: Path) -> Epoch:
     """The network's input as a training run has it: random window, mirror, normalising, resizing where the sizes ask for it."""
     import torch
 
-    from distalex.config import config
-    from distalex.data.augment.augmentation import Statistics, Views
-    from distalex.data.open import Split
-    from distalex.parallel.start import Mesh
+    from distalex.config.data import DataConfig
+    from distalex.data.augment.augmentation import Augmentation
+    from distalex.data.augment.statistics import Statistics
+    from distalex.data.batches import Split
+    from distalex.parallel.mesh import Mesh
     from distalex.parallel.topology import Topology
 
     device = torch.device("cpu")
     shares = {"crop": setup.window / setup.stored, "pad": setup.margin / setup.stored}
-    options = config.Data(name="folder", root=".", image_size=setup.image_size, augment="flip_crop", normalize="standard", **shares)
+    options = DataConfig(name="folder", root=".", image_size=setup.image_size, augment="flip_crop", normalize="standard", **shares)
     dtype = torch.bfloat16 if setup.precision == "bf16" else torch.float32
-    views = Views(options, setup.stored, Statistics(setup.mean, setup.covariance), 0, device, dtype)
+    views = Augmentation(options, setup.stored, Statistics(setup.mean, setup.covariance), 0, device, dtype)
     reader = _Listed(_reader(setup, path), setup.count)
     return Split(reader, setup.listed, setup.batch, views, Mesh(Topology(), device), 0).train
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from distalex.bench.faults import RUN
+from distalex.bench.options import BenchOptions
 from distalex.bench.results import open_folder, write_result
-from distalex.config import config
+from distalex.console import aligned
 from distalex.errors import UserError
 from distalex.machine.description import describe_machine
-from distalex.plan.show import aligned
 from distalex.runs.metrics import read_metrics
 
 SAMPLES = 240  # over the whole time
@@ -25,7 +25,7 @@ WARMING = 0.1  # share of the time that is not looked at: what is compiled, cach
 MEASURES = {"memory": "MB resident", "threads": "threads", "handles": "open files", "disk": "MB in the run's folder, but for metrics.jsonl"}
 
 
-def bench_soak(options: config.BenchOptions) -> dict[str, Any]:
+def bench_soak(options: BenchOptions) -> dict[str, Any]:
     """Train, evaluate and save for `minutes`, watch the process, print a table and write OUT/soak-TIME.json."""
     folder = open_folder(options.out)
     if not Path("/proc/self/status").is_file():

@@ -5,20 +5,30 @@ from __future__ import annotations
 import typing
 from collections.abc import Iterator
 
-from distalex.config import config
+from distalex.bench.options import BenchOptions
+from distalex.compare.options import CompareOptions
+from distalex.config.config import Config
+from distalex.config.schema import Section, choices_of, options_of, plain_text
+from distalex.evaluate.options import EvaluateOptions
+from distalex.export.options import ExportOptions
+from distalex.plan.options import PlanOptions
+from distalex.predict.options import PredictOptions
+from distalex.prepare.options import CheckOptions, PrepareOptions, ShowOptions
+from distalex.report.options import ReportOptions
+from distalex.train.options import DryRunOptions
 
-COMMANDS: dict[str, type[config.Section]] = {
-    "evaluate": config.EvaluateOptions,
-    "predict": config.PredictOptions,
-    "export": config.ExportOptions,
-    "report": config.ReportOptions,
-    "compare": config.CompareOptions,
-    "prepare": config.PrepareOptions,
-    "prepare check": config.CheckOptions,
-    "prepare show": config.ShowOptions,
-    "plan": config.PlanOptions,
-    "bench": config.BenchOptions,
-    "train --dry_run": config.DryRunOptions,
+COMMANDS: dict[str, type[Section]] = {
+    "evaluate": EvaluateOptions,
+    "predict": PredictOptions,
+    "export": ExportOptions,
+    "report": ReportOptions,
+    "compare": CompareOptions,
+    "prepare": PrepareOptions,
+    "prepare check": CheckOptions,
+    "prepare show": ShowOptions,
+    "plan": PlanOptions,
+    "bench": BenchOptions,
+    "train --dry_run": DryRunOptions,
 }
 HEAD = """# Every option
 
@@ -41,19 +51,19 @@ def pages() -> Iterator[str]:
     yield HEAD
     yield "## A run: `train`"
     section = None
-    for key, field in config.options():
+    for key, field in options_of(Config):
         name = key.rpartition(".")[0]
         if name != section:
             section = name
             if name:
-                kind = typing.cast(type, config.Config.model_fields[name].annotation)
+                kind = typing.cast(type, Config.model_fields[name].annotation)
                 yield f"\n### `{name}`: {_lower(kind.__doc__ or '')}"
             yield from _table_head()
         yield _row(key, field)
     for command, kind in COMMANDS.items():
         yield f"\n## `{command}`"
         yield from _table_head()
-        for key, field in config.options(kind):
+        for key, field in options_of(kind):
             yield _row(key, field)
 
 
@@ -63,8 +73,8 @@ def _table_head() -> tuple[str, str, str]:
 
 def _row(key: str, field: typing.Any) -> str:
     default = field.get_default(call_default_factory=True)
-    shown = "" if field.is_required() or default in (None, "", (), {}) else f"`{config._plain(default)}`"
-    choices = config._choices(field.annotation)
+    shown = "" if field.is_required() or default in (None, "", (), {}) else f"`{plain_text(default)}`"
+    choices = choices_of(field.annotation)
     kinds = " · ".join(f"`{choice}`" for choice in choices) + ". " if choices else ""
     meaning = " ".join((field.description or "").split())
     return f"| `{key}` | {shown} | {kinds}{meaning} |".replace("|none|", "none").replace("  ", " ")

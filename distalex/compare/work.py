@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from distalex.config import config
+from distalex.compare.options import CompareOptions
+from distalex.config.loading import read_yaml
 from distalex.errors import UserError
-from distalex.runs import checkpoint
+from distalex.runs.checkpoint import known_runs, load, newest_first
 from distalex.runs.metrics import read_metrics
 
 MEASURES = {"train": ("loss", "top1", "lr"), "eval": ("loss", "top1", "top5", "count")}
@@ -73,7 +74,7 @@ class Pair:
     """The index of the largest difference and the values there, or why there is none."""
 
 
-def compare_runs(options: config.CompareOptions) -> int:
+def compare_runs(options: CompareOptions) -> int:
     """`python -m distalex.compare RUN OTHER`: prints, and returns 0 where both are the same within the tolerance, else 1.
 
     Raises UserError where a run is missing or damaged, or both have nothing in common.
@@ -83,7 +84,7 @@ def compare_runs(options: config.CompareOptions) -> int:
     step = max(run.checkpoints.keys() & other.checkpoints.keys(), default=None)
     if not points and step is None:
         raise UserError(f"{run.describe()}; {other.describe()}: no step in common; compare runs that share steps")
-    pairs = [] if step is None else compare_states(*(checkpoint.load(side.checkpoints[step]) for side in (run, other)))
+    pairs = [] if step is None else compare_states(*(load(side.checkpoints[step]) for side in (run, other)))
     limit = options.tolerance if options.weights_tolerance is None else options.weights_tolerance
     for line in (*describe_sides(run, other), *describe_points(points, options.tolerance), *describe_pairs(pairs, step, limit)):
         print(line)
@@ -100,11 +101,11 @@ def open_side(place: str, runs_dir: str) -> Side:
         folder = path.parent if path.name == "checkpoints" else path
         if (folder / "metrics.jsonl").is_file() or (folder / "checkpoints").is_dir():
             return open_run(place, folder)
-    raise UserError(f"{place}: no such run or checkpoint{checkpoint.known_runs(runs_dir)}")
+    raise UserError(f"{place}: no such run or checkpoint{known_runs(runs_dir)}")
 
 
 def open_checkpoint(place: str, path: Path) -> Side:
-    state = checkpoint.load(path)
+    state = load(path)
     step = state["progress"]["step"]
     curves = read_curves(path.parent.parent / "metrics.jsonl") if path.parent.name == "checkpoints" else no_curves()
     until = {kind: {row: values for row, values in rows.items() if row <= step} for kind, rows in curves.items()}
@@ -112,9 +113,9 @@ def open_checkpoint(place: str, path: Path) -> Side:
 
 
 def open_run(place: str, folder: Path) -> Side:
-    saved = {int(path.stem.removeprefix("step-")): path for path in checkpoint.newest_first(folder / "checkpoints")}
+    saved = {int(path.stem.removeprefix("step-")): path for path in newest_first(folder / "checkpoints")}
     kept = folder / "config.yaml"
-    options = dotted(config.read_yaml(kept)[0]) if kept.is_file() else {}
+    options = dotted(read_yaml(kept)[0]) if kept.is_file() else {}
     return Side(place, read_curves(folder / "metrics.jsonl"), saved, options)
 
 
@@ -318,6 +319,6 @@ def counted(count: int, what: str) -> str:
     return f"{count:,} {what}{'s' * (count != 1)}"
 
 
-def _tolerances(options: config.CompareOptions) -> str:
+def _tolerances(options: CompareOptions) -> str:
     weights = options.weights_tolerance
     return f"{options.tolerance:g}" if weights in (None, options.tolerance) else f"{options.tolerance:g} (weights {weights:g})"

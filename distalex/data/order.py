@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from distalex import random
-from distalex.parallel.topology import share, shares_of_rounds
+from distalex.shares import share, shares_of_rounds
 
 
 class Step(NamedTuple):

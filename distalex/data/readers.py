@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from distalex import random
-from distalex.data.beton.beton import import_ffcv
+from distalex.data.beton.ffcv import import_ffcv
 from distalex.data.sources.source import BadPicture, Source
 
 

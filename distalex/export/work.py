@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from distalex.config import config
-from distalex.data.beton.beton import write_atomically
 from distalex.errors import UserError
-from distalex.evaluate.evaluation import Trained, load_trained
-from distalex.model.alexnet import TORCHVISION_KEYS
+from distalex.export.options import ExportOptions
+from distalex.files import write_atomically
+from distalex.model.torchvision_keys import TORCHVISION_KEYS
+from distalex.runs.trained import Trained, load_trained
 
 NEEDS = {".onnx": ("onnx", "onnxscript"), ".safetensors": ("safetensors",)}
 TOLERANCE = 1e-4
@@ -40,7 +40,7 @@ class FromColours(nn.Module):
         return self.net((pictures - self.mean) * self.scale)
 
 
-def export_run(options: config.ExportOptions) -> Path:
+def export_run(options: ExportOptions) -> Path:
     """`python -m distalex.export RUN --out=FILE`: write the network, read it back and compare. Raises UserError."""
     path = Path(options.out)
     kind = path.suffix.lower()

@@ -17,7 +17,7 @@ from numba.core import types
 from numba.extending import overload
 from torch import Tensor
 
-from distalex.parallel.topology import share
+from distalex.shares import share
 
 
 def as_array(x: Tensor) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from distalex.parallel.topology import cores
+from distalex.machine.resources import cores
 
 
 def processor() -> str:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from distalex.machine.precision import has_triton, is_traced
+from distalex.kernels.available import has_triton, is_traced
 
 
 def band(channels: int, window: int, columns: int, device: torch.device, dtype: torch.dtype) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from distalex.machine.precision import has_triton, is_traced
+from distalex.kernels.available import has_triton, is_traced
 
 
 class MaxPool(nn.MaxPool2d):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from distalex.errors import UserError
-from distalex.model.alexnet import PAPER
+from distalex.model.networks import PAPER
 
 LAYERS = {
     "conv1": ("conv1a", "conv1b"),

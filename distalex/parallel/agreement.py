@@ -13,7 +13,8 @@ import torch
 import torch.distributed as dist
 
 from distalex import __version__
-from distalex.config import config
+from distalex.config.config import Config
+from distalex.config.schema import flatten
 from distalex.errors import UserError
 from distalex.machine.precision import arithmetic
 
@@ -37,14 +38,14 @@ def require_agreement(facts: Mapping[str, Any]) -> None:
                 )
 
 
-def facts_of(configuration: config.Config, device: torch.device) -> dict[str, Any]:
+def facts_of(configuration: Config, device: torch.device) -> dict[str, Any]:
     """What a run's numbers depend on besides its data, by name: the configuration, the software and the arithmetic."""
     return {
         "Python": platform.python_version(),
         "torch": torch.__version__,
         "distalex": f"{__version__} (code {_digest_of_the_code()})",
-        "arithmetic": str(arithmetic(configuration.train, device)),
-        **{name: value for name, value in config.flat(configuration.model_dump(mode="json")).items() if name not in OF_A_NODE},
+        "arithmetic": str(arithmetic(configuration.train.precision, device)),
+        **{name: value for name, value in flatten(configuration.model_dump(mode="json")).items() if name not in OF_A_NODE},
     }
 
 

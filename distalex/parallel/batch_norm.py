@@ -12,8 +12,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional
 
-from distalex.model.alexnet import EPSILON, MOMENTUM, BatchNorm
-from distalex.parallel.start import Mesh
+from distalex.model.batch_norm import EPSILON, MOMENTUM, BatchNorm
+from distalex.parallel.mesh import Mesh
 
 DIMENSIONS = (0, 2, 3)  # pictures, rows and columns of pixels; dimension 1 are the channels
 

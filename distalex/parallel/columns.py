@@ -14,10 +14,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from distalex.errors import UserError
-from distalex.model.alexnet import AlexNet, KeyedDropout
+from distalex.model.alexnet import AlexNet
+from distalex.model.dropout import KeyedDropout
 from distalex.model.lrn import LocalResponseNorm
-from distalex.parallel.start import Mesh, Shards
-from distalex.parallel.topology import share
+from distalex.parallel.mesh import Mesh
+from distalex.parallel.shards import Shards
+from distalex.shares import share
 
 COLUMNS = {  # the paper's Figure 2: what each layer of a column reads
     "conv1": "image",

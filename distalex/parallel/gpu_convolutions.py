@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from distalex.model.alexnet import AlexNet
 from distalex.model.lrn import LocalResponseNorm
-from distalex.parallel.start import Mesh
+from distalex.parallel.mesh import Mesh
 
 Kind = TypeVar("Kind", bound=nn.Conv2d)
 

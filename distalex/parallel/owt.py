@@ -14,10 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from distalex.model.alexnet import AlexNet, KeyedDropout
+from distalex.model.alexnet import AlexNet
+from distalex.model.dropout import KeyedDropout
 from distalex.parallel.columns import divide_dropout, keep_linear, linear_of_both, require_rows
-from distalex.parallel.start import Arriving, Mesh, Shards
-from distalex.parallel.topology import shares_of_rounds
+from distalex.parallel.mesh import Mesh
+from distalex.parallel.shards import Shards
+from distalex.parallel.traffic import Arriving
+from distalex.shares import shares_of_rounds
 
 DIVIDED = ("fc6", "fc7", "fc8")
 

@@ -11,13 +11,14 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from distalex.config import config
+from distalex.config.train import TrainConfig
 from distalex.model.alexnet import AlexNet
 from distalex.parallel import gpu_convolutions
 from distalex.parallel.batch_norm import BatchNormOfAll, share_statistics
 from distalex.parallel.columns import ConvOfBoth, LinearOfBoth, split_into_columns
+from distalex.parallel.mesh import Mesh
 from distalex.parallel.owt import OneWeirdTrick
-from distalex.parallel.start import Mesh, Shards
+from distalex.parallel.shards import Shards
 
 
 class Parallel:
@@ -45,7 +46,7 @@ class Parallel:
         return nullcontext() if now or not isinstance(self.wrapped, DistributedDataParallel) else self.wrapped.no_sync()
 
 
-def parallelize(net: AlexNet, options: config.Train, mesh: Mesh, trains: bool = True) -> Parallel:
+def parallelize(net: AlexNet, options: TrainConfig, mesh: Mesh, trains: bool = True) -> Parallel:
     """Divide, move, compile and replicate the whole `net` (on the CPU) as the configuration and mesh ask; changes it in place.
 
     With `trains` false only `evaluate` can be called, and nothing is compiled or replicated for it.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 from distalex.errors import UserError
@@ -100,43 +99,3 @@ def layout(parallel: str, world_size: int, columns: int, command: str = "train")
 
 def _is_or_are(count: int) -> str:
     return f"is {count}" if count == 1 else f"are {count}"
-
-
-def cores() -> int:
-    """Processor cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def free_memory() -> int:
-    """Bytes of host memory that this process may still take: what the system has, or its control group's rest if that is less."""
-    free = [
-        int(line.split()[1]) * 1024
-        for line in (Path("/proc/meminfo").read_text().splitlines() if os.path.exists("/proc/meminfo") else [])
-        if line.startswith("MemAvailable")
-    ]
-    try:
-        group = Path("/sys/fs/cgroup")
-        free.append(int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
-    except (OSError, ValueError):  # no control group, or "max"
-        pass
-    return min(free, default=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-
-
-def share(count: int, part: int, parts: int) -> slice:
-    """The `part`-th of `parts` consecutive shares of `count` things; shares differ by one at most."""
-    return slice(count * part // parts, count * (part + 1) // parts)
-
-
-def rounds_of(count: int, parts: int) -> int:
-    """In how many rounds `parts` processes put `count` pictures together: as many as processes, where each has one in all."""
-    return max(1, min(parts, count // parts))
-
-
-def shares_of_rounds(count: int, part: int, parts: int) -> list[slice]:
-    """The `part`-th share of each of `rounds_of` consecutive shares of `count` things."""
-    slices, rounds = [], rounds_of(count, parts)
-    for number in range(rounds):
-        whole = share(count, number, rounds)
-        own = share(whole.stop - whole.start, part, parts)
-        slices.append(slice(whole.start + own.start, whole.start + own.stop))
-    return slices

@@ -19,10 +19,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from distalex.config import config
+from distalex.config.config import Config
 from distalex.errors import UserError
-from distalex.parallel import topology
-from distalex.parallel.topology import Layout
+from distalex.parallel.topology import Layout, layout
 from distalex.plan.holdings import Holding, Memory, Sent, activation_bytes, busiest, exchanged_parameters, memory, rounds_of, sent
 from distalex.plan.layers import Layer, layers_of
 from distalex.plan.machine import Machine, Pass
@@ -66,12 +65,12 @@ class Prediction:
         return self.batch / self.images_per_second
 
 
-def predict(options: config.Config, classes: int, machine: Machine, parallel: str, world_size: int, batch: int) -> Prediction:
+def predict(options: Config, classes: int, machine: Machine, parallel: str, world_size: int, batch: int) -> Prediction:
     """A training step of `options` with `classes` classes, divided by `parallel` among `world_size` devices.
 
     Raises UserError where they cannot be divided so.
     """
-    mesh = topology.layout(parallel, world_size, options.model.columns)
+    mesh = layout(parallel, world_size, options.model.columns)
     layers = layers_of(options.model, classes, options.data.image_size, options.train.precision)
     held = busiest(layers, parallel, mesh, batch)
     passes = _passes(layers, held, machine, parallel, mesh)
@@ -123,7 +122,7 @@ def _passes(layers: tuple[Layer, ...], held: Holding, machine: Machine, parallel
 
 
 def _exchange(
-    options: config.Config,
+    options: Config,
     layers: tuple[Layer, ...],
     held: Holding,
     passes: list[Pass],
@@ -159,7 +158,7 @@ def _rounds_of_gathers(machine: Machine, nbytes: float, devices: int, rounds: in
 
 
 def _gradients(
-    options: config.Config,
+    options: Config,
     layers: tuple[Layer, ...],
     held: Holding,
     passes: list[Pass],
@@ -185,7 +184,7 @@ def _gradients(
 
 
 def rank(
-    options: config.Config, classes: int, machine: Machine, world_size: int, batches: tuple[int, ...], modes: tuple[str, ...] = ()
+    options: Config, classes: int, machine: Machine, world_size: int, batches: tuple[int, ...], modes: tuple[str, ...] = ()
 ) -> list[Prediction]:
     """Every mode that can divide the network among `world_size` devices, at every batch: the fastest first.
 
@@ -201,15 +200,15 @@ def rank(
     return sorted(predictions, key=lambda prediction: (not prediction.fits, -prediction.images_per_second))
 
 
-def divides(options: config.Config, layers: tuple[Layer, ...], parallel: str, world_size: int) -> bool:
+def divides(options: Config, layers: tuple[Layer, ...], parallel: str, world_size: int) -> bool:
     """Whether a mode can divide the network among so many devices, each of which needs a row of every divided layer."""
     try:
-        mesh = topology.layout(parallel, world_size, options.model.columns)
+        mesh = layout(parallel, world_size, options.model.columns)
     except UserError:
         return False
     return min(layer.rows for layer in layers if parallel != "owt" or not layer.convolves) >= mesh.mp
 
 
-def classes_of(options: config.Config) -> int:
+def classes_of(options: Config) -> int:
     """Classes of the configured data, as far as its name tells: those of a folder are taken for ImageNet's thousand."""
     return {"cifar10": 10, "digits": 10, "synthetic": options.data.synthetic_classes}.get(options.data.name, 1000)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from distalex.config import config
-from distalex.parallel import topology
-from distalex.parallel.topology import Layout, share, shares_of_rounds
+from distalex.config.config import Config
+from distalex.parallel.topology import Layout
 from distalex.plan.layers import Layer
+from distalex.shares import rounds_of as rounds_of_
+from distalex.shares import share, shares_of_rounds
 
 STATE_BYTES = {"sgd": 4, "adam": 8, "adamw": 8, "lars": 4}  # of optimizer state for each parameter
 
@@ -74,7 +75,7 @@ def busiest(layers: tuple[Layer, ...], parallel: str, mesh: Layout, batch: int) 
 
 def rounds_of(parallel: str, mesh: Layout, pictures: int) -> int:
     """Rounds in which One Weird Trick's fully connected layers take a step's pictures; 1 elsewhere."""
-    return topology.rounds_of(pictures, mesh.mp) if parallel == "owt" else 1
+    return rounds_of_(pictures, mesh.mp) if parallel == "owt" else 1
 
 
 def _own_of_rounds(pictures: int, column: int, devices: int) -> list[int]:
@@ -103,7 +104,7 @@ def activation_bytes(layers: tuple[Layer, ...], held: Holding, number: int, para
     return width * held.joint_pictures * (own * (mesh.mp - 1) + layer.inputs - own)
 
 
-def sent(options: config.Config, layers: tuple[Layer, ...], parallel: str, mesh: Layout, rank: int, batch: int) -> Sent:
+def sent(options: Config, layers: tuple[Layer, ...], parallel: str, mesh: Layout, rank: int, batch: int) -> Sent:
     """Bytes that process `rank` sends in a step of `batch` pictures."""
     held, column = holding(layers, parallel, mesh, rank, batch), rank % mesh.mp
     width = 2 if options.train.precision == "bf16" else 4
@@ -123,7 +124,7 @@ def sent(options: config.Config, layers: tuple[Layer, ...], parallel: str, mesh:
     )
 
 
-def memory(options: config.Config, layers: tuple[Layer, ...], parallel: str, mesh: Layout, rank: int, batch: int) -> Memory:
+def memory(options: Config, layers: tuple[Layer, ...], parallel: str, mesh: Layout, rank: int, batch: int) -> Memory:
     """Bytes that process `rank` needs for a step of `batch` pictures."""
     held = holding(layers, parallel, mesh, rank, batch)
     bf16 = options.train.precision == "bf16"

@@ -11,7 +11,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
-from distalex.config import config
+from distalex.config.model import ModelConfig
 from distalex.model.alexnet import AlexNet
 
 
@@ -45,7 +45,7 @@ class Layer:
 
 
 @lru_cache(maxsize=16)
-def layers_of(options: config.Model, classes: int, image_size: int, precision: str) -> tuple[Layer, ...]:
+def layers_of(options: ModelConfig, classes: int, image_size: int, precision: str) -> tuple[Layer, ...]:
     """The layers of the network that `options` names, computing in `precision` (fp32 or bf16)."""
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     with torch.device("meta"):

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from pydantic import Field
 
-from distalex.config import config
+from distalex.config.loading import read_yaml
+from distalex.config.schema import Float, Int, Section, check_key, nearest, options_of, validate
 from distalex.errors import UserError
 from distalex.plan.layers import Layer
 
@@ -119,41 +120,41 @@ class Machine:
         return Link(self.between.latency, min(within.bandwidth, self.between.bandwidth / sharing))
 
 
-class ClusterLink(config.Section):
+class ClusterLink(Section):
     """A link of a described cluster."""
 
-    latency: config.Float = Field(gt=0)
+    latency: Float = Field(gt=0)
     """Seconds."""
-    bandwidth: config.Float = Field(gt=0)
+    bandwidth: Float = Field(gt=0)
     """Bytes per second in one direction."""
 
 
-class Cluster(config.Section):
+class Cluster(Section):
     """A cluster described by a YAML file."""
 
     name: str = Field(min_length=1)
     """What to call it."""
-    fp32_flops: config.Float = Field(gt=0)
+    fp32_flops: Float = Field(gt=0)
     """Peak operations per second of a device in fp32."""
-    bf16_flops: config.Float = Field(gt=0)
+    bf16_flops: Float = Field(gt=0)
     """Peak operations per second of a device in bf16, without sparsity."""
-    memory_bandwidth: config.Float = Field(gt=0)
+    memory_bandwidth: Float = Field(gt=0)
     """Bytes per second of a device's memory."""
-    memory: config.Float = Field(gt=0)
+    memory: Float = Field(gt=0)
     """Bytes of a device's memory."""
     within: ClusterLink
     """Link of a device to the others of its node."""
     between: ClusterLink
     """Link of a whole node to the others."""
-    devices_per_node: config.Int = Field(ge=1)
+    devices_per_node: Int = Field(ge=1)
     """Devices of a node."""
-    efficiency: config.Float = Field(0.5, gt=0, le=1)
+    efficiency: Float = Field(0.5, gt=0, le=1)
     """Share of the peak that the layers' matrix products reach."""
-    overlap: config.Float = Field(1.0, ge=0, le=1)
+    overlap: Float = Field(1.0, ge=0, le=1)
     """Share of an exchange that costs nothing while there is something to compute."""
-    host_step: config.Float = Field(0.001, ge=0)
+    host_step: Float = Field(0.001, ge=0)
     """Seconds of a step that the host takes to tell a device what to do."""
-    host_exchange: config.Float = Field(0.00005, ge=0)
+    host_exchange: Float = Field(0.00005, ge=0)
     """Seconds that come on top for every exchange of activations."""
 
 
@@ -218,17 +219,17 @@ def described(name: str, precision: str, devices_per_node: int | None = None) ->
     if name in PRESETS:
         cluster = PRESETS[name]
     elif Path(name).is_file():
-        values, places = config.read_yaml(Path(name))
+        values, places = read_yaml(Path(name))
         for key, place in places.items():
             if key not in ("within", "between") or not isinstance(values[key], dict):
-                config.check_key(key, place, Cluster)
-        for key, option in config.options(Cluster):
+                check_key(key, place, Cluster)
+        for key, option in options_of(Cluster):
             if option.is_required() and key not in places:
                 raise UserError(f"{name}: {key} is missing ({option.description}); docs/scaling.md has an example")
-        cluster = config.validate(Cluster, values, places)
+        cluster = validate(Cluster, values, places)
     else:
         known = ["this", *PRESETS]
-        raise UserError(f"machine={name} (command line): no such file{config._nearest(name, known)}; there are {', '.join(known)}")
+        raise UserError(f"machine={name} (command line): no such file{nearest(name, known)}; there are {', '.join(known)}")
     within = Link(cluster.within.latency, cluster.within.bandwidth)
     machine = Machine(
         name=cluster.name,

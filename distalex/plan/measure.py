@@ -15,21 +15,28 @@ from typing import Any
 import torch
 
 from distalex import __version__
-from distalex.config import config
+from distalex.config.config import Config
 from distalex.errors import UserError
 from distalex.machine.description import computes_on
-from distalex.machine.precision import as_computed
-from distalex.parallel.topology import cores
+from distalex.machine.precision import arithmetic
+from distalex.machine.resources import cores
 from distalex.plan.cost import classes_of, rank
 from distalex.plan.layers import layers_of
 from distalex.plan.machine import Link, Machine, Timing
+
+
+def as_computed(configuration: Config, device: torch.device) -> Config:
+    """`configuration` with the precision that it has on `device`."""
+    precision = "bf16" if arithmetic(configuration.train.precision, device) == torch.bfloat16 else "fp32"
+    return configuration.model_copy(update={"train": configuration.train.model_copy(update={"precision": precision})})
+
 
 BETWEEN_NODES = Link(1e-4, 1.25e9)  # not measured from one node: 10 Gb/s Ethernet is assumed
 SECONDS = 180.0
 LAUNCHER = ("RANK", "WORLD_SIZE", "MASTER_", "LOCAL_", "GROUP_", "ROLE_", "TORCHELASTIC_", "TORCH_NCCL", "OMP_NUM_THREADS")
 
 
-def choose(options: config.Config, world_size: int, local_world_size: int, device: torch.device | str = "cpu") -> str:
+def choose(options: Config, world_size: int, local_world_size: int, device: torch.device | str = "cpu") -> str:
     """The mode of `--parallel` that is predicted to be fastest for `options` on processes such as this one.
 
     Measures the machine unless that is remembered, in processes of its own: call it in one process, the others waiting.
@@ -43,14 +50,14 @@ def choose(options: config.Config, world_size: int, local_world_size: int, devic
     return choose_on(machine, options, world_size)
 
 
-def choose_on(machine: Machine, options: config.Config, world_size: int) -> str:
+def choose_on(machine: Machine, options: Config, world_size: int) -> str:
     """The fastest mode on `machine` at the configured batch; `data` where nothing else fits."""
     batch = max(options.train.batch_size, world_size)
     predictions = rank(options, classes_of(options), machine, world_size, (batch,))
     return predictions[0].parallel
 
 
-def this_machine(options: config.Config, classes: int, processes: int, device: str, remeasure: bool = False) -> Machine:
+def this_machine(options: Config, classes: int, processes: int, device: str, remeasure: bool = False) -> Machine:
     """This machine as `processes` processes share it, training `options`: remembered, or measured now."""
     key = _key(options, classes, processes, device)
     path = _cache() / f"machine-{hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]}.json"
@@ -74,7 +81,7 @@ def this_machine(options: config.Config, classes: int, processes: int, device: s
     )
 
 
-def _key(options: config.Config, classes: int, processes: int, device: str) -> dict[str, Any]:
+def _key(options: Config, classes: int, processes: int, device: str) -> dict[str, Any]:
     """All that a measurement depends on."""
     network = options.model.model_dump(mode="json", exclude={"weights", "freeze", "init"})
     return {
@@ -92,7 +99,7 @@ def _key(options: config.Config, classes: int, processes: int, device: str) -> d
     }
 
 
-def _threads(options: config.Config, processes: int) -> int:
+def _threads(options: Config, processes: int) -> int:
     return options.train.threads or max(1, cores() // processes)
 
 
@@ -124,7 +131,7 @@ def _memory(processes: int, device: str) -> float:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / processes
 
 
-def _measure(options: config.Config, classes: int, processes: int, device: str) -> dict[str, Any]:
+def _measure(options: Config, classes: int, processes: int, device: str) -> dict[str, Any]:
     """Start the measuring processes and wait for what the first one prints."""
     columns = options.model.columns
     parts = sorted({1, *(count for count in (2, columns, processes) if count > 1 and processes > 1)})

@@ -18,14 +18,15 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from distalex.config import config
+from distalex.config.config import Config
+from distalex.machine.resources import keep_freed_memory
 from distalex.machine.speed import matmul_peak
-from distalex.model.alexnet import AlexNet, KeyedDropout
+from distalex.model.alexnet import AlexNet
+from distalex.model.dropout import KeyedDropout
 from distalex.model.lrn import LocalResponseNorm
-from distalex.parallel.start import keep_freed_memory
-from distalex.parallel.topology import share
 from distalex.plan.layers import stages
 from distalex.plan.machine import Timing
+from distalex.shares import share
 
 REPEATS = 3
 FORWARD = 0.5  # seconds, about, of a forward pass on the larger batch
@@ -83,7 +84,7 @@ def batches_to_time(macs: int, flops: float) -> list[int]:
     return [large // 4, large]
 
 
-def time_layers(worker: Worker, options: config.Config, classes: int, all_parts: list[int], sizes: list[int]) -> dict[str, Timing]:
+def time_layers(worker: Worker, options: Config, classes: int, all_parts: list[int], sizes: list[int]) -> dict[str, Timing]:
     """Every layer, divided among each count of `all_parts` devices that can divide it, at two batch `sizes`."""
     dtype = torch.bfloat16 if options.train.precision == "bf16" else torch.float32
     with torch.device("meta"):
@@ -234,7 +235,7 @@ def measure(task: dict[str, Any]) -> dict[str, Any] | None:
     """What process 0 found, of the slowest process where they differ; None in the others."""
     torch.manual_seed(0)
     worker = Worker(task)
-    options = config.Config.model_validate(task["config"])
+    options = Config.model_validate(task["config"])
     peak = matmul_peak(worker.device, torch.bfloat16 if options.train.precision == "bf16" else torch.float32)
     sizes = batches_to_time(task["macs"], worker.slowest(peak))
     found: dict[str, Any] = {

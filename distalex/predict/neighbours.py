@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from distalex import random
-from distalex.data.augment.augmentation import Views
-from distalex.data.open import Split
-from distalex.evaluate.evaluation import Trained, logits_of
+from distalex.data.augment.augmentation import Augmentation
+from distalex.data.batches import Split
+from distalex.evaluate.evaluation import logits_of
+from distalex.runs.trained import Trained
 
 BATCH = 250
 
@@ -46,7 +47,7 @@ def open_album(trained: Trained, split: Split, most: int, progress: Callable[[st
 
 
 @torch.no_grad()
-def hidden(trained: Trained, views: Views, images: Tensor) -> Tensor:
+def hidden(trained: Trained, views: Augmentation, images: Tensor) -> Tensor:
     """What fc8 reads, (n, units), of stored pictures (n, side, side, 3) uint8 seen through `views`."""
     centre_only = trained.config.train.model_copy(update={"mirror_test": False})
     with _reading(trained.net.fc8) as read:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import csv
 import glob
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -17,64 +16,36 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distalex import random
-from distalex.config import config
+from distalex.config.config import Config
 from distalex.console import Console
 from distalex.data.images import is_picture, open_picture, square
-from distalex.data.open import Pictures
-from distalex.data.sources.archives import read_file
+from distalex.data.sources.tree import read_file
 from distalex.errors import UserError
-from distalex.evaluate.evaluation import Trained, load_trained, logits_of, open_data_of
-from distalex.parallel.start import Mesh, start_processes
-from distalex.parallel.topology import cores
+from distalex.files import FIGURE_SUFFIXES
+from distalex.machine.resources import cores
+from distalex.parallel.mesh import Mesh
+from distalex.parallel.start import start_processes
+from distalex.predict.drawing import draw_predictions
 from distalex.predict.neighbours import Album, hidden, open_album
+from distalex.predict.options import PredictOptions
+from distalex.predict.predictions import SHOWN, Prediction, predict, some_of
+from distalex.runs.trained import Trained, load_trained, open_data_of
 
 Batch = tuple[Tensor, list[str], list[str] | None]
 """Stored pictures (n, side, side, 3) uint8, their names, and their actual labels where these are known."""
-SHOWN = 5  # labels of a prediction
 BATCH = 256
 DRAWN = 100  # pictures of a drawing at most
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """What a network takes one picture for."""
-
-    name: str
-    labels: tuple[str, ...]
-    """Up to five, the likeliest first."""
-    probabilities: tuple[float, ...]
-    actual: str | None = None
-    neighbours: tuple[str, ...] = ()
-    """Labels of the training pictures nearest by the last hidden layer, where they were asked for."""
-
-    def line(self) -> str:
-        """E.g. `cat.jpg: cat 93.1 %, dog 4.0 %, …`, with the actual label where it is known."""
-        near = f"; nearest: {', '.join(self.neighbours)}" if self.neighbours else ""
-        listed = ", ".join(f"{label} {100 * share:.1f} %" for label, share in zip(self.labels, self.probabilities, strict=True))
-        if self.actual is None:
-            return f"{self.name}: {listed}{near}"
-        verdict = "right" if self.actual == self.labels[0] else "wrong"
-        return f"{self.name}: predicted {self.labels[0]} ({100 * self.probabilities[0]:.1f} %), actual {self.actual} - {verdict}{near}"
-
-    def json(self) -> str:
-        return json.dumps({key: value for key, value in self.__dict__.items() if key != "neighbours" or value})
-
-    def cells(self) -> list[str]:
-        """A row of CSV: name, actual, labels and probabilities in turn, then the nearest labels."""
-        pairs = [(label, f"{share:.6f}") for label, share in zip(self.labels, self.probabilities, strict=True)]
-        return [self.name, self.actual or "", *(cell for pair in pairs for cell in pair), *self.neighbours]
-
-
-def predict_run(options: config.PredictOptions) -> list[Prediction]:
+def predict_run(options: PredictOptions) -> list[Prediction]:
     """`python -m distalex.predict RUN [IMAGE …]`. Raises UserError where a named file is no picture."""
-    if options.save and Path(options.save).suffix.lower() not in config.DRAWN_AS:
-        raise UserError(f"save={options.save}: the name of a picture to draw is needed, ending in one of {', '.join(config.DRAWN_AS)}")
+    if options.save and Path(options.save).suffix.lower() not in FIGURE_SUFFIXES:
+        raise UserError(f"save={options.save}: the name of a picture to draw is needed, ending in one of {', '.join(FIGURE_SUFFIXES)}")
     console = Console(not (options.json_lines or options.csv))
     names = pictures_named(options.images)
     found: list[Prediction] = []
     drawn: list[Tensor] = []
-    with start_processes(config.Config(parallel="none", device=options.device)) as mesh:
+    with start_processes(Config(parallel="none", device=options.device)) as mesh:
         trained = load_trained(options.run, options.runs_dir)
         trained.net.to(device=mesh.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         batches: Iterator[Batch]
@@ -109,7 +80,7 @@ def predict_run(options: config.PredictOptions) -> list[Prediction]:
         right = sum(prediction.actual == prediction.labels[0] for prediction in known)
         console.say(f"{right} of {len(known)} right")
     if options.save:
-        draw(found[: min(len(drawn), DRAWN)], torch.stack(drawn[:DRAWN]), Path(options.save))
+        draw_predictions(found[: min(len(drawn), DRAWN)], torch.stack(drawn[:DRAWN]), Path(options.save))
         console.say(f"drawn: {options.save}{f', the first {DRAWN}' if len(found) > DRAWN else ''}")
     return found
 
@@ -173,74 +144,13 @@ def read_picture(name: str, side: int, resize: str) -> np.ndarray:
         raise UserError(f"{name}: not a readable picture ({error.strerror or error})") from None
 
 
-def _album(trained: Trained, options: config.PredictOptions, mesh: Mesh, console: Console) -> Album:
+def _album(trained: Trained, options: PredictOptions, mesh: Mesh, console: Console) -> Album:
     """Of the run's training pictures."""
     pictures = open_data_of(trained, options.data_root, BATCH, mesh, console)
     with console.showing():
         return open_album(trained, pictures.train, options.searched, console.progress)
 
 
-def pick_test_pictures(
-    trained: Trained, options: config.PredictOptions, mesh: Mesh, console: Console
-) -> tuple[Tensor, list[str], list[str]]:
+def pick_test_pictures(trained: Trained, options: PredictOptions, mesh: Mesh, console: Console) -> tuple[Tensor, list[str], list[str]]:
     """Some of the run's test set, chosen by its seed: pictures, names and actual labels."""
     return some_of(open_data_of(trained, options.data_root, options.count, mesh, console), trained.config.seed, options.count)
-
-
-def some_of(pictures: Pictures, seed: int, count: int) -> tuple[Tensor, list[str], list[str]]:
-    """`count` of the test pictures, or all of fewer, chosen by `seed`: (n, side, side, 3) uint8, names and actual labels."""
-    chosen = np.sort(random.permutation(random.key(seed, "shown"), pictures.test.count)[:count])
-    ((images, labels),) = list(pictures.test.reader.read([chosen]))
-    return images.cpu().clone(), [f"test {sample}" for sample in chosen], [pictures.classes[label] for label in labels.tolist()]
-
-
-@torch.no_grad()
-def predict(
-    trained: Trained,
-    images: Tensor,
-    names: list[str],
-    actual: list[str] | None = None,
-) -> list[Prediction]:
-    """Predictions for stored pictures (n, side, side, 3) uint8."""
-    device = next(trained.net.parameters()).device
-    views = trained.views(device)
-    logits = torch.cat([logits_of(trained.net, views.test(part.to(device)), trained.config.train) for part in images.split(256)])
-    probabilities, classes = logits.softmax(1).topk(min(SHOWN, len(trained.classes)))
-    return [
-        Prediction(
-            name,
-            tuple(trained.classes[index] for index in row),
-            tuple(shares),
-            actual[number] if actual else None,
-        )
-        for number, (name, row, shares) in enumerate(zip(names, classes.tolist(), probabilities.tolist(), strict=True))
-    ]
-
-
-def draw(predictions: list[Prediction], images: Tensor, path: Path) -> None:
-    """The pictures in a grid, each with its label beside the actual one (green right, red wrong) and top-5 bars (Figure 4)."""
-    from matplotlib.figure import Figure
-
-    across = min(4, len(predictions))
-    down = -(-len(predictions) // across)
-    figure = Figure(figsize=(across * 2.6, down * 3.4), layout="constrained")
-    grid = figure.subplots(down * 2, across, squeeze=False, height_ratios=[2, 1] * down)
-    for axes in grid.flat:
-        axes.axis("off")
-    for number, (prediction, image) in enumerate(zip(predictions, images.numpy(), strict=True)):
-        picture, bars = grid[number // across * 2][number % across], grid[number // across * 2 + 1][number % across]
-        right = prediction.actual in (None, prediction.labels[0])
-        picture.imshow(image, interpolation="nearest" if len(image) < 64 else "antialiased")
-        actual = "" if prediction.actual is None else f"\nactual: {prediction.actual}"
-        label = prediction.labels[0] if actual else f"{Path(prediction.name).name}: {prediction.labels[0]}"
-        picture.set_title(f"predicted: {label}{actual}" if actual else label, fontsize=9, color="darkgreen" if right else "firebrick")
-        colours = ["mediumseagreen" if name == prediction.actual else "lightsteelblue" for name in prediction.labels]
-        bars.barh(range(len(prediction.labels)), prediction.probabilities, color=colours, height=0.8)
-        bars.set(xlim=(0, 1), ylim=(SHOWN - 0.5, -0.5))
-        for place, name in enumerate(prediction.labels):
-            bars.text(0.02, place, name, va="center", fontsize=7)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=120)
-    except OSError as error:
-        raise UserError(f"save={path}: cannot be written ({error.strerror or error}); give another place") from None

@@ -6,22 +6,25 @@ from typing import Any
 import numpy as np
 
 from distalex import random
-from distalex.config import config
+from distalex.config.config import Config
 from distalex.console import Console
-from distalex.data.open import Batch, Pictures, open_pictures
+from distalex.data.batches import Batch
+from distalex.data.open import Pictures, open_pictures
 from distalex.errors import UserError
+from distalex.files import FIGURE_SUFFIXES
 from distalex.parallel.start import start_processes
+from distalex.prepare.options import ShowOptions
 
 CELL = 1.7  # inches
 TITLE = 0.3  # inches of two lines of labels above each
 HEADING = 0.25  # inches of epochs above all
 
 
-def show(options: config.ShowOptions, run: config.Config) -> Path:
+def show(options: ShowOptions, run: Config) -> Path:
     """Draw some training pictures of `run`, and what its first epochs see of each. Raises UserError."""
     path = Path(options.out)
-    if path.suffix.lower() not in config.DRAWN_AS:
-        raise UserError(f"out={options.out}: the name of a picture to draw is needed, ending in one of {', '.join(config.DRAWN_AS)}")
+    if path.suffix.lower() not in FIGURE_SUFFIXES:
+        raise UserError(f"out={options.out}: the name of a picture to draw is needed, ending in one of {', '.join(FIGURE_SUFFIXES)}")
     console = Console()
     with start_processes(run) as mesh, console.showing():
         pictures = open_pictures(_training_only(run, options.count), mesh, console.say, console.progress)
@@ -39,7 +42,7 @@ def show(options: config.ShowOptions, run: config.Config) -> Path:
     return path
 
 
-def _training_only(run: config.Config, count: int) -> config.Config:
+def _training_only(run: Config, count: int) -> Config:
     """`run` in batches of `count`; where it names prepared files, the test file need not exist."""
     data = run.data.model_copy(update={"test": run.data.train, "cache": "none"})
     train = run.train.model_copy(update={"batch_size": count, "eval_batch_size": None, "accumulate": 1})

@@ -10,20 +10,25 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from distalex.config import config
+from distalex.config.data import DataConfig
+from distalex.config.schema import validate
 from distalex.console import Console
-from distalex.data.beton import beton
-from distalex.data.open import prepare, tell_skipped, test_file
+from distalex.data.beton.estimate import How, estimate
+from distalex.data.beton.ffcv import import_ffcv
+from distalex.data.beton.files import Encoding, files_of, write_all
+from distalex.data.beton.sidecar import Prepared, existing, read_info, read_prepared, remove, shard_path
+from distalex.data.prepared import prepare, tell_skipped, test_file
 from distalex.data.sources.find import list_sources
 from distalex.data.sources.source import Source, hold_out
 from distalex.errors import UserError
+from distalex.prepare.options import CheckOptions, PrepareOptions
 
 
-def prepare_source(options: config.PrepareOptions) -> list[beton.Prepared]:
+def prepare_source(options: PrepareOptions) -> list[Prepared]:
     """Prepare what `options` names and say what was written. Raises UserError, leaving nothing half written behind."""
     console = Console()
     data = _data_options(options)
-    beton.import_ffcv()
+    import_ffcv()
     with console.showing():
         if options.out is None:
             prepared = prepare(data, console.say, console.progress, options.workers)
@@ -37,13 +42,13 @@ def prepare_source(options: config.PrepareOptions) -> list[beton.Prepared]:
     return prepared
 
 
-def _how_to_train(options: config.PrepareOptions, data: config.Data, prepared: list[beton.Prepared]) -> str:
+def _how_to_train(options: PrepareOptions, data: DataConfig, prepared: list[Prepared]) -> str:
     command = "train on it with: python -m distalex.train"
     if options.out is None:
         values = {"name": data.name, "root": data.root, "dataset": data.dataset, "labels": data.labels}
         values["skip_bad"] = "true" if options.skip_bad else None
         changed = {"stored_size": options.size} | {
-            key: value for key in ("resize", "encoding", "quality") if (value := getattr(options, key)) != getattr(config.Data(), key)
+            key: value for key in ("resize", "encoding", "quality") if (value := getattr(options, key)) != getattr(DataConfig(), key)
         }
         words = [f"--data.{key}={value}" for key, value in {**values, **changed}.items() if value is not None]
         return " ".join([command, *map(shlex.quote, words)])
@@ -53,9 +58,9 @@ def _how_to_train(options: config.PrepareOptions, data: config.Data, prepared: l
     return f"{told} --data.test=FILE.beton, naming a file of test pictures; --holdout=0.1 here would have held some out"
 
 
-def check(options: config.CheckOptions) -> beton.Prepared:
+def check(options: CheckOptions) -> Prepared:
     """`prepare check FILE.beton`: read every byte, and say what the file holds. Raises UserError where it is not as written."""
-    prepared = beton.read_prepared(Path(options.file), whole=True)
+    prepared = read_prepared(Path(options.file), whole=True)
     info = prepared.info
     made = ", ".join(f"{name} {number}" for name, number in info.versions.items())
     kind = f"{info.side}x{info.side} {info.encoding}" + (f" (quality {info.quality})" if info.encoding != "raw" else "")
@@ -67,7 +72,7 @@ def check(options: config.CheckOptions) -> beton.Prepared:
     return prepared
 
 
-def _data_options(options: config.PrepareOptions) -> config.Data:
+def _data_options(options: PrepareOptions) -> DataConfig:
     """The `data` section that reads this source. Raises UserError for options that do not go together."""
     source = "folder" if options.source == "auto" else options.source
     if source in ("folder", "imagenet", "webdataset") and options.root is None:
@@ -80,10 +85,10 @@ def _data_options(options: config.PrepareOptions) -> config.Data:
     if options.out is not None and not options.out.endswith(".beton"):
         raise UserError(f"out={options.out}: the name of a .beton file is needed, e.g. --out=pictures.beton")
     values = {key: getattr(options, key) for key in ("root", "dataset", "labels", "resize", "encoding", "quality", "skip_bad")}
-    return config.validate(config.Data, {**values, "name": source, "stored_size": options.size, "holdout": options.holdout or 0.1}, {})
+    return validate(DataConfig, {**values, "name": source, "stored_size": options.size, "holdout": options.holdout or 0.1}, {})
 
 
-def _sources(options: config.PrepareOptions, data: config.Data) -> list[Source]:
+def _sources(options: PrepareOptions, data: DataConfig) -> list[Source]:
     """The splits to write, in order."""
     sources: tuple[Source, ...] = list_sources(data)
     if len(sources) == 1 and options.split == "both" and not options.holdout:
@@ -94,10 +99,10 @@ def _sources(options: config.PrepareOptions, data: config.Data) -> list[Source]:
     return list(shuffled.values()) if options.split == "both" else [shuffled[options.split]]
 
 
-def _write(data: config.Data, out: Path, options: config.PrepareOptions, console: Console) -> list[beton.Prepared]:
+def _write(data: DataConfig, out: Path, options: PrepareOptions, console: Console) -> list[Prepared]:
     sources = _sources(options, data)
     targets = [out, test_file(out)][: len(sources)]
-    how = beton.How(beton.Encoding(options.encoding, options.quality), options.workers, options.skip_bad)
+    how = How(Encoding(options.encoding, options.quality), options.workers, options.skip_bad)
     with _only_one_writes(out.parent, console):
         if not options.overwrite:
             _require_free(sources, out, options.per_file)
@@ -105,12 +110,12 @@ def _write(data: config.Data, out: Path, options: config.PrepareOptions, console
         for source, path in zip(sources, targets, strict=True):
             if source.note:
                 console.say(source.note)
-            console.say(f"preparing {beton.estimate(source, how).describe(source, how.encoding)}")
+            console.say(f"preparing {estimate(source, how).describe(source, how.encoding)}")
             done = partial(console.progress, f"preparing {path.name}")
-            prepared.append(beton.write_all(source, path, done, how, options.per_file, options.overwrite))
+            prepared.append(write_all(source, path, done, how, options.per_file, options.overwrite))
             tell_skipped(prepared[-1], console.say)
         if options.overwrite and len(prepared) == 1:
-            beton.remove(test_file(out))  # of an earlier preparing, whose pictures may be among these
+            remove(test_file(out))  # of an earlier preparing, whose pictures may be among these
     return prepared
 
 
@@ -118,14 +123,14 @@ def _require_free(sources: list[Source], out: Path, per_file: int | None) -> Non
     """Raise UserError where something stands for `out` or its test file already, but for a set of files that is to be completed."""
     for number, path in enumerate((out, test_file(out))):
         written = number < len(sources)
-        shards = beton.files_of(sources[number], per_file) if written else 0
-        wanted = [beton.shard_path(path, shard, shards) for shard in range(shards)]
-        found = beton.existing(path)
+        shards = files_of(sources[number], per_file) if written else 0
+        wanted = [shard_path(path, shard, shards) for shard in range(shards)]
+        found = existing(path)
         if set(found) - set(wanted) or (found and found == wanted):
             what = "exists" if written else f"exists, and would be taken for the test pictures of {out}"
             raise UserError(f"{found[0]}: {what}; give another --out, or replace it with --overwrite")
         for one in found:
-            if beton.read_info(one).fingerprint != sources[number].fingerprint:
+            if read_info(one).fingerprint != sources[number].fingerprint:
                 raise UserError(f"{one}: is of other pictures; give another --out, or replace it with --overwrite")
 
 

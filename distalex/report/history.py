@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distalex.config import config
+from distalex.config.loading import read_yaml
+from distalex.config.schema import flatten
 from distalex.errors import UserError
-from distalex.runs import checkpoint
+from distalex.runs.checkpoint import known_runs
 
 Row = dict[str, Any]
 SILENT = 1800.0  # seconds without a line, after which a job on another host is taken for gone
@@ -113,12 +114,12 @@ def _find(place: str, runs_dir: str) -> Path:
         folder = path.parent if path.name in ("checkpoints", "config.yaml", "metrics.jsonl") else path
         if any((folder / file).exists() for file in ("config.yaml", "metrics.jsonl", "checkpoints")):
             return folder
-    raise UserError(f"{place}: no such run{checkpoint.known_runs(runs_dir)}")
+    raise UserError(f"{place}: no such run{known_runs(runs_dir)}")
 
 
 def _read_options(path: Path, notes: list[str]) -> dict[str, Any]:
     try:
-        return config.flat(config.read_yaml(path)[0])
+        return flatten(read_yaml(path)[0])
     except (OSError, UserError) as error:
         notes.append(f"its options are not known: {error}")
         return {}

@@ -13,12 +13,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from distalex import random
-from distalex.config import config
+from distalex.config.config import Config
 from distalex.console import Console
 from distalex.data.open import Pictures
-from distalex.evaluate.evaluation import Trained, load_trained, logits_of, open_data_of
-from distalex.parallel.start import Mesh, start_processes
+from distalex.evaluate.evaluation import logits_of
+from distalex.parallel.mesh import Mesh
+from distalex.parallel.start import start_processes
 from distalex.predict.neighbours import batches_of, chosen, hidden, open_album, pictures_of
+from distalex.report.options import ReportOptions
+from distalex.runs.trained import Trained, load_trained, open_data_of
 
 SHOWN = 8  # pictures of a row of predictions (Figure 4, left)
 QUERIES, NEAREST = 5, 6  # pictures whose neighbours are shown, and how many of each (Figure 4, right)
@@ -88,9 +91,9 @@ def filters_of(trained: Trained) -> tuple[Column, ...]:
     return tuple(_column(part) for part in weight.chunk(trained.config.model.columns))
 
 
-def learn(options: config.ReportOptions, place: str, console: Console) -> Learned:
+def learn(options: ReportOptions, place: str, console: Console) -> Learned:
     """Look at test and training pictures through the network of the run at `place`. Raises UserError where it or the data are missing."""
-    with start_processes(config.Config(parallel="none", device=options.device)) as mesh:
+    with start_processes(Config(parallel="none", device=options.device)) as mesh:
         trained = load_trained(place, options.runs_dir)
         trained.net.to(device=mesh.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         pictures = open_data_of(trained, options.data_root, BATCH, mesh, console)
@@ -98,7 +101,7 @@ def learn(options: config.ReportOptions, place: str, console: Console) -> Learne
             return _look(trained, pictures, options, mesh, console)
 
 
-def _look(trained: Trained, pictures: Pictures, options: config.ReportOptions, mesh: Mesh, console: Console) -> Learned:
+def _look(trained: Trained, pictures: Pictures, options: ReportOptions, mesh: Mesh, console: Console) -> Learned:
     test, classes = pictures.test, trained.classes
     looked = chosen(test, options.pictures, trained.config.seed)
     outputs, labels = [], []

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from distalex import __version__
-from distalex.config import config
+from distalex.config.config import Config
+from distalex.config.schema import flatten, plain_text
 from distalex.console import Console
-from distalex.data.beton.beton import write_atomically
 from distalex.errors import UserError
+from distalex.files import write_atomically
 from distalex.report import curves, mesh
 from distalex.report.history import History, Row, number, read_history
+from distalex.report.options import ReportOptions
 
 MARK = "distalex report"  # in the head of every page, so that no other file is written over
 TABLE_ROWS = 40  # of evaluations
@@ -36,7 +38,7 @@ class Looked:
     stamp: tuple[Any, ...] = field(default=())
 
 
-def report_runs(options: config.ReportOptions) -> Path:
+def report_runs(options: ReportOptions) -> Path:
     """`python -m distalex.report RUN …`: write the page, once or as long as a run goes on. Raises UserError where a run is missing."""
     console = Console()
     runs = [read_history(place, options.runs_dir) for place in options.runs]
@@ -110,11 +112,11 @@ def _write(path: Path, page: str) -> None:
         raise UserError(f"out={path}: cannot be written ({error.strerror or error}); give another place with --out=FILE.html") from None
 
 
-def _look(before: Looked, run: History, options: config.ReportOptions, console: Console) -> Looked:
+def _look(before: Looked, run: History, options: ReportOptions, console: Console) -> Looked:
     """Through the run's network, where its checkpoint is another one than `before`; what cannot be seen is told on the page."""
-    from distalex.evaluate.evaluation import load_trained
     from distalex.report.learned import filters_of, learn
     from distalex.runs.checkpoint import find
+    from distalex.runs.trained import load_trained
 
     try:
         path = find(str(run.folder), options.runs_dir)
@@ -159,15 +161,15 @@ def _summary(run: History) -> Row:
 def _differing(runs: Sequence[History]) -> list[tuple[str, list[str]]]:
     """Options in which runs differ, and what each has."""
     keys = [key for key in dict.fromkeys(key for run in runs for key in run.options) if key not in PLACES]
-    rows = [(key, [config._plain(run.options.get(key, "absent")) for run in runs]) for key in keys]
+    rows = [(key, [plain_text(run.options.get(key, "absent")) for run in runs]) for key in keys]
     return [(key, values) for key, values in rows if len(set(values)) > 1]
 
 
 def _options(run: History) -> list[tuple[str, str, str]]:
     """Every option of a run, with the default where it has another value; those first."""
-    defaults = config.flat(config.Config().model_dump(mode="json"))
+    defaults = flatten(Config().model_dump(mode="json"))
     rows = [
-        (key, config._plain(value), config._plain(defaults.get(key, "")) if defaults.get(key, value) != value else "")
+        (key, plain_text(value), plain_text(defaults.get(key, "")) if defaults.get(key, value) != value else "")
         for key, value in run.options.items()
     ]
     return sorted(rows, key=lambda row: not row[2])

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from distalex.parallel.start import Shards
+from distalex.parallel.shards import Shards
 
 
-class LayerSizes:
+class LayerNorms:
     """Euclidean norms, over a layer's weights and biases, around one optimizer step; those of whole layers, whoever holds them."""
 
     @torch.no_grad()

@@ -14,20 +14,28 @@ from torch.nn import functional
 
 from distalex.config.config import Config
 from distalex.console import Console
-from distalex.data.open import Batch, Part, Pictures, open_pictures
+from distalex.data.batches import Batch, Part
+from distalex.data.open import Pictures, open_pictures
 from distalex.errors import NotFinite, Stopped
 from distalex.evaluate.evaluation import Evaluation, evaluate
 from distalex.machine.precision import has_bf16
-from distalex.model.alexnet import AlexNet, build_model
-from distalex.optim.optimizer import MovingAverage, Schedule, build_optimizer, clip_gradients
+from distalex.model.alexnet import AlexNet
+from distalex.model.freezing import freeze
+from distalex.model.initial_weights import build_model
+from distalex.optim.average import MovingAverage
+from distalex.optim.gradients import clip_gradients
+from distalex.optim.optimizer import build_optimizer
+from distalex.optim.schedule import Schedule
 from distalex.parallel.agreement import require_agreement
+from distalex.parallel.mesh import Mesh
 from distalex.parallel.parallelize import Parallel, parallelize
-from distalex.parallel.start import Mesh, start_processes
+from distalex.parallel.start import start_processes
 from distalex.parallel.topology import Topology
 from distalex.plan import measure as plan
-from distalex.runs.checkpoint import TrainState, freeze, load_weights
-from distalex.train.layer_norms import LayerSizes
+from distalex.runs.weights import load_weights
+from distalex.train.layer_norms import LayerNorms
 from distalex.train.run import Run, StepResult, open_run
+from distalex.train.state import TrainState
 
 
 @dataclass(frozen=True)
@@ -108,7 +116,7 @@ def train_step(state: TrainState, forward: Parallel, batch: Batch, config: Confi
     sizes = None
     if options.on_nonfinite == "stop" or is_finite(loss_sum, state, forward.mesh, options.on_nonfinite):
         if config.log.layers and (state.step + 1) % config.log.every == 0:
-            sizes = LayerSizes(state.net, state.shards)
+            sizes = LayerNorms(state.net, state.shards)
         state.optimizer.step()
         if sizes:
             sizes.after_step()

@@ -20,22 +20,29 @@ import torch
 from torch.autograd.profiler import record_function
 
 from distalex import __version__
-from distalex.config import config
+from distalex.config.config import Config
+from distalex.config.loading import load_config
+from distalex.config.schema import flatten
 from distalex.console import Console
-from distalex.data.open import Batch, Pictures
+from distalex.data.batches import Batch
+from distalex.data.open import Pictures
 from distalex.errors import TrainingError, UserError
-from distalex.evaluate.evaluation import Evaluation, load_trained
+from distalex.evaluate.evaluation import Evaluation
 from distalex.machine.description import computes_on, describe_machine
 from distalex.machine.precision import arithmetic
-from distalex.machine.speed import Limits, matmul_peak, memory_speed
+from distalex.machine.speed import matmul_peak, memory_speed
 from distalex.model.alexnet import count_macs
-from distalex.parallel.start import Mesh
-from distalex.predict.work import Prediction, predict, some_of
-from distalex.runs import checkpoint
-from distalex.runs.checkpoint import TrainState
+from distalex.parallel.mesh import Mesh
+from distalex.predict.predictions import Prediction, predict, some_of
+from distalex.runs.checkpoint import find, load, load_newest, newest_first, step_of
 from distalex.runs.metrics import MetricsFile
 from distalex.runs.remote import Remote
-from distalex.train.layer_norms import LayerSizes
+from distalex.runs.resuming import MAY_CHANGE
+from distalex.runs.trained import load_trained
+from distalex.runs.writer import Writer
+from distalex.train.layer_norms import LayerNorms
+from distalex.train.roofline import Limits
+from distalex.train.state import TrainState
 from distalex.train.trace import Trace
 from distalex.train.wandb import WeightsAndBiases, check_wandb
 
@@ -61,7 +68,7 @@ class StepResult:
     images: int
     """Of the whole step, over all replicas."""
     lr: float
-    sizes: LayerSizes | None = None
+    sizes: LayerNorms | None = None
     """Where `log.layers` asks for them and the step is one that is logged."""
 
 
@@ -72,7 +79,7 @@ def _differences(before: dict[str, Any], now: dict[str, Any], options: Iterable[
 class Run:
     """The folder `runs_dir/name`, its metrics, checkpoints and progress."""
 
-    def __init__(self, configuration: config.Config, mesh: Mesh, console: Console) -> None:
+    def __init__(self, configuration: Config, mesh: Mesh, console: Console) -> None:
         """Looks, but creates nothing. Raises UserError where the folder is another run's."""
         check_wandb(configuration.log.wandb)
         options = configuration.data
@@ -90,7 +97,7 @@ class Run:
         self.began, self.has_stepped = False, False
         self.first_bad_step: torch.Tensor | None = None
         self.lock: TextIO | None = None
-        self.writer = checkpoint.Writer(self.folder / "checkpoints", self.say, self._copy_away)
+        self.writer = Writer(self.folder / "checkpoints", self.say, self._copy_away)
         self._restart_window()
 
     def _find_checkpoint(self) -> dict[str, Any] | None:
@@ -103,20 +110,20 @@ class Run:
             if not exists:
                 return None
             self._check_same_run()
-            return checkpoint.load_newest(self.folder / "checkpoints", self.console.say)
+            return load_newest(self.folder / "checkpoints", self.console.say)
         if resume == "never":
             if exists:
                 raise UserError(
                     f"name={self.config.name}: {self.folder}/ exists; choose another --name, or go on with --checkpoint.resume=auto"
                 )
             return None
-        path = checkpoint.find(resume, self.config.runs_dir)
+        path = find(resume, self.config.runs_dir)
         if exists and path.parent.parent.resolve() != self.folder.resolve():
             raise UserError(
                 f"name={self.config.name}: {self.folder}/ exists and is not what checkpoint.resume={resume} "
                 "belongs to; choose another --name"
             )
-        state = checkpoint.load(path)
+        state = load(path)
         self._check_same_order(path, state)
         return state
 
@@ -142,8 +149,8 @@ class Run:
         path = self.folder / "config.yaml"
         if not path.is_file():
             raise UserError(f"checkpoint.resume=auto: {self.folder}/ has no config.yaml and is not a run; choose another --name")
-        before, now = (config.flat(values.model_dump(mode="json")) for values in (config.load(str(path)), self.config))
-        changed = [key for key in now if before[key] != now[key] and not key.startswith(config.MAY_CHANGE)]
+        before, now = (flatten(values.model_dump(mode="json")) for values in (load_config(str(path)), self.config))
+        changed = [key for key in now if before[key] != now[key] and not key.startswith(MAY_CHANGE)]
         if changed:
             raise UserError(
                 f"checkpoint.resume=auto: {self.folder}/ was started otherwise: {_differences(before, now, changed[:4])}; keep these, "
@@ -153,7 +160,7 @@ class Run:
     def _check_same_order(self, path: Path, state: dict[str, Any]) -> None:
         """What is left of an epoch that `state` stands in is known by its order alone."""
         done = state["progress"]["step_in_epoch"]
-        before, now = config.flat(state["config"]), config.flat(self.config.model_dump(mode="json"))
+        before, now = flatten(state["config"]), flatten(self.config.model_dump(mode="json"))
         changed = [key for key in ORDERED_BY if before.get(key, now[key]) != now[key]]
         if done and changed:
             resume = self.config.checkpoint.resume
@@ -190,8 +197,8 @@ class Run:
             for half in self.folder.rglob("*.partial"):  # written when the job before was killed
                 half.unlink(missing_ok=True)
             self.metrics.rewind(state.step, state.epoch)
-            for later in checkpoint.newest_first(self.folder / "checkpoints"):
-                if checkpoint.step_of(later) > state.step:  # damaged, or of a branch that this run leaves
+            for later in newest_first(self.folder / "checkpoints"):
+                if step_of(later) > state.step:  # damaged, or of a branch that this run leaves
                     later.rename(later.with_suffix(".stale"))
             self.wandb = WeightsAndBiases(self.config, self.folder, self.console)
         self.began = True
@@ -217,7 +224,7 @@ class Run:
             "columns": mesh.columns,
             "device": computes_on(mesh.device),
             "threads": torch.get_num_threads(),
-            "arithmetic": str(arithmetic(self.config.train, mesh.device)).removeprefix("torch."),
+            "arithmetic": str(arithmetic(self.config.train.precision, mesh.device)).removeprefix("torch."),
             "host": socket.gethostname(),
             "distalex": __version__,
             **describe_machine(),
@@ -265,7 +272,7 @@ class Run:
         """What all processes together reach in matrix products, and what a picture takes: forward, and twice that backward."""
         train = self.config.train
         self.flops = 3 * 2 * count_macs(self.config.model, classes, self.config.data.image_size)
-        self.own_peak = matmul_peak(self.mesh.device, arithmetic(train, self.mesh.device))
+        self.own_peak = matmul_peak(self.mesh.device, arithmetic(train.precision, self.mesh.device))
         own = torch.tensor(self.own_peak, dtype=torch.float64, device=self.mesh.device)
         self.peak = float(self.mesh.sum_over_columns(self.mesh.sum(own)))
 
@@ -402,7 +409,7 @@ class Run:
         state.left_out.add(bad)
         self.writer.wait()
         self.mesh.barrier()
-        found = checkpoint.load_newest(self.folder / "checkpoints", self.say)
+        found = load_newest(self.folder / "checkpoints", self.say)
         if found is None or len(state.left_out) > MOST_LEFT_OUT:
             why = "no checkpoint is left to go back to" if found is None else f"{len(state.left_out)} steps were left out already"
             raise TrainingError(f"the loss of step {bad} is not finite, and {why}; {self._remedies()}")
@@ -441,7 +448,7 @@ class Run:
 
 
 @contextmanager
-def open_run(configuration: config.Config, mesh: Mesh, console: Console) -> Iterator[Run]:
+def open_run(configuration: Config, mesh: Mesh, console: Console) -> Iterator[Run]:
     """A run that listens for SIGTERM, SIGUSR1 and Ctrl-C, and whose checkpoint and W&B run are finished whatever happens."""
     run = Run(configuration, mesh, console)
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.autograd.profiler import record_function
 from torch.profiler import ProfilerActivity, profile
 
-from distalex.machine.speed import Limits, Work, backward_work, forward_work, update_work
+from distalex.train.roofline import Limits, Work, backward_work, forward_work, update_work
 
 OPTIMIZER = "Optimizer.step"
 SKIPPED = 3  # steps before the traced ones: compiling, first allocations, the profiler's own start

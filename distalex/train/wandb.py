@@ -14,11 +14,13 @@ from typing import Any
 
 from torch import Tensor
 
-from distalex.config import config
+from distalex.config.config import Config
+from distalex.config.schema import flatten
 from distalex.console import Console
 from distalex.errors import UserError
 from distalex.evaluate.evaluation import Evaluation
-from distalex.predict.work import Prediction
+from distalex.predict.predictions import Prediction
+from distalex.runs.resuming import MAY_CHANGE
 
 MOST_CLASSES = 50  # of a confusion matrix that anybody reads
 SECTIONS = {
@@ -53,7 +55,7 @@ def check_wandb(mode: str) -> None:
 class WeightsAndBiases:
     """A Weights & Biases run of rank 0. Any failure of it is one warning, and training goes on."""
 
-    def __init__(self, configuration: config.Config, folder: Path, console: Console) -> None:
+    def __init__(self, configuration: Config, folder: Path, console: Console) -> None:
         self.run: Any = None
         self.waiting = ""
         self.console, self.folder = console, folder
@@ -99,7 +101,7 @@ class WeightsAndBiases:
             section = SECTIONS.get(key, "train")
             inner = {key: value} if section != key else value
             sections.setdefault(section, {}).update(inner)
-        self._try(lambda run: run.log(config.flat(sections, separator="/"), step=step))
+        self._try(lambda run: run.log(flatten(sections, separator="/"), step=step))
 
     def log_evaluation(self, evaluation: Evaluation, classes: Sequence[str], step: int) -> None:
         """The numbers, and the confusion matrix where there are few enough classes."""
@@ -162,10 +164,10 @@ class WeightsAndBiases:
         self.console.say(f"Weights & Biases is off from here ({type(error).__name__}: {reason}); metrics.jsonl has everything")
 
 
-def experiment(configuration: config.Config) -> str:
+def experiment(configuration: Config) -> str:
     """The same short word for runs that differ by seed, topology and place alone: what to group by in W&B."""
-    options = config.flat(configuration.model_dump(mode="json", exclude={"seed"}))
-    options = {key: value for key, value in options.items() if not key.startswith(config.MAY_CHANGE)}
+    options = flatten(configuration.model_dump(mode="json", exclude={"seed"}))
+    options = {key: value for key, value in options.items() if not key.startswith(MAY_CHANGE)}
     digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:6]
     return f"{configuration.data.name}-{configuration.model.name}-{digest}"
 

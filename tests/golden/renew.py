@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from distalex.cli import main
+from distalex.cli.main import main
 from distalex.compare.work import MEASURES, read_curves
 
 FILES = sorted(Path(__file__).parent.glob("*.json"))
@@ -26,7 +26,7 @@ ALWAYS = {"parallel": "none", "device": "cpu", "train.precision": "fp32", "train
 def measure(options: dict[str, str], runs: Path, name: str) -> dict[str, Any]:
     """Train in the folder `runs` and return what a golden file holds."""
     typed = [f"--{key}={value}" for key, value in {**options, **ALWAYS, "runs_dir": runs, "name": name}.items()]
-    status = main.main(["train", *typed])
+    status = main(["train", *typed])
     if status:
         raise RuntimeError(f"{name}: training ended with {status}")
     curves = read_curves(runs / name / "metrics.jsonl")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,11 +14,12 @@ import torch
 from torch import Tensor
 
 from distalex import random
-from distalex.config import config
+from distalex.config.data import DataConfig
 from distalex.data.augment.mixing import Mixing, cut_out
+from distalex.data.augment.statistics import Statistics
 from distalex.kernels import crops as windows
+from distalex.kernels.available import has_triton
 from distalex.kernels.crops import Windows, resize, resize_matrices, rotate
-from distalex.machine.precision import has_triton
 
 COLOUR_STD = 0.1  # Section 4.1
 # The released 2012 code's: ImageNet's eigenvectors (columns) times the square roots of their eigenvalues, on 0..255.
@@ -32,31 +32,12 @@ TRIES = 10  # torchvision's RandomResizedCrop
 LONGEST_SHAPE = 4 / 3
 
 
-@dataclass(frozen=True)
-class Statistics:
-    """Colours of a training set, on 0..255."""
-
-    mean: tuple[float, float, float]
-    covariance: tuple[tuple[float, float, float], ...]
-    """3x3, of the pixels' red, green and blue."""
-
-    @property
-    def std(self) -> np.ndarray:
-        return np.sqrt(np.maximum(np.diag(np.array(self.covariance)), 1.0))
-
-    @property
-    def principal_components(self) -> np.ndarray:
-        """3x3: each column an eigenvector times the square root of its eigenvalue (as the 2012 code scales the noise)."""
-        values, vectors = np.linalg.eigh(np.array(self.covariance))
-        return vectors * np.sqrt(np.maximum(values, 0.0))
-
-
-class Views:
+class Augmentation:
     """Turns a batch of stored pictures into the network's input, for training (keyed draws) or testing (fixed windows)."""
 
     def __init__(
         self,
-        options: config.Data,
+        options: DataConfig,
         side: int,
         statistics: Statistics,
         seed: int,

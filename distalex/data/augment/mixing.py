@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from distalex import random
-from distalex.config import config
+from distalex.config.data import DataConfig
 
 
 class Boxes(NamedTuple):
@@ -58,7 +58,7 @@ def cut_out(x: Tensor, seed: int, samples: np.ndarray, epoch: int, side: int) ->
 class Mixing:
     """mixup (Zhang et al. 2018) and CutMix (Yun et al. 2019) of views of `size` pixels; where both are on, a coin a sample."""
 
-    def __init__(self, options: config.Data, seed: int) -> None:
+    def __init__(self, options: DataConfig, seed: int) -> None:
         self.seed, self.size = seed, options.image_size
         self.mixup, self.cutmix = options.mixup, options.cutmix
 

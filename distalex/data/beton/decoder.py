@@ -15,8 +15,8 @@ import numpy as np
 from numba import njit
 from numba.core import types
 
-from distalex.data.beton.beton import import_ffcv
-from distalex.parallel.topology import share
+from distalex.data.beton.ffcv import import_ffcv
+from distalex.shares import share
 
 u4: Any = types.uint32
 u8: Any = types.uint64

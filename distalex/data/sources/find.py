@@ -7,17 +7,23 @@ from pathlib import Path
 
 import numpy as np
 
-from distalex.config import config
+from distalex.config.data import DataConfig
 from distalex.data.images import is_picture, open_picture
-from distalex.data.sources import named
-from distalex.data.sources.archives import Files, open_files, printable
-from distalex.data.sources.folders import Splits, classes_of, recognise, webdataset
+from distalex.data.sources.archives import open_files
+from distalex.data.sources.cifar import CIFAR10, CIFAR10_CLASSES, CIFAR100, Cifar, cifar, find_cifar, is_cifar
+from distalex.data.sources.digits import digits
+from distalex.data.sources.folders import recognise
 from distalex.data.sources.source import Source, a_share_of, hold_out
+from distalex.data.sources.splits import Splits, classes_of
+from distalex.data.sources.synthetic import synthetic
 from distalex.data.sources.table import is_table, read_table
+from distalex.data.sources.torchvision import open_torchvision
+from distalex.data.sources.tree import Files, printable
+from distalex.data.sources.webdataset import webdataset
 from distalex.errors import UserError
 
 
-def open_sources(options: config.Data) -> tuple[Source, Source]:
+def open_sources(options: DataConfig) -> tuple[Source, Source]:
     """What `options` trains and tests on, the latter held out of the former where it says so.
 
     Raises UserError where they cannot be found or understood.
@@ -32,31 +38,31 @@ def open_sources(options: config.Data) -> tuple[Source, Source]:
     return train.shuffled(), test[0].shuffled()
 
 
-def list_sources(options: config.Data) -> tuple[Source, ...]:
+def list_sources(options: DataConfig) -> tuple[Source, ...]:
     """Training and test split, or all pictures where there is no test set, in the order of their names."""
     return tuple(replace(source, resize=options.resize) for source in _listed(options))
 
 
-def _listed(options: config.Data) -> tuple[Source, ...]:
+def _listed(options: DataConfig) -> tuple[Source, ...]:
     match options.name:
         case "cifar10" | "cifar100":
-            return _cifar(named.CIFAR10 if options.name == "cifar10" else named.CIFAR100, options)
+            return _cifar(CIFAR10 if options.name == "cifar10" else CIFAR100, options)
         case "digits":
-            return named.digits(options.side)
+            return digits(options.side)
         case "synthetic":
-            return named.synthetic(options)
+            return synthetic(options)
         case "torchvision":
-            return named.torchvision(options)
+            return open_torchvision(options)
     assert options.root is not None
     return found_at(options.root, options)
 
 
-def _cifar(wanted: named.Cifar, options: config.Data) -> tuple[Source, ...]:
-    root = named.find_cifar(wanted, options.root)
-    if named.is_cifar(wanted, root):
-        return named.cifar(wanted, root, options.side)
+def _cifar(wanted: Cifar, options: DataConfig) -> tuple[Source, ...]:
+    root = find_cifar(wanted, options.root)
+    if is_cifar(wanted, root):
+        return cifar(wanted, root, options.side)
     sources = found_at(str(root), options)
-    if sources[0].classes != named.CIFAR10_CLASSES or len(sources) != 2:
+    if sources[0].classes != CIFAR10_CLASSES or len(sources) != 2:
         raise UserError(
             f"data.root={root}: its class folders are {', '.join(sources[0].classes[:12])}, not CIFAR-10's; "
             "use data.name=folder for other classes"
@@ -64,18 +70,18 @@ def _cifar(wanted: named.Cifar, options: config.Data) -> tuple[Source, ...]:
     return sources
 
 
-def found_at(root: str, options: config.Data) -> tuple[Source, ...]:
+def found_at(root: str, options: DataConfig) -> tuple[Source, ...]:
     """What lies at `root`, recognised by content: a table, CIFAR's pickles, class folders, ImageNet's layouts, tar archives, WebDataset.
 
     Raises UserError, saying what was found, where it is nothing of these.
     """
     if options.name != "webdataset":
-        for wanted in (named.CIFAR10, named.CIFAR100):
+        for wanted in (CIFAR10, CIFAR100):
             for folder in (Path(root), Path(root) / wanted.folder):
-                if named.is_cifar(wanted, folder):
-                    return named.cifar(wanted, folder, options.side)
+                if is_cifar(wanted, folder):
+                    return cifar(wanted, folder, options.side)
             if Path(root).is_file() and Path(root).name == wanted.archive:
-                return named.cifar(wanted, named.find_cifar(wanted, root), options.side)
+                return cifar(wanted, find_cifar(wanted, root), options.side)
     if is_table(root):
         files, splits = read_table(root)
     else:
@@ -84,7 +90,7 @@ def found_at(root: str, options: config.Data) -> tuple[Source, ...]:
     return tuple(_of_files(files, splits, split, options) for split in splits)
 
 
-def _of_files(files: Files, splits: Splits, split: str, options: config.Data) -> Source:
+def _of_files(files: Files, splits: Splits, split: str, options: DataConfig) -> Source:
     classes = classes_of(splits, files.origin)
     numbers = {class_: number for number, class_ in enumerate(classes)}
     samples = splits[split]

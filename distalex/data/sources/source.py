@@ -5,17 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image
 
 from distalex import random
-from distalex.data.augment.augmentation import Statistics
 from distalex.data.images import square
 from distalex.errors import UserError
-from distalex.parallel.topology import cores
 
 
 class BadPicture(UserError):
@@ -142,27 +139,3 @@ def _shuffled_classes(source: Source, purpose: str) -> list[np.ndarray]:
     labels = source.labels[order]
     by_class = np.argsort(labels, kind="stable")
     return np.split(order[by_class], np.searchsorted(labels[by_class], np.arange(1, len(source.classes))))
-
-
-MEASURED = 10_000  # pictures that colour statistics are taken from
-
-
-def measure(source: Source) -> Statistics:
-    """Mean and covariance of the colours of (up to 10,000, keyed) pictures of a training set; of those that can be read."""
-    samples = np.sort(random.permutation(random.key(0, "statistics"), len(source))[:MEASURED])
-
-    def moments(sample: int) -> tuple[int, np.ndarray, np.ndarray]:
-        try:
-            pixels = source.picture(int(sample)).reshape(-1, 3).astype(np.float64)
-        except BadPicture:  # which writing names, or leaves out
-            return 0, np.zeros(3), np.zeros((3, 3))
-        return len(pixels), pixels.sum(0), pixels.T @ pixels
-
-    count, total, squares = 0, np.zeros(3), np.zeros((3, 3))
-    with ThreadPoolExecutor(cores()) as pool:
-        for pixels, first, second in pool.map(moments, samples.tolist()):
-            count, total, squares = count + pixels, total + first, squares + second
-    count = max(count, 1)
-    mean = total / count
-    covariance = squares / count - np.outer(mean, mean)
-    return Statistics(tuple(mean.tolist()), tuple(tuple(row) for row in covariance.tolist()))

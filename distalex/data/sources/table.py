@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from distalex.data.images import is_picture
-from distalex.data.sources.archives import Files, read_file, stamp
-from distalex.data.sources.folders import TEST, TRAIN, Sample, Splits, class_name
+from distalex.data.sources.splits import TEST, TRAIN, Sample, Splits, class_name
+from distalex.data.sources.tree import Files, read_file, stamp
 from distalex.errors import UserError
 
 SUFFIXES = (".csv", ".tsv", ".parquet")

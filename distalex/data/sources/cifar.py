@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
-import inspect
 import pickle
 import tarfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
-from distalex import random
-from distalex.config import config
 from distalex.data.places import data_folder
-from distalex.data.sources.source import Source, hold_out, of_arrays
+from distalex.data.sources.source import Source, of_arrays
 from distalex.errors import UserError
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -144,124 +138,3 @@ def _pickles(wanted: Cifar, root: Path, split: str, classes: tuple[str, ...], si
     if len(numbers) != sum(map(len, pixels)) or not len(numbers) or numbers.min() < 0 or numbers.max() >= len(classes):
         raise UserError(f"{root}: its {split} labels do not fit its pictures or classes; unpack {wanted.archive} again")
     return of_arrays(wanted.name, split, classes, np.concatenate(pixels).transpose(0, 2, 3, 1), numbers, side, str(root))
-
-
-def digits(side: int) -> tuple[Source, Source]:
-    """scikit-learn's 1,797 scanned digits of 8x8 pixels, a fifth held out; needs no network."""
-    images, labels = _digits()
-    grey = np.round(images * (255 / 16)).astype(np.uint8)
-    pixels = np.repeat(grey[:, :, :, None], 3, axis=3)
-    whole = of_arrays("digits", "all", tuple("0123456789"), pixels, labels.astype(np.int64), side, "scikit-learn's load_digits")
-    return hold_out(whole, 0.2)
-
-
-def _digits() -> tuple[np.ndarray, np.ndarray]:
-    """(1797, 8, 8) of 0 to 16, and labels: the file that `load_digits` reads, without the two seconds that importing that takes."""
-    found = importlib.util.find_spec("sklearn")
-    table = Path(str(found and found.origin)).parent / "datasets" / "data" / "digits.csv.gz"
-    if table.is_file():
-        numbers = np.loadtxt(table, delimiter=",")
-        return numbers[:, :-1].reshape(-1, 8, 8), numbers[:, -1]
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    return bunch.images, bunch.target
-
-
-def torchvision(options: config.Data) -> tuple[Source, Source]:
-    """One of torchvision's classification sets by its name there, downloaded where that is possible.
-
-    Raises UserError for an unknown name, one that does not classify pictures, or one that cannot be had.
-    """
-    from torchvision import datasets
-
-    kinds = {name: kind for name, kind in vars(datasets).items() if inspect.isclass(kind) and _loads_splits(kind)}
-    kind = {name.lower(): kind for name, kind in kinds.items()}.get((options.dataset or "").lower())
-    if kind is None:
-        raise UserError(
-            f"data.dataset={options.dataset}: torchvision has no such set{config._nearest(str(options.dataset), sorted(kinds))}; "
-            f"there are {', '.join(sorted(kinds))}"
-        )
-    root = options.root or str(data_folder())
-    parameters = inspect.signature(kind).parameters
-    extra = {"download": True} if "download" in parameters else {}
-    if "train" in parameters:
-        choices: list[list[dict[str, Any]]] = [[{"train": True}], [{"train": False}]]
-    else:
-        choices = [[{"split": "train"}], [{"split": "test"}, {"split": "val"}, {"split": "valid"}]]
-    first, second = (_first_that_opens(kind, root, split, extra, options) for split in choices)
-    return _of_torchvision(first, "train", options, root), _of_torchvision(second, "test", options, root)
-
-
-def _loads_splits(kind: type) -> bool:
-    parameters = inspect.signature(kind).parameters
-    return "root" in parameters and ("train" in parameters or "split" in parameters)
-
-
-def _first_that_opens(
-    kind: Callable[..., Any], root: str, choices: list[dict[str, Any]], extra: dict[str, Any], options: config.Data
-) -> Any:
-    why: Exception | None = None
-    for choice in choices:
-        try:
-            return kind(root, **choice, **extra)
-        except Exception as error:  # the network, the disk, the server, a split it does not have
-            why = why or error
-    raise UserError(
-        f"data.dataset={options.dataset}: cannot be had in {root} ({type(why).__name__}: {' '.join(str(why).split())[:160]}); "
-        "fetch it where there is a network, and name its folder with --data.root=DIR"
-    ) from None
-
-
-def _of_torchvision(dataset: Any, split: str, options: config.Data, root: str) -> Source:
-    listed = next((getattr(dataset, name) for name in ("targets", "labels", "_labels") if hasattr(dataset, name)), None)
-    labels = np.asarray([dataset[sample][1] for sample in range(len(dataset))] if listed is None else listed)
-    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer) or len(labels) != len(dataset):
-        raise UserError(f"data.dataset={options.dataset}: its targets are no classes; a set with one class a picture is needed")
-    names = [str(name) for name in getattr(dataset, "classes", [])]
-    count = max(int(labels.max()) + 1, len(names))
-    classes = tuple(names) if len(names) == count and len(set(names)) == count else tuple(map(str, range(count)))
-
-    def picture(sample: int) -> Image.Image:
-        image = dataset[sample][0]
-        if not isinstance(image, Image.Image):
-            raise OSError(f"not a picture but {type(image).__name__}")
-        return image
-
-    name = str(options.dataset).lower()
-
-    def place(sample: int) -> str:
-        return f"{name} {split} {sample}"
-
-    def stamp(sample: int) -> str:
-        return str(len(dataset))  # torchvision does not say where its pictures come from
-
-    return Source(name, split, classes, labels.astype(np.int64), picture, place, stamp, options.side, root)
-
-
-def synthetic(options: config.Data) -> tuple[Source, Source]:
-    """Keyed noise with a tint and stripes by class, for tests and benchmarks that need no data."""
-
-    def split(name: str, count: int) -> Source:
-        labels = np.arange(count, dtype=np.int64) % options.synthetic_classes
-        return Source(
-            "synthetic",
-            name,
-            tuple(f"class{number:03d}" for number in range(options.synthetic_classes)),
-            labels,
-            lambda sample: Image.fromarray(_synthetic_picture(name, sample, int(labels[sample]), options)),
-            lambda sample: f"synthetic {name} {sample}",
-            lambda sample: "",
-            options.side,
-            "synthetic",
-        )
-
-    return split("train", options.synthetic_images), split("test", max(2, options.synthetic_images // 4))
-
-
-def _synthetic_picture(split: str, sample: int, label: int, options: config.Data) -> np.ndarray:
-    side = options.side
-    noise = random.bits(random.key(0, "synthetic", split, sample), np.arange(side * side * 3)).reshape(side, side, 3) % 128
-    tint = random.bits(random.key(0, "tint", label), np.arange(3)) % 96
-    stripes = (np.arange(side) * (1 + label) * 2 // side % 2 * 32)[:, None, None]
-    return (noise + tint + stripes).astype(np.uint8)

@@ -1,0 +1,141 @@
+"""Defaults, then a YAML file, then overrides by dotted name; every mistake is one line with its file and line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from distalex.config.config import Config
+from distalex.config.schema import Section, check_key, nearest, validate
+from distalex.errors import UserError
+
+CONFIGS = Path(__file__).resolve().parent.parent.parent / "configs"
+
+
+def load_config(config: str | None = None, overrides: Mapping[str, str] | None = None) -> Config:
+    """The configuration of a run: defaults, then the YAML file `config`, then `overrides`, keyed by dotted option.
+
+    `config` is a path or the name of a shipped one; the file may say `like: NAME`, and is then laid over that one. Raises UserError
+    with one line for the first mistake.
+    """
+    values: dict[str, Any] = {}
+    places: dict[str, str] = {}
+    if config is not None:
+        values, places = _read_with_base(find_config(config))
+    for key, value in (overrides or {}).items():
+        section, _, leaf = key.rpartition(".")
+        check_key(key, "command line", Config)
+        target = values.setdefault(section, {}) if section else values
+        target[leaf] = value
+        places[key] = "command line"
+    return validate(Config, values, places)
+
+
+_SECTIONS = {
+    name for name, field in Config.model_fields.items() if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+}
+
+
+def _read_with_base(path: Path, above: tuple[Path, ...] = ()) -> tuple[dict[str, Any], dict[str, str]]:
+    """A configuration file laid over the one that its `like` names, if any, with the places of all. Raises UserError."""
+    values, places = read_yaml(path)
+    like, place = values.pop("like", None), places.pop("like", "")
+    check_keys(values, places)
+    values = {key: {} if value is None and key in _SECTIONS else value for key, value in values.items()}
+    if like is None:
+        return values, places
+    if not isinstance(like, str):
+        raise UserError(f"{place}: like={str(like)[:80]}: name one configuration, e.g. `like: alexnet_paper`")
+    beside = path.parent / like
+    try:
+        base = beside if beside.is_file() else find_config(like)
+    except UserError as error:
+        raise UserError(f"{place}: {str(error).removeprefix('--config=')}") from None
+    if base.resolve() in (*above, path.resolve()):
+        raise UserError(f"{place}: like={like} leads back to {base}; let one of them name no other")
+    merged, base_places = _read_with_base(base, (*above, path.resolve()))
+    for key, value in values.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = {**merged[key], **value} if both else value
+    return merged, {**base_places, **places}
+
+
+def find_config(name: str) -> Path:
+    """The path of a configuration given as a path or as the name of a shipped one."""
+    shipped = sorted(str(path.relative_to(CONFIGS).with_suffix("")) for path in CONFIGS.rglob("*.yaml"))
+    for path in (Path(name), CONFIGS / f"{name}.yaml", CONFIGS / name):
+        if path.is_file():
+            return path
+    raise UserError(f"--config={name}: no such file{nearest(name, shipped)}; shipped are: {', '.join(shipped)}")
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML without aliases, duplicate keys or 1.1's surprising numbers: `1e-2` is a number, `1:30` is text."""
+
+
+_StrictLoader.yaml_implicit_resolvers = {
+    first: [(tag, regexp) for tag, regexp in rules if not tag.endswith((":float", ":int", ":timestamp"))]
+    for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_StrictLoader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?(0|[1-9]\d*)$"), list("-+0123456789"))
+_StrictLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.\d*|\.\d+|\d+(?=[eE]))([eE][-+]?\d+)?$"), list("-+.0123456789")
+)
+
+
+def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """A configuration file as nested dicts, and the place (file and line) of every dotted key. Raises UserError."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as UTF-8 text: {error}") from None
+    try:
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, _StrictLoader)):
+            raise UserError(f"{path}: YAML aliases (*name) are not allowed; write the values out")
+        node = yaml.compose(text, _StrictLoader)
+        values = yaml.load(text, _StrictLoader)
+    except UserError:
+        raise
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise UserError(f"{path}: nested too deeply; a configuration has sections of options, e.g. `train: {{epochs: 2}}`") from None
+    except ValueError as error:  # of a number with thousands of digits
+        raise UserError(f"{path}: a value that cannot be read ({' '.join(str(error).split())[:120]})") from None
+    if values is None:
+        return {}, {}
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: a mapping of options is needed, e.g. `train: {{epochs: 2}}`")
+    return values, dict(_places_in(node, path, ""))
+
+
+def _places_in(node: Any, path: Path, prefix: str) -> Iterator[tuple[str, str]]:
+    seen: set[str] = set()
+    for key, value in node.value:
+        name, line = f"{prefix}{key.value}", key.start_mark.line + 1
+        if name in seen:
+            raise UserError(f"{path}, line {line}: {name} is given twice; keep one")
+        seen.add(name)
+        yield name, f"{path}, line {line}"
+        if isinstance(value, yaml.MappingNode):
+            yield from _places_in(value, path, f"{name}.")
+
+
+def check_keys(values: Mapping[str, Any], places: Mapping[str, str]) -> None:
+    """Raise UserError for the first key of a configuration file that is no option."""
+    sections = {
+        name for name, field in Config.model_fields.items() if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+    }
+    for key, value in values.items():
+        place = places.get(str(key), "")
+        if key in sections:
+            if value is not None and not isinstance(value, dict):
+                raise UserError(f"{key}={value!r} ({place}): a section of options is needed, e.g. `{key}: {{…}}`")
+            for leaf in value or {}:
+                check_key(f"{key}.{leaf}", places.get(f"{key}.{leaf}", place), Config)
+        else:
+            check_key(str(key), place, Config)

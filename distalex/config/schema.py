@@ -1,0 +1,168 @@
+"""What an option is: its types, its checking, and the words for a value that does not fit."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from distalex.errors import UserError
+
+
+def _reject_bool(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError(f"expected a number, got {str(value).lower()}")
+    return value
+
+
+def _split_list(value: Any) -> Any:
+    """`a,b` or `[a, b]` on the command line is a list."""
+    return [item for item in (part.strip() for part in value.strip("[]").split(",")) if item] if isinstance(value, str) else value
+
+
+def _split_pairs(value: Any) -> Any:
+    """`fc8:10,fc7:5` on the command line is a mapping."""
+    if not isinstance(value, str):
+        return value
+    pairs = [part.partition(":") for part in value.strip("{}").split(",") if part.strip()]
+    return {key.strip(): number.strip() for key, _, number in pairs}
+
+
+Int = Annotated[int, BeforeValidator(_reject_bool)]
+Float = Annotated[float, BeforeValidator(_reject_bool)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_split_list)]
+Floats = Annotated[tuple[Float, ...], BeforeValidator(_split_list)]
+Counts = Annotated[tuple[Annotated[Int, Field(ge=1)], ...], BeforeValidator(_split_list)]
+Rates = Annotated[dict[str, Float], BeforeValidator(_split_pairs)]
+
+
+class Section(BaseModel):
+    """A frozen group of options; a key that is not a field is refused."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,
+        coerce_numbers_to_str=True,
+        protected_namespaces=(),
+    )
+
+
+def flatten(values: dict[str, Any], prefix: str = "", separator: str = ".") -> dict[str, Any]:
+    """Nested values by dotted name."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict) and key != "layer_lr":
+            found |= flatten(value, f"{prefix}{key}{separator}", separator)
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
+
+
+SectionType = typing.TypeVar("SectionType", bound=Section)
+
+
+def validate(kind: type[SectionType], values: Mapping[str, Any], places: Mapping[str, str]) -> SectionType:
+    """`kind` made from `values`; `places` says where each dotted option was given. Raises UserError for the first mistake."""
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise UserError(_one_line(error, kind, places)) from None
+
+
+def options_of(kind: type[Section], prefix: str = "") -> Iterator[tuple[str, typing.Any]]:
+    """Every dotted option of a section with its pydantic field."""
+    for name, field in kind.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            yield from options_of(field.annotation, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", field
+
+
+def check_key(key: str, place: str, kind: type[Section]) -> None:
+    """Raise UserError, with the nearest option, unless `key` is a dotted option of `kind`."""
+    known = [name for name, _ in options_of(kind)]
+    if key not in known:
+        raise UserError(f"--{key} ({place}): no such option{nearest(key, known)}; --help lists all")
+
+
+ALSO_CALLED = {  # what other programs call our options
+    "learning_rate": "optim.lr",
+    "wd": "optim.weight_decay",
+    "batch": "train.batch_size",
+    "bs": "train.batch_size",
+    "gpus": "device",
+    "arch": "model.name",
+    "pretrained": "model.weights",
+    "output_dir": "runs_dir",
+    "amp": "train.precision",
+    "num_workers": "data.workers",
+    "dataset": "data.name",
+    "optimizer": "optim.name",
+    "scheduler": "optim.schedule",
+}
+
+
+def nearest(word: str, known: list[str]) -> str:
+    if ALSO_CALLED.get(word.rpartition(".")[2]) in known:
+        return f", did you mean {ALSO_CALLED[word.rpartition('.')[2]]}?"
+    by_leaf = {name.rpartition(".")[2]: name for name in known}
+    near = difflib.get_close_matches(word, known, 1, 0.6) or [
+        by_leaf[leaf] for leaf in difflib.get_close_matches(word.rpartition(".")[2], by_leaf, 1, 0.7)
+    ]
+    return f", did you mean {near[0]}?" if near else ""
+
+
+def _one_line(error: ValidationError, kind: type[Section], places: Mapping[str, str]) -> str:
+    first = error.errors()[0]
+    names = [str(part) for part in first["loc"]]
+    fields = dict(options_of(kind))
+    key = next((".".join(names[:end]) for end in range(len(names), 0, -1) if ".".join(names[:end]) in fields), ".".join(names))
+    message = first["msg"].removeprefix("Value error, ")
+    if key not in fields:
+        return _with_place(message, places)  # a check of several fields, which names them itself
+    place = f" ({places[key]})" if key in places else ""
+    value = first["input"]
+    field = fields[key]
+    choices = choices_of(field.annotation)
+    if choices:
+        message = f"must be one of {', '.join(choices)}{nearest(str(value), choices)}"
+    elif value in ("True", "") and first["type"].endswith("parsing"):
+        message = "needs a value"
+    default = field.get_default(call_default_factory=True)
+    example = "" if choices or field.is_required() or default in (None, "", (), {}) else f"; e.g. --{key}={plain_text(default)}"
+    return f"{key}={value}{place}: {message[:1].lower()}{message[1:]}{example}"
+
+
+def _with_place(message: str, places: Mapping[str, str]) -> str:
+    """A message that begins with an option and its value, and says where that was given, if it was in a file."""
+    option = re.match(r"[a-z_.0-9]+(?==)", message)
+    place = places.get(option[0], "") if option else ""
+    return message if place in ("", "command line") else f"{place}: {message}"
+
+
+def choices_of(annotation: Any) -> list[str]:
+    """The words that an option takes, if it takes only certain words."""
+    if typing.get_origin(annotation) is Literal:
+        return list(typing.get_args(annotation))
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return [choice for part in typing.get_args(annotation) for choice in choices_of(part)]
+    return []
+
+
+def plain_text(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return ",".join(plain_text(item) for item in value)
+    if isinstance(value, float) and value and (abs(value) < 1e-3 or abs(value) >= 1e5):
+        mantissa, exponent = f"{value:e}".split("e")
+        return f"{float(mantissa):g}e{int(exponent)}"
+    return f"{value:g}" if isinstance(value, float) and math.isfinite(value) else str(value)

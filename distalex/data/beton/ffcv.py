@@ -1,0 +1,36 @@
+"""Importing FFCV, with what it does to the process undone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from distalex.errors import UserError
+
+
+def import_ffcv() -> Any:
+    """The ffcv package. Raises UserError with how to install it, since it builds from source."""
+    threads = torch.get_num_threads()
+    try:
+        import numba.typed
+    except ImportError as error:
+        raise UserError(f"Numba cannot be imported ({error}); ./launch/test.sh or ./launch/quickstart.sh installs it") from None
+    typed, set_num_threads = numba.typed.Dict, numba.set_num_threads
+    numba.typed.Dict = dict  # type: ignore[misc] # FFCV's table of two encodings: Numba's would be compiled for two seconds
+    numba.set_num_threads = lambda n: None  # it would start TBB's threads, which nothing here uses and which can hang at the exit
+    try:
+        import ffcv
+        import ffcv.loader
+        import ffcv.writer
+        from ffcv.pipeline.compiler import Compiler
+    except ImportError as error:
+        raise UserError(
+            f"FFCV cannot be imported ({error}); ./launch/test.sh or ./launch/quickstart.sh installs it (it needs "
+            "libturbojpeg0-dev, libopencv-dev, pkg-config and a C++ compiler), or read the pictures without it: --data.loader=torchvision"
+        ) from None
+    finally:
+        numba.typed.Dict, numba.set_num_threads = typed, set_num_threads  # type: ignore[misc]
+        torch.set_num_threads(threads)  # FFCV gives its own number of threads to all of torch
+    Compiler.set_num_threads = classmethod(lambda cls, count: None)
+    return ffcv

@@ -1,0 +1,190 @@
+"""Prepared files: FFCV's `.beton`, written atomically and read back, with a JSON sidecar that describes it.
+
+The sidecar `FILE.beton.json` carries classes, counts, colour statistics, origin, options, versions and checksums, so that a
+truncated, foreign or changed file is refused before training. A large set may be spread over several files of one order.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import shutil
+from contextlib import suppress
+from importlib.metadata import version
+from io import BytesIO
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from distalex import __version__
+from distalex.console import size_text
+from distalex.data.augment.statistics import Statistics
+from distalex.data.beton.estimate import PLAIN, READ_BACK, How, estimate, writers_of
+from distalex.data.beton.ffcv import import_ffcv
+from distalex.data.beton.sidecar import FORMAT, Info, Prepared, checksums, read_info, read_prepared, remove, shard_path, sidecar
+from distalex.data.beton.writer import Encoding, Progress, write_pictures
+from distalex.data.sources.source import Source
+from distalex.data.sources.statistics import measure
+from distalex.errors import UserError
+from distalex.files import write_atomically
+
+
+def write_all(
+    source: Source,
+    path: Path,
+    progress: Progress,
+    how: How = PLAIN,
+    per_file: int | None = None,
+    overwrite: bool = False,
+) -> Prepared:
+    """Write `source` to `path`, or spread it over files of `per_file` pictures, of which those that are there already are kept.
+
+    With `overwrite`, other files that stand for `path` are taken away once all is written.
+    Raises UserError as `write` does; then the files that are whole stay, and the next call goes on from there.
+    """
+    shards = files_of(source, per_file)
+    part_of = PartOf(source.fingerprint, measure(source), shards=shards)
+    done = 0
+    for shard in range(shards):
+        samples = np.arange(len(source) * shard // shards, len(source) * (shard + 1) // shards)
+        target = shard_path(path, shard, shards)
+        part = source if shards == 1 else source.select(samples, source.split)
+
+        def so_far(count: int, _: int, done: int = done) -> None:
+            progress(done + count, len(source))
+
+        if shards == 1 or not _is_there(target, part_of.fingerprint, how):
+            write(part, target, so_far, how, part_of._replace(shard=shard))
+        done += len(samples)
+    if overwrite:
+        remove(path, {shard_path(path, shard, shards) for shard in range(shards)})
+    return read_prepared(path, part_of.fingerprint)
+
+
+def files_of(source: Source, per_file: int | None) -> int:
+    """How many files `source` is spread over."""
+    return -(-len(source) // per_file) if per_file else 1
+
+
+class PartOf(NamedTuple):
+    """The source that a file holds, or holds a part of."""
+
+    fingerprint: str
+    statistics: Statistics
+    shard: int = 0
+    shards: int = 1
+
+
+def _is_there(path: Path, fingerprint: str, how: How) -> bool:
+    """Whether an earlier preparing has written the same file already."""
+    try:
+        info = read_info(path, fingerprint)
+    except UserError:
+        return False
+    return (info.encoding, info.quality) == how.encoding and (how.skip_bad or not info.skipped)
+
+
+def write(
+    source: Source,
+    path: Path,
+    progress: Progress,
+    how: How = PLAIN,
+    part_of: PartOf | None = None,
+) -> Info:
+    """Write `source` to `path` and its sidecar, both whole or not at all, and read the file back.
+
+    `part_of` says what `source` is a part of, and which; by default it is a source of its own.
+    Raises UserError, leaving nothing behind, where a picture cannot be read or the disk is full.
+    """
+    import_ffcv()
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; give the name of a file")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{path}: {path.parent} cannot be made ({error.strerror}); give another place") from None
+    for stale in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+        stale.unlink(missing_ok=True)  # of a writer that was killed: only one writes at a time
+    _require_room(path, estimate(source, how).bytes)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        written = write_pictures(source, temporary, progress, how.encoding, writers_of(source, how.workers), how.skip_bad)
+        if not len(written.kept):
+            raise UserError(f"{path}: none of the {len(source):,} pictures is readable; the first: {written.skipped[0]}")
+        good = source if not written.skipped else source.select(written.kept, source.split)
+        _read_back(temporary, good, how.encoding.is_jpeg(written.kept))
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        info = _describe(temporary, good, how.encoding, written.skipped, part_of or PartOf(source.fingerprint, measure(source)))
+        write_atomically(sidecar(path), info.model_dump_json(indent=1).encode())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}; free some space or give another place") from None
+    finally:
+        with suppress(OSError):  # a folder that is read-only says so above
+            temporary.unlink(missing_ok=True)
+    return info
+
+
+def _describe(path: Path, source: Source, encoding: Encoding, skipped: list[str], part_of: PartOf) -> Info:
+    """The sidecar of a file that holds `source` and is whole."""
+    quick, every_byte = checksums(path)
+    return Info(
+        format=FORMAT,
+        name=source.name,
+        split=source.split,
+        classes=source.classes,
+        counts=tuple(np.bincount(source.labels, minlength=len(source.classes)).tolist()),
+        side=source.side,
+        resize=source.resize,
+        mean=part_of.statistics.mean,
+        covariance=part_of.statistics.covariance,
+        encoding=encoding.name,
+        quality=encoding.quality,
+        fingerprint=part_of.fingerprint,
+        origin=source.origin,
+        skipped=tuple(skipped),
+        shard=part_of.shard,
+        shards=part_of.shards,
+        bytes=path.stat().st_size,
+        checksum=quick,
+        whole_checksum=every_byte,
+        versions=_versions(),
+    )
+
+
+def _versions() -> dict[str, str]:
+    return {"distalex": __version__, **{name: version(name) for name in ("ffcv", "Pillow", "numpy")}}
+
+
+def _require_room(path: Path, needed: float) -> None:
+    free = shutil.disk_usage(path.parent).free
+    if free < needed * 1.05:
+        raise UserError(
+            f"{path}: about {size_text(needed)} are needed and {size_text(free)} are free there; free some space or give another place"
+        )
+
+
+def _read_back(path: Path, source: Source, is_jpeg: np.ndarray) -> None:
+    """Compare every label, and some pictures, with the source."""
+    from ffcv.reader import Reader
+
+    reader = Reader(str(path))
+    labels = reader.metadata["f1"].reshape(-1).view(np.int64)
+    if reader.num_samples != len(source) or not np.array_equal(labels, source.labels):
+        raise RuntimeError(f"{path}: labels read back differ from the labels written")
+    memory = np.memmap(path, dtype=np.uint8, mode="r")
+    sizes = dict(zip(reader.alloc_table["ptr"].tolist(), reader.alloc_table["size"].tolist(), strict=True))
+    for sample in np.linspace(0, len(source) - 1, min(READ_BACK, len(source)), dtype=np.int64).tolist():
+        start = int(reader.metadata["f0"]["data_ptr"][sample])
+        stored = memory[start : start + sizes[start]]
+        written = source.picture(sample)
+        if is_jpeg[sample]:
+            read = np.asarray(Image.open(BytesIO(stored.tobytes())).convert("RGB"), dtype=np.float32)
+            good = float(np.abs(read - written).mean()) < 64  # noise at a low quality is the hardest; photographs are at 2
+        else:
+            good = np.array_equal(stored.reshape(written.shape), written)
+        if not good:
+            raise RuntimeError(f"{path}: sample {sample} ({source.places(sample)}) read back differs from what was written")

@@ -1,0 +1,216 @@
+"""The description beside a prepared file, and checking the two against each other."""
+
+from __future__ import annotations
+
+import glob
+import json
+import re
+import zlib
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from distalex.data.augment.statistics import Statistics
+from distalex.data.beton.ffcv import import_ffcv
+from distalex.errors import UserError
+
+FORMAT = 2
+CHECKED_WHOLE = 2**30  # bytes; of a larger file only evenly spaced pieces are checked at every start
+PIECE = 2**20
+SHARD = re.compile(r"-\d{5}-of-\d{5}(?=\.beton$)")
+
+
+class Info(BaseModel):
+    """What the sidecar says of a prepared file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: int
+    name: str
+    split: str
+    classes: tuple[str, ...]
+    counts: tuple[int, ...]
+    """Pictures of each class in this file."""
+    side: int
+    resize: str
+    """Which side of a picture became `side`: short_side or max_side."""
+    mean: tuple[float, float, float]
+    covariance: tuple[tuple[float, float, float], ...]
+    encoding: str
+    quality: int
+    """Of JPEG."""
+    fingerprint: str
+    """Of the whole source, skipped pictures and other files included."""
+    origin: str
+    skipped: tuple[str, ...]
+    """What was said of each picture that was left out."""
+    shard: int
+    shards: int
+    """Files that the source is spread over, of which this is number `shard`."""
+    bytes: int
+    checksum: str
+    """Of the whole file, or of pieces of one over 1 GiB."""
+    whole_checksum: str
+    versions: dict[str, str]
+
+    def __len__(self) -> int:
+        return sum(self.counts)
+
+    @property
+    def statistics(self) -> Statistics:
+        return Statistics(self.mean, self.covariance)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A prepared split: one file, or several with one order."""
+
+    paths: tuple[Path, ...]
+    info: Info
+    """Counts, statistics and skipped pictures of all."""
+
+
+def sidecar(path: Path) -> Path:
+    return path.with_name(path.name + ".json")
+
+
+def shard_path(path: Path, shard: int, shards: int) -> Path:
+    """`FILE.beton` itself where there is one, else `FILE-00003-of-00013.beton`."""
+    return path if shards == 1 else path.with_name(f"{path.name.removesuffix('.beton')}-{shard:05d}-of-{shards:05d}.beton")
+
+
+def existing(path: Path) -> list[Path]:
+    """What stands for `path` on the disk: the file itself, and those of any set spread over several."""
+    stem = path.name.removesuffix(".beton")
+    several = [one for one in path.parent.glob(f"{glob.escape(stem)}-*-of-*.beton") if SHARD.sub("", one.name) == path.name]
+    return sorted([path] * path.exists() + several)
+
+
+def remove(path: Path, but: Collection[Path] = ()) -> None:
+    """Take away what stands for `path`, `but` for some, with the descriptions."""
+    for one in set(existing(path)) - set(but):
+        for file in (one, sidecar(one)):
+            file.unlink(missing_ok=True)
+
+
+AGAIN = "; prepare it again: python -m distalex.prepare --help"
+
+
+def read_prepared(path: Path, fingerprint: str | None = None, whole: bool = False) -> Prepared:
+    """The prepared split at `path`: the file, or the files `FILE-00000-of-00013.beton` and so on that stand for it.
+
+    Raises UserError as `read_info` does, or where some of the files are missing or belong to another set.
+    """
+    alone = path.with_name(SHARD.sub("", path.name))
+    found = existing(alone)
+    if not found or (found == [alone] and path != alone):
+        raise UserError(f"{path}: no such file{AGAIN}")
+    if found == [alone]:
+        return Prepared((path,), read_info(path, fingerprint, whole))
+    counts = {one.name.removesuffix(".beton")[-5:] for one in found}
+    if alone in found or len(counts) > 1:
+        names = ", ".join(one.name for one in found[:3])
+        raise UserError(f"{path}: files of several sets lie there ({names}, …); take the old ones away, or prepare with --overwrite")
+    shards = int(counts.pop())
+    paths = tuple(shard_path(alone, shard, shards) for shard in range(shards))
+    missing = [one.name for one in paths if not one.is_file()]
+    if missing:
+        raise UserError(
+            f"{path}: {len(missing)} of its {shards} files are missing, e.g. {missing[0]}; prepare it again, which goes on with those"
+        )
+    infos = [read_info(one, fingerprint, whole) for one in paths]
+    for number, (one, info) in enumerate(zip(paths, infos, strict=True)):
+        if (info.fingerprint, info.shards, info.shard) != (infos[0].fingerprint, shards, number):
+            raise UserError(f"{one}: belongs to another set than {paths[0].name}{AGAIN}")
+    return Prepared(paths, _together(infos))
+
+
+def _together(infos: Sequence[Info]) -> Info:
+    """One description of several files."""
+    together = {
+        "counts": tuple(np.sum([info.counts for info in infos], axis=0).tolist()),
+        "skipped": tuple(line for info in infos for line in info.skipped),
+        "bytes": sum(info.bytes for info in infos),
+    }
+    return infos[0].model_copy(update=together)
+
+
+def read_info(path: Path, fingerprint: str | None = None, whole: bool = False) -> Info:
+    """The description of a prepared file, after checking that the file is what it says.
+
+    With `whole`, every byte of it, however large, and the table of its pictures. Raises UserError in one line where file or
+    sidecar is missing, truncated, foreign, changed or (with `fingerprint`) made from something else.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file{AGAIN}")
+    info = _read_sidecar(path)
+    size = path.stat().st_size
+    if size != info.bytes:
+        raise UserError(f"{path}: {size:,} bytes where {info.bytes:,} were written; it is truncated or changed{AGAIN}")
+    found = checksums(path) if whole else (checksum(path), info.whole_checksum)
+    if found != (info.checksum, info.whole_checksum):
+        raise UserError(f"{path}: its checksum differs from what was written; it is damaged{AGAIN}")
+    if whole:
+        _check_table(path, info)
+    if fingerprint is not None and info.fingerprint != fingerprint:
+        raise UserError(f"{path}: made from other pictures than {info.origin} holds now{AGAIN}")
+    return info
+
+
+def _read_sidecar(path: Path) -> Info:
+    try:
+        values = json.loads(sidecar(path).read_bytes())
+        if values["format"] != FORMAT:
+            raise UserError(f"{path}: format {values['format']}, and this distalex reads {FORMAT}{AGAIN}")
+        info = Info.model_validate(values)
+        if len(info.counts) != len(info.classes):
+            raise ValueError("its counts do not fit its classes")
+    except FileNotFoundError:
+        raise UserError(f"{path}: its description {sidecar(path).name} is missing; move the two together or prepare it again") from None
+    except UserError:
+        raise
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(f"{sidecar(path)}: not a description of a prepared file ({first['loc'][0]}: {first['msg']}){AGAIN}") from None
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise UserError(f"{sidecar(path)}: not a description of a prepared file ({error}){AGAIN}") from None
+    return info
+
+
+def _check_table(path: Path, info: Info) -> None:
+    """FFCV's own table in the file: as many pictures as described, each with its label, and inside the file."""
+    import_ffcv()
+    from ffcv.reader import Reader
+
+    reader = Reader(str(path))
+    labels = reader.metadata["f1"].reshape(-1).view(np.int64)
+    ends = reader.alloc_table["ptr"] + reader.alloc_table["size"]
+    counts = tuple(np.bincount(labels, minlength=len(info.classes)).tolist())
+    if counts != info.counts or int(ends.max(initial=0)) > info.bytes:
+        raise UserError(f"{path}: its table of {len(labels):,} pictures does not fit its description{AGAIN}")
+
+
+def checksum(path: Path) -> str:
+    """CRC-32 of the whole file up to 1 GiB, else of 1,024 evenly spaced pieces of 1 MiB."""
+    size = path.stat().st_size
+    starts = range(0, size, PIECE) if size <= CHECKED_WHOLE else np.linspace(0, size - PIECE, 1024, dtype=np.int64).tolist()
+    return f"crc32:{_crc(path, starts):08x}"
+
+
+def checksums(path: Path) -> tuple[str, str]:
+    """`checksum`, and CRC-32 of the whole file."""
+    size = path.stat().st_size
+    quick = checksum(path)
+    return quick, quick if size <= CHECKED_WHOLE else f"crc32:{_crc(path, range(0, size, PIECE)):08x}"
+
+
+def _crc(path: Path, starts: Sequence[int]) -> int:
+    crc = 0
+    with open(path, "rb") as file:
+        for start in starts:
+            file.seek(start)
+            crc = zlib.crc32(file.read(PIECE), crc)
+    return crc

@@ -1,0 +1,87 @@
+"""torchvision's classification sets."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from distalex.config.data import DataConfig
+from distalex.config.schema import nearest
+from distalex.data.places import data_folder
+from distalex.data.sources.source import Source
+from distalex.errors import UserError
+
+
+def open_torchvision(options: DataConfig) -> tuple[Source, Source]:
+    """One of torchvision's classification sets by its name there, downloaded where that is possible.
+
+    Raises UserError for an unknown name, one that does not classify pictures, or one that cannot be had.
+    """
+    from torchvision import datasets
+
+    kinds = {name: kind for name, kind in vars(datasets).items() if inspect.isclass(kind) and _loads_splits(kind)}
+    kind = {name.lower(): kind for name, kind in kinds.items()}.get((options.dataset or "").lower())
+    if kind is None:
+        raise UserError(
+            f"data.dataset={options.dataset}: torchvision has no such set{nearest(str(options.dataset), sorted(kinds))}; "
+            f"there are {', '.join(sorted(kinds))}"
+        )
+    root = options.root or str(data_folder())
+    parameters = inspect.signature(kind).parameters
+    extra = {"download": True} if "download" in parameters else {}
+    if "train" in parameters:
+        choices: list[list[dict[str, Any]]] = [[{"train": True}], [{"train": False}]]
+    else:
+        choices = [[{"split": "train"}], [{"split": "test"}, {"split": "val"}, {"split": "valid"}]]
+    first, second = (_first_that_opens(kind, root, split, extra, options) for split in choices)
+    return _of_torchvision(first, "train", options, root), _of_torchvision(second, "test", options, root)
+
+
+def _loads_splits(kind: type) -> bool:
+    parameters = inspect.signature(kind).parameters
+    return "root" in parameters and ("train" in parameters or "split" in parameters)
+
+
+def _first_that_opens(
+    kind: Callable[..., Any], root: str, choices: list[dict[str, Any]], extra: dict[str, Any], options: DataConfig
+) -> Any:
+    why: Exception | None = None
+    for choice in choices:
+        try:
+            return kind(root, **choice, **extra)
+        except Exception as error:  # the network, the disk, the server, a split it does not have
+            why = why or error
+    raise UserError(
+        f"data.dataset={options.dataset}: cannot be had in {root} ({type(why).__name__}: {' '.join(str(why).split())[:160]}); "
+        "fetch it where there is a network, and name its folder with --data.root=DIR"
+    ) from None
+
+
+def _of_torchvision(dataset: Any, split: str, options: DataConfig, root: str) -> Source:
+    listed = next((getattr(dataset, name) for name in ("targets", "labels", "_labels") if hasattr(dataset, name)), None)
+    labels = np.asarray([dataset[sample][1] for sample in range(len(dataset))] if listed is None else listed)
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer) or len(labels) != len(dataset):
+        raise UserError(f"data.dataset={options.dataset}: its targets are no classes; a set with one class a picture is needed")
+    names = [str(name) for name in getattr(dataset, "classes", [])]
+    count = max(int(labels.max()) + 1, len(names))
+    classes = tuple(names) if len(names) == count and len(set(names)) == count else tuple(map(str, range(count)))
+
+    def picture(sample: int) -> Image.Image:
+        image = dataset[sample][0]
+        if not isinstance(image, Image.Image):
+            raise OSError(f"not a picture but {type(image).__name__}")
+        return image
+
+    name = str(options.dataset).lower()
+
+    def place(sample: int) -> str:
+        return f"{name} {split} {sample}"
+
+    def stamp(sample: int) -> str:
+        return str(len(dataset))  # torchvision does not say where its pictures come from
+
+    return Source(name, split, classes, labels.astype(np.int64), picture, place, stamp, options.side, root)

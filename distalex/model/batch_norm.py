@@ -1,0 +1,33 @@
+"""Batch normalisation (Ioffe & Szegedy 2015)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+MOMENTUM = 0.1  # of batch normalisation: weight of the newest statistics in their moving averages
+EPSILON = 1e-5  # and what is added to the variance
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation (Ioffe & Szegedy 2015) of each channel of (pictures, channels, side, side), with a scale and a shift.
+
+    Evaluation uses the moving averages of mean and variance. Of several replicas, `parallelize` makes the statistics those of
+    the whole batch.
+    """
+
+    mean: Tensor
+    variance: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("variance", torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.batch_norm(x, self.mean, self.variance, self.weight, self.bias, self.training, MOMENTUM, EPSILON)
+
+    def extra_repr(self) -> str:
+        return f"{len(self.weight)}"

@@ -1,0 +1,69 @@
+"""Initial weights, keyed by the seed and each layer's name."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from distalex import random
+from distalex.config.model import ModelConfig
+from distalex.model.alexnet import AlexNet
+from distalex.model.batch_norm import BatchNorm
+from distalex.model.dropout import KeyedDropout
+
+
+def build_model(options: ModelConfig, classes: int, image_size: int, seed: int) -> AlexNet:
+    """The whole network on the CPU, its weights keyed by the seed and each layer's name."""
+    with torch.device("meta"):
+        net = AlexNet(options, classes, image_size)
+    net._apply(lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype))  # `to_empty` imports the compiler first, for a second
+    for name, layer in net.named_modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            _initialise(layer, name, options.init, net, random.generator(seed, "init", name))
+        elif isinstance(layer, KeyedDropout):
+            layer.draw.zero_()
+        elif isinstance(layer, BatchNorm):
+            for tensor, value in ((layer.weight, 1.0), (layer.bias, 0.0), (layer.mean, 0.0), (layer.variance, 1.0)):
+                nn.init.constant_(tensor, value)
+    return net
+
+
+RELEASED_STD = {
+    "conv1": 0.01,
+    "conv2": 0.01,
+    "conv3": 0.03,
+    "conv4": 0.03,
+    "conv5": 0.03,
+    "fc6": 0.005,
+    "fc7": 0.005,
+    "fc8": 0.01,
+}
+BIASED_TO_ONE = ("conv2", "conv4", "conv5", "fc6", "fc7")  # Section 5: gives the ReLUs positive inputs at first
+
+
+@torch.no_grad()
+def _initialise(layer: nn.Conv2d | nn.Linear, name: str, init: str, net: AlexNet, generator: torch.Generator) -> None:
+    weight, bias = layer.weight, layer.bias if layer.bias is not None else torch.empty(0)  # normalisation has its own shift
+    fan_in = weight[0].numel()
+    match init:
+        case "paper" | "released":
+            weight.normal_(0.0, 0.01 if init == "paper" else RELEASED_STD[name], generator=generator)
+            bias.fill_(float(name in BIASED_TO_ONE))
+        case "torch":
+            nn.init.kaiming_uniform_(weight, a=math.sqrt(5), generator=generator)
+            bias.uniform_(-1 / math.sqrt(fan_in), 1 / math.sqrt(fan_in), generator=generator)
+        case "scaled" | "identity":
+            # He et al.'s variance keeps the convolutions' outputs alive; in layers of thousands of units it makes SGD at
+            # 0.01 unstable, since curvature grows with the squared norm of a layer's input, so those get a sixth of it.
+            # Adaptive pooling repeats each of the first one's inputs where what it pools is smaller; repeated inputs add up.
+            repeats = net.repeats if name == net.first_linear else 1.0
+            variance = 2.0 if isinstance(layer, nn.Conv2d) else 1.0 / 3.0
+            weight.normal_(0.0, math.sqrt(variance / (fan_in * repeats)), generator=generator)
+            bias.zero_()
+            if init == "identity" and isinstance(layer, nn.Conv2d) and name != "conv1":
+                for filters in weight.chunk(layer.groups):
+                    nn.init.dirac_(filters[: filters.shape[1]])
+            elif init == "identity" and name == "fc8":
+                weight.zero_()

@@ -1,0 +1,26 @@
+"""The exponential moving average of weights."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+class MovingAverage:
+    """An exponential moving average of a network's weights, by name."""
+
+    def __init__(self, net: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.weights = {name: value.detach().clone() for name, value in net.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, net: nn.Module) -> None:
+        current = net.state_dict()
+        torch._foreach_lerp_(list(self.weights.values()), [current[name] for name in self.weights], 1.0 - self.decay)
+
+    def swap(self, net: nn.Module) -> None:
+        """Exchange the network's weights with the average; a second call puts them back."""
+        for name, value in net.state_dict().items():
+            held = value.clone()
+            value.copy_(self.weights[name])
+            self.weights[name].copy_(held)

@@ -1,0 +1,59 @@
+"""Which rows of a parameter each process of a column group holds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from distalex.parallel.mesh import Mesh
+from distalex.shares import share
+
+
+@dataclass(frozen=True)
+class Shards:
+    """Which parameters this process holds some rows of (dim 0) and the rest of its column group the others."""
+
+    mesh: Mesh
+    rows: Mapping[str, int] = field(default_factory=dict)
+    """Rows of the whole parameter, of those that are divided; every process holds all of the rest."""
+
+    def part(self, name: str, whole: Tensor) -> Tensor:
+        """This process's rows of a parameter, or of anything of its shape."""
+        return whole[share(self.rows[name], self.mesh.column, self.mesh.columns)] if name in self.rows else whole
+
+    def whole(self, name: str, part: Tensor) -> Tensor | None:
+        """The rows of all columns, on the CPU of rank 0; None elsewhere. Every process of the first replica has to call it."""
+        mesh = self.mesh
+        if name not in self.rows or mesh.columns == 1:
+            return part.cpu() if mesh.is_first else None
+        if mesh.replica:
+            return None
+        assert mesh.devices is not None
+        places = [share(self.rows[name], column, mesh.columns) for column in range(mesh.columns)]
+        inside = math.prod(part.shape[1:])
+        counts = [inside * (rows.stop - rows.start) if mesh.is_first and column else 0 for column, rows in enumerate(places)]
+        sending = part.reshape(-1) if mesh.column else part.new_empty(0)
+        sizes = [sending.numel(), *[0] * (mesh.columns - 1)]
+        received = part.new_empty(sum(counts))
+        # Not send and recv, which with gloo wait for a rank that stands still as long as before the first step.
+        dist.all_to_all_single(received, sending, counts, sizes, group=mesh.devices.get_group("mp"))
+        if not mesh.is_first:
+            return None
+        joined = torch.empty((self.rows[name], *part.shape[1:]), dtype=part.dtype)
+        joined[places[0]] = part.cpu()
+        joined[places[0].stop :].view(-1).copy_(received)
+        return joined
+
+    def norms(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """The Euclidean norm of each whole tensor, (number of them,), from this process's part of it."""
+        norms = torch.stack(torch._foreach_norm(list(tensors.values())))
+        if self.mesh.columns == 1:
+            return norms
+        divided = torch.tensor([name in self.rows for name in tensors]).to(norms.device, non_blocking=True)
+        squares = self.mesh.sum_over_columns(torch.where(divided, norms.square(), 0.0))
+        return torch.where(divided, squares.sqrt(), norms)

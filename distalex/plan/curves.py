@@ -1,0 +1,89 @@
+"""Predicted images/s from 1 to 1,024 devices."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from distalex.config.config import Config
+from distalex.console import aligned
+from distalex.errors import UserError
+from distalex.plan.cost import Prediction, divides, predict
+from distalex.plan.layers import layers_of
+from distalex.plan.machine import Machine
+
+CURVE = tuple(2**power for power in range(11))
+"""Devices of a curve."""
+PER_DEVICE = 512
+"""Pictures of each device where a curve holds them fixed."""
+COLOURS = {"data": "tab:blue", "hybrid": "tab:green", "owt": "tab:orange", "model": "tab:red"}
+NAMES = {"data": "data parallel (DDP)", "hybrid": "replicas of two columns", "owt": "One Weird Trick", "model": "two columns"}
+
+
+def curves(training: Config, classes: int, machine: Machine, batch: int, per_device: bool) -> dict[str, dict[int, Prediction]]:
+    """Predictions from 1 to 1,024 devices by mode; `batch` pictures a step, or a device."""
+    layers = layers_of(training.model, classes, training.data.image_size, training.train.precision)
+    return {
+        mode: {
+            devices: predict(training, classes, machine, mode, devices, batch * devices if per_device else batch)
+            for devices in CURVE
+            if divides(training, layers, mode, devices) and (per_device or batch >= devices)
+        }
+        for mode in COLOURS
+    }
+
+
+def draw_curves(training: Config, classes: int, machine: Machine, batch: int, path: Path) -> None:
+    """Two panels, a fixed batch and a fixed share of each device, into `path`, and their tables on the terminal. Raises UserError."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 4.8), layout="constrained")
+    panels = figure.subplots(1, 2)
+    for axes, per_device, pictures in zip(panels, (False, True), (batch, PER_DEVICE), strict=True):
+        what = f"{pictures:,} pictures {'a device' if per_device else 'a step, over all devices'}"
+        found = curves(training, classes, machine, pictures, per_device)
+        _draw_panel(axes, found)
+        axes.set_title(what, fontsize=11)
+        print(f"\nimages/s at {what}")
+        print(aligned(_curve_rows(found)))
+    panels[0].set_ylabel("predicted images/s")
+    panels[0].legend(fontsize=9, loc="upper left", frameon=False)
+    figure.suptitle(
+        f"A model, not a measurement: {training.model.name} network, {training.train.precision}, on {machine.name} devices, "
+        f"{machine.devices_per_node} a node",
+        fontsize=11,
+    )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=120)
+    except (OSError, ValueError) as error:
+        raise UserError(f"curve={path}: cannot be written ({error}); give a place such as scaling.png") from None
+    print(f"drawn: {path}")
+
+
+def _draw_panel(axes: Any, found: dict[str, dict[int, Prediction]]) -> None:
+    one = found["data"][1].images_per_second
+    axes.plot(CURVE, [one * devices for devices in CURVE], color="grey", linestyle="--", linewidth=1, label="one device, times devices")
+    for mode, line in found.items():
+        if line:
+            rates = [prediction.images_per_second for prediction in line.values()]
+            axes.plot(list(line), rates, marker="o", markersize=4, color=COLOURS[mode], label=NAMES[mode])
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.set_xticks(CURVE, [f"{devices:,}" for devices in CURVE])
+    axes.set_xlabel("devices")
+    axes.grid(alpha=0.3, which="major")
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _curve_rows(found: dict[str, dict[int, Prediction]]) -> list[list[str]]:
+    def cell(mode: str, devices: int) -> str:
+        prediction = found[mode].get(devices)
+        return f"{prediction.images_per_second:,.0f}" if prediction else "-"
+
+    one = found["data"][1].images_per_second
+    rows = [["devices", *found, "best ÷ linear"]]
+    for devices in CURVE:
+        best = max(line[devices].images_per_second for line in found.values() if devices in line)
+        rows.append([str(devices), *(cell(mode, devices) for mode in found), f"{100 * best / one / devices:.0f} %"])
+    return rows

@@ -1,0 +1,97 @@
+"""Who would hold what: the table of `train --dry_run`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from distalex.config.config import Config
+from distalex.console import aligned, bytes_text
+from distalex.errors import UserError
+from distalex.parallel.topology import Layout, layout
+from distalex.plan.cost import divides
+from distalex.plan.holdings import Holding, holding, memory, parameters, rounds_of, sent
+from distalex.plan.layers import Layer, layers_of
+
+SIDE_BY_SIDE = 4  # kinds of process in one table
+
+
+def describe_layout(options: Config, world_size: int, classes: int) -> str:
+    """Who would hold what: rows of every layer, pictures, memory and bytes of each kind of process. Starts nothing.
+
+    Raises UserError where `options.parallel` cannot divide the network among `world_size` processes.
+    """
+    parallel, batch = options.parallel, options.train.batch_size
+    if parallel == "auto":
+        raise UserError("parallel=auto: decided when the processes run; name a mode for a dry run, or see python -m distalex.plan")
+    mesh = layout(parallel, world_size, options.model.columns)
+    layers = layers_of(options.model, classes, options.data.image_size, options.train.precision)
+    if not divides(options, layers, parallel, world_size):
+        rows = min(layer.rows for layer in layers if parallel != "owt" or not layer.convolves)
+        raise UserError(f"parallel={parallel}: a layer has {rows} outputs for {mesh.mp} processes to divide; try --parallel=data")
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    for number in range(world_size):
+        groups.setdefault(_kind(holding(layers, parallel, mesh, number, batch), mesh), []).append(number)
+    members = list(groups.values())
+    columns = [_describe_kind(options, layers, parallel, mesh, ranks) for ranks in members]
+    tables = []
+    for first in range(0, len(columns), SIDE_BY_SIDE):
+        shown = columns[first : first + SIDE_BY_SIDE]
+        tables.append(aligned([[name, *(column[name] for column in shown)] for name in shown[0]]))
+    return "\n\n".join([_describe_mesh(options, layers, parallel, mesh, classes), *tables, "Nothing was started and nothing was written."])
+
+
+def _describe_mesh(options: Config, layers: tuple[Layer, ...], parallel: str, mesh: Layout, classes: int) -> str:
+    processes = mesh.dp * mesh.mp
+    rounds = rounds_of(parallel, mesh, options.train.batch_size)
+    in_rounds = f", which fully connected layers take in {rounds} rounds" if rounds > 1 else ""
+    divided = f", each divided among {mesh.mp}" if mesh.mp > 1 else ""
+    return (
+        f"{options.model.name} network at {options.data.image_size}x{options.data.image_size}, {classes} classes: "
+        f"{sum(layer.parameters for layer in layers):,} parameters; {options.train.precision}, {options.optim.name}\n"
+        f"--parallel={parallel} on {processes:,} process{'es' * (processes > 1)}: mesh ({mesh.dp}, {mesh.mp}), "
+        f"{mesh.dp} replica{'s' * (mesh.dp > 1)}{divided}; "
+        f"batch {options.train.batch_size:,}{in_rounds}"
+    )
+
+
+def _kind(held: Holding, mesh: Layout) -> tuple[Any, ...]:
+    """Equal for processes that one description serves: the same rows, or as many of them where too many divide them."""
+    rows = held.rows if mesh.mp <= SIDE_BY_SIDE else tuple(map(len, held.rows))
+    return (rows, held.pictures, held.joint_pictures)
+
+
+def _describe_kind(options: Config, layers: tuple[Layer, ...], parallel: str, mesh: Layout, ranks: list[int]) -> dict[str, str]:
+    """One column of the dry run's table."""
+    batch = options.train.batch_size
+    held = holding(layers, parallel, mesh, ranks[0], batch)
+    needs = memory(options, layers, parallel, mesh, ranks[0], batch)
+    sends = sent(options, layers, parallel, mesh, ranks[0], batch)
+    text = {
+        "ranks": name_ranks(ranks),
+        "processes": f"{len(ranks):,}",
+        "convolves pictures": f"{held.pictures:,} of {batch:,}",
+        "fully connected pictures": f"{held.joint_pictures:,} of {batch:,}",
+    }
+    for layer, rows, cut in zip(layers, held.rows, held.divided, strict=True):
+        if not cut:
+            text[f"{layer.name} rows"] = f"all {layer.rows:,}"
+        elif mesh.mp <= SIDE_BY_SIDE:
+            text[f"{layer.name} rows"] = f"{rows.start:,}–{rows.stop - 1:,} of {layer.rows:,}"
+        else:
+            text[f"{layer.name} rows"] = f"{len(rows):,} each of {layer.rows:,}"
+    text["parameters"] = f"{parameters(layers, held):,}"
+    text |= {f"{kind} in memory": bytes_text(nbytes) for kind, nbytes in needs._asdict().items()}
+    text["memory"] = bytes_text(sum(needs))
+    text |= {f"{kind} sent a step": bytes_text(nbytes) for kind, nbytes in sends._asdict().items()}
+    text["sent a step"] = bytes_text(sum(sends))
+    return text
+
+
+def name_ranks(ranks: Sequence[int]) -> str:
+    """E.g. `0–63`, or `0, 2, 4, … 126`."""
+    if len(ranks) > 2 and ranks[-1] - ranks[0] == len(ranks) - 1:
+        return f"{ranks[0]}–{ranks[-1]}"
+    if len(ranks) <= SIDE_BY_SIDE:
+        return ", ".join(map(str, ranks))
+    return f"{', '.join(map(str, ranks[:3]))}, … {ranks[-1]}"

@@ -1,0 +1,113 @@
+"""Predictions and layouts as people read them: tables, a JSON file, curves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from distalex.config.config import Config
+from distalex.config.loading import load_config
+from distalex.console import aligned
+from distalex.errors import UserError
+from distalex.machine.resources import cores
+from distalex.plan.cost import Prediction, classes_of, rank
+from distalex.plan.curves import draw_curves
+from distalex.plan.layers import layers_of
+from distalex.plan.machine import Machine, described
+from distalex.plan.measure import this_machine
+from distalex.plan.options import PlanOptions
+
+
+def plan(options: PlanOptions) -> list[Prediction]:
+    """`python -m distalex.plan`: print the ranked table, and write what was asked for. Raises UserError."""
+    changes = {"train.precision": options.precision} if options.precision else {}
+    training = load_config(options.config, changes)
+    classes = options.classes or classes_of(training)
+    if options.machine == "this":
+        training, machines = _this_machine(training, classes, options)
+    else:
+        machine = described(options.machine, training.train.precision, options.devices_per_node)
+        machines = dict.fromkeys({1, options.world_size or machine.devices_per_node}, machine)
+    predictions = [
+        prediction
+        for world_size, machine in machines.items()
+        for prediction in rank(training, classes, machine, world_size, options.batch_sizes)
+    ]
+    predictions.sort(key=lambda prediction: (not prediction.fits, -prediction.images_per_second))
+    if not predictions:
+        raise UserError(f"batch_sizes={min(options.batch_sizes)}: fewer pictures than devices; give a batch of {max(machines)} or more")
+    machine = machines[max(machines)]
+    print(_heading(training, classes, machine))
+    print(aligned(_rows(predictions)))
+    if options.out:
+        write_json(Path(options.out), training, machine, predictions)
+    if options.curve:
+        draw_curves(training, classes, machine, options.curve_batch, Path(options.curve))
+    return predictions
+
+
+def _this_machine(training: Config, classes: int, options: PlanOptions) -> tuple[Config, dict[int, Machine]]:
+    """The configuration as it computes here, and this machine as each count of processes shares it."""
+    import torch
+
+    from distalex.plan.measure import as_computed
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    most = torch.cuda.device_count() if device == "cuda" else max(2, min(8, cores()))
+    counts = sorted({1, options.world_size or most})
+    if device == "cuda" and counts[-1] > most:
+        raise UserError(f"world_size={counts[-1]}: there are {most} GPUs here; describe the cluster instead, e.g. --machine=a100")
+    if counts[-1] > 4 * cores():
+        raise UserError(
+            f"world_size={counts[-1]}: too many to measure on {cores()} cores; describe the cluster instead, e.g. --machine=a100"
+        )
+    training = as_computed(training, torch.device(device))
+    return training, {count: this_machine(training, classes, count, device, options.remeasure) for count in counts}
+
+
+def _heading(training: Config, classes: int, machine: Machine) -> str:
+    layers = layers_of(training.model, classes, training.data.image_size, training.train.precision)
+    source = (
+        "measured here" if machine.timings else f"a model of described devices: {100 * machine.efficiency:.0f} % of the peak is assumed"
+    )
+    return (
+        f"{training.model.name} network at {training.data.image_size}x{training.data.image_size}, {classes} classes, "
+        f"{sum(layer.parameters for layer in layers):,} parameters, {training.train.precision}, {training.optim.name}\n"
+        f"machine {machine.name}, {source}; without the loader; milliseconds, MB and GB are of the busiest device"
+    )
+
+
+def _rows(predictions: Sequence[Prediction]) -> list[list[str]]:
+    head = ["parallel", "devices", "mesh", "batch", "images/s", "step ms", "compute", "exchange", "gradients", "optimizer", "host"]
+    rows = [[*head, "sent MB", "memory GB"]]
+    for one in predictions:
+        parts = (one.step, one.compute, one.exchange, one.gradients, one.optimizer, one.host)
+        rows.append(
+            [one.parallel, str(one.world_size), f"{one.dp}x{one.mp}", str(one.batch), f"{one.images_per_second:,.0f}"]
+            + [f"{1e3 * seconds:,.1f}" for seconds in parts]
+            + [f"{one.sent.of_the_network / 1e6:,.1f}", f"{sum(one.memory) / 1e9:.2f}{'' if one.fits else ' (too much)'}"]
+        )
+    return rows
+
+
+def numbers_of(prediction: Prediction) -> dict[str, Any]:
+    """A prediction as JSON has it."""
+    return {**asdict(prediction), "sent": prediction.sent._asdict(), "memory": prediction.memory._asdict()}
+
+
+def write_json(path: Path, training: Config, machine: Machine, predictions: Sequence[Prediction]) -> None:
+    """Raises UserError where it cannot be written."""
+    result = {
+        "machine": asdict(machine),
+        "config": training.model_dump(mode="json"),
+        "predictions": [numbers_of(prediction) for prediction in predictions],
+    }
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(result, indent=1), encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"out={path}: cannot be written ({error.strerror or error}); give another place") from None
+    print(f"written: {path}")

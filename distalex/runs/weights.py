@@ -1,0 +1,40 @@
+"""Starting a network from the weights of another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from distalex.errors import UserError
+from distalex.model.alexnet import AlexNet
+from distalex.model.released import from_released, is_released
+from distalex.model.torchvision_keys import from_torchvision
+from distalex.runs.checkpoint import find, read_tensors
+
+
+def load_weights(net: AlexNet, place: str, runs_dir: str, normalize: str, say: Callable[[str], None]) -> None:
+    """Start `net` from a run or a state dict, ours, torchvision's or the released code's; a classifier of another size starts anew.
+
+    Says so where the weights saw pictures on another scale than `normalize`, this run's. Raises UserError where any other weight
+    is missing or has another shape.
+    """
+    path = find(place, runs_dir)
+    content = read_tensors(path)
+    weights = content.get("average") or content["model"] if isinstance(content, dict) and "model" in content else content
+    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise UserError(f"model.weights={place}: holds no state dict of tensors")
+    saw = "paper" if is_released(weights) else content["config"]["data"]["normalize"] if "format" in content else normalize
+    if saw != normalize:
+        say(f"model.weights={place}: saw its pictures with data.normalize={saw}; --data.normalize={saw} keeps what it learned")
+    weights, own = from_released(weights, place) if is_released(weights) else from_torchvision(weights), net.state_dict()
+    if "fc8.weight" in weights and weights["fc8.weight"].shape != own["fc8.weight"].shape:
+        say(f"fc8 starts anew: {place} tells {len(weights['fc8.weight'])} classes apart, this run {net.classes}")
+        weights = {**weights, "fc8.weight": own["fc8.weight"], "fc8.bias": own["fc8.bias"]}
+    for name in own:
+        if name not in weights:
+            raise UserError(f"model.weights={place}: has no {name}; is it another network than model.name says?")
+        if weights[name].shape != own[name].shape:
+            theirs, ours = tuple(weights[name].shape), tuple(own[name].shape)
+            raise UserError(f"model.weights={place}: {name} is {theirs} there and {ours} here; is it another network than model.name says?")
+    net.load_state_dict({name: weights[name] for name in own})

@@ -1,0 +1,100 @@
+"""All that changes while a run trains; saved and restored whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from distalex.model.alexnet import AlexNet
+from distalex.optim.average import MovingAverage
+from distalex.optim.schedule import Schedule
+from distalex.parallel.shards import Shards
+from distalex.runs.checkpoint import FORMAT
+
+
+@dataclass
+class TrainState:
+    """All that changes while a run trains; saved and restored whole."""
+
+    net: AlexNet
+    """The network itself, not wrapped; its parameters are this process's rows of them, as `shards` says."""
+    optimizer: torch.optim.Optimizer
+    schedule: Schedule
+    shards: Shards
+    average: MovingAverage | None = None
+    step: int = 0
+    """Optimizer steps done."""
+    epoch: int = 0
+    """The epoch that the next step belongs to."""
+    step_in_epoch: int = 0
+    best_top1: float = -1.0
+    left_out: set[int] = field(default_factory=set)
+    """Steps whose loss was not finite and that change nothing."""
+    described: dict[str, Any] = field(default_factory=dict)
+    """What the weights need besides: configuration, classes, colour statistics, side of the stored pictures."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """The whole network's state on rank 0, joined from all columns; something incomplete elsewhere.
+
+        Every process has to call it.
+        """
+        return {
+            "format": FORMAT,
+            "model": self._whole({name: value.detach() for name, value in self.net.state_dict().items()}),
+            "optimizer": self._optimizer_state(),
+            "schedule": self.schedule.state_dict(),
+            "average": self._whole(self.average.weights) if self.average else {},
+            "progress": {
+                "step": self.step,
+                "epoch": self.epoch,
+                "step_in_epoch": self.step_in_epoch,
+                "best_top1": self.best_top1,
+            },
+            **self.described,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over this process's part. Raises KeyError or RuntimeError where `state` belongs to another network or optimizer."""
+        self.net.load_state_dict(self._parts(state["model"]))
+        named = dict(self.net.named_parameters())
+        self.optimizer.state.clear()
+        for name, values in state["optimizer"].items():
+            parameter = named[name]
+            whole = state["model"][name].shape
+            self.optimizer.state[parameter] = {
+                key: self._state_on_device(self.shards.part(name, value) if value.shape == whole else value, key, parameter)
+                for key, value in values.items()
+            }
+        self.schedule.load_state_dict(state["schedule"])
+        if self.average:
+            for name, value in self._parts(state["average"] or state["model"]).items():
+                self.average.weights[name].copy_(value)
+        for name, value in state["progress"].items():
+            setattr(self, name, value)
+
+    @staticmethod
+    def _state_on_device(value: Tensor, key: str, parameter: Tensor) -> Tensor:
+        """A copy laid out as the parameter is; Adam keeps its count of steps on the CPU with CPU parameters only."""
+        if value.shape == parameter.shape:
+            return torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+        return value.to(parameter.device, copy=True) if key != "step" or parameter.device.type == "cuda" else value.clone()
+
+    def _parts(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {name: self.shards.part(name, value) for name, value in tensors.items()}
+
+    def _whole(self, tensors: dict[str, Tensor]) -> dict[str, Tensor | None]:
+        return {name: self.shards.whole(name, value) for name, value in tensors.items()}
+
+    def _optimizer_state(self) -> dict[str, dict[str, Tensor | None]]:
+        state = {}
+        for name, parameter in self.net.named_parameters():
+            if parameter in self.optimizer.state:
+                state[name] = {
+                    key: self.shards.whole(name, value) if value.shape == parameter.shape else value.cpu()
+                    for key, value in self.optimizer.state[parameter].items()
+                    if value is not None
+                }
+        return state
