@@ -9,7 +9,7 @@ def share(count: int, part: int, parts: int) -> slice:
 
 
 def rounds_of(count: int, parts: int) -> int:
-    """In how many rounds `parts` processes put `count` pictures together: as many as processes, where each has one in all."""
+    """In how many rounds `parts` processes put `count` images together: as many as processes, where each has one in all."""
     return max(1, min(parts, count // parts))
 
 

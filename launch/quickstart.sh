@@ -69,7 +69,7 @@ say_what_next() {
 
   the run       $run
   its page      $run/report.html
-  its pictures  $run/predictions.png
+  its images  $run/predictions.png
   its numbers   $run/metrics.jsonl
 
 Try next, after  source .venv/bin/activate :

@@ -30,7 +30,7 @@ if not torch.cuda.is_available():
 REPOSITORY = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("DISTALEX_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
 
-# A run of seconds: noise pictures, a narrow network, every random thing on.
+# A run of seconds: noise images, a narrow network, every random thing on.
 SMALL = {
     "data.name": "synthetic",
     "data.image_size": "64",
@@ -99,17 +99,17 @@ def newest(run: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of three classes with pictures of many kinds and sizes: train/CLASS and test/CLASS."""
+    """A folder of three classes with images of many kinds and sizes: train/CLASS and test/CLASS."""
     root = tmp_path_factory.mktemp("photographs")
     noise = np.random.default_rng(0)
     for split, count in (("train", 12), ("test", 4)):
         for number, name in enumerate(("ant", "bee", "cat")):
             (root / split / name).mkdir(parents=True)
-            for picture in range(count):
-                pixels = noise.integers(0, 80, (70 + picture, 90 - picture, 3), dtype=np.uint8)
+            for image in range(count):
+                pixels = noise.integers(0, 80, (70 + image, 90 - image, 3), dtype=np.uint8)
                 pixels[..., number] += 150
-                mode, suffix = [("RGB", "jpg"), ("L", "png"), ("RGB", "JPEG"), ("RGBA", "png")][picture % 4]
-                Image.fromarray(pixels).convert(mode).save(root / split / name / f"{picture:02d}.{suffix}")
+                mode, suffix = [("RGB", "jpg"), ("L", "png"), ("RGB", "JPEG"), ("RGBA", "png")][image % 4]
+                Image.fromarray(pixels).convert(mode).save(root / split / name / f"{image:02d}.{suffix}")
     return root
 
 
@@ -122,12 +122,12 @@ def cifar10_jpeg() -> Path:
     return archive
 
 
-def write_cifar10(root: Path, pictures: int) -> None:
-    """Noise as CIFAR-10's pickles, `pictures` in each of the five training batches and in the test batch."""
+def write_cifar10(root: Path, images: int) -> None:
+    """Noise as CIFAR-10's pickles, `images` in each of the five training batches and in the test batch."""
     noise = np.random.default_rng(0)
     root.mkdir()
     for name in [f"data_batch_{number}" for number in range(1, 6)] + ["test_batch"]:
-        batch = {"data": noise.integers(0, 256, (pictures, 3072), dtype=np.uint8), "labels": [label % 10 for label in range(pictures)]}
+        batch = {"data": noise.integers(0, 256, (images, 3072), dtype=np.uint8), "labels": [label % 10 for label in range(images)]}
         (root / name).write_bytes(pickle.dumps(batch))
 
 

@@ -42,10 +42,10 @@ CASES = {  # parallel, network, columns, classes, image size, precision
         ("owt", "seed", 1, 10, 64, "fp64"),
     ],
 }
-PICTURES = 10
+IMAGES = 10
 DTYPE = {"fp64": torch.float64, "fp32": torch.float32, "bf16": torch.bfloat16}
 # Of the gradient's norm. The equality is proven in double precision; in less, a sum in another order switches a ReLU or a
-# maximum here and there, and each counts among ten pictures. Half the gradient would be missing if columns were not summed.
+# maximum here and there, and each counts among ten images. Half the gradient would be missing if columns were not summed.
 TOLERANCE = {"fp64": 1e-12, "fp32": 1e-2, "bf16": 0.35}
 
 
@@ -69,11 +69,11 @@ def compare(topology: Topology, parallel: str, name: str, columns: int, classes:
     mesh = mesh_of(topology, torch.device("cpu"), parallel, columns)
     exact = torch.float64 if precision == "fp64" else torch.float32
     whole = build_model(options.model, classes, size, 0).to(exact)
-    images = torch.randn(PICTURES, 3, size, size, generator=torch.Generator().manual_seed(1)).contiguous(memory_format=torch.channels_last)
-    labels = torch.arange(PICTURES) % classes
+    images = torch.randn(IMAGES, 3, size, size, generator=torch.Generator().manual_seed(1)).contiguous(memory_format=torch.channels_last)
+    labels = torch.arange(IMAGES) % classes
     expected = backward(whole, whole, images, labels, 0, precision)
     forward = parallelize(build_model(options.model, classes, size, 0).to(exact), options.train, mesh)
-    part = share(PICTURES, mesh.replica, mesh.replicas)
+    part = share(IMAGES, mesh.replica, mesh.replicas)
     with profile() if wide else nullcontext() as profiled:
         mesh.traffic.start_step()
         logits = backward(forward, forward.net, own_images(images[part], mesh), labels[part], part.start, precision)
@@ -95,7 +95,7 @@ def compare(topology: Topology, parallel: str, name: str, columns: int, classes:
 
 
 def own_images(images: torch.Tensor, mesh: Mesh) -> torch.Tensor:
-    if not mesh.spreads_pictures:
+    if not mesh.spreads_images:
         return images
     return torch.cat([images[part] for part in shares_of_rounds(len(images), mesh.column, mesh.columns)])
 
@@ -103,12 +103,12 @@ def own_images(images: torch.Tensor, mesh: Mesh) -> torch.Tensor:
 def backward(
     forward: Parallel | AlexNet, net: AlexNet, images: torch.Tensor, labels: torch.Tensor, first_row: int, precision: str
 ) -> torch.Tensor:
-    """Logits; leaves the gradients of the mean loss over all pictures."""
+    """Logits; leaves the gradients of the mean loss over all images."""
     net.key_masks(0, 0, first_row)
     arguments = () if isinstance(forward, AlexNet) else (len(labels),)
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
         logits = forward(images.to(DTYPE[precision]), *arguments)
-    (functional.cross_entropy(logits if precision == "fp64" else logits.float(), labels, reduction="sum") / PICTURES).backward()
+    (functional.cross_entropy(logits if precision == "fp64" else logits.float(), labels, reduction="sum") / IMAGES).backward()
     return logits.detach()
 
 
@@ -139,10 +139,10 @@ def check_traffic(mesh: Mesh, classes: int, precision: str, profiled: profile) -
     width = DTYPE[precision].itemsize
     own = {"conv3": 128 * 13 * 13, "fc6": 128 * 6 * 6, "fc7": 2048, "fc8": 2048}  # numbers a column has for each image
     assert dict(mesh.traffic.sent) == {
-        **{name: 2 * numbers * width * PICTURES for name, numbers in own.items()},
-        "logits": classes // 2 * width * PICTURES,
+        **{name: 2 * numbers * width * IMAGES for name, numbers in own.items()},
+        "logits": classes // 2 * width * IMAGES,
     }
-    assert mesh.traffic.bytes == 242_688 * PICTURES * width // 4
+    assert mesh.traffic.bytes == 242_688 * IMAGES * width // 4
     assert dict(mesh.traffic.collectives) == {"conv3": 2, "fc6": 2, "fc7": 2, "fc8": 2, "logits": 1}
     called = {event.key: event.count for event in profiled.key_averages() if event.key.startswith("c10d::")}
     assert called == {"c10d::alltoall_base_": 9}, called

@@ -21,7 +21,7 @@ def views(side=32, **options):
     return Augmentation(DataConfig(name="cifar10", **options), side, STATISTICS, 0, CPU)
 
 
-def pictures(count, side):
+def random_images(count, side):
     return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (count, side, side, 3), dtype=np.uint8))
 
 
@@ -30,7 +30,7 @@ def some_windows(device="cpu"):
     draw = np.random.default_rng(1)
     top, left, mirrored = draw.integers(-4, 13, 64), draw.integers(-4, 13, 64), draw.random(64) < 0.5
     shift = torch.from_numpy(draw.random((64, 3), dtype=np.float32) * 100)
-    return pictures(64, 40).to(device), top, left, mirrored, 32, shift.to(device), torch.tensor([0.5, 1.0, 2.0], device=device)
+    return random_images(64, 40).to(device), top, left, mirrored, 32, shift.to(device), torch.tensor([0.5, 1.0, 2.0], device=device)
 
 
 def test_windows_are_the_slices_they_say():
@@ -70,7 +70,7 @@ def test_windows_are_the_same_on_a_gpu():
 
 @pytest.mark.parametrize(("side", "wanted"), [(32, 96), (8, 64), (224, 227), (256, 64), (100, 99)])
 def test_resizing_is_torchs_bilinear_resizing(side, wanted):
-    x = pictures(3, side).permute(0, 3, 1, 2).float()
+    x = random_images(3, side).permute(0, 3, 1, 2).float()
     ours = resize(x, *resize_matrices(side, wanted, CPU, torch.float32))
     theirs = functional.interpolate(x, size=(wanted, wanted), mode="bilinear", antialias=wanted < side)
     assert torch.allclose(ours, theirs, atol=1e-3)  # of 255; fp32 products
@@ -82,7 +82,7 @@ EVERYTHING = {"augment": "resized_crop", "rotate": 20, "cutout": 0.25}
 
 @pytest.mark.parametrize("options", [{"augment": "paper", "crop": 0.75}, EVERYTHING])
 def test_draws_belong_to_the_sample_and_the_epoch(options):
-    view, images = views(image_size=64, **options), pictures(6, 32)
+    view, images = views(image_size=64, **options), random_images(6, 32)
     samples = np.array([5, 900, 17, 3, 2, 44])
     whole = view.train(images, samples, 3)
     assert torch.equal(view.train(images[2:4], samples[2:4], 3), whole[2:4])
@@ -95,13 +95,13 @@ def test_views_are_channels_last_in_the_networks_arithmetic_and_may_be_none(augm
     options = DataConfig(name="cifar10", **{**EVERYTHING, "augment": augment, "image_size": 64})
     view = Augmentation(options, 40, STATISTICS, 0, CPU, dtype)
     for count in (0, 3):
-        x = view.train(pictures(count, 40), np.arange(count), 0)
+        x = view.train(random_images(count, 40), np.arange(count), 0)
         assert (x.shape, x.dtype) == ((count, 3, 64, 64), dtype)
         assert x.is_contiguous(memory_format=torch.channels_last)
 
 
 def some_crops(side):
-    """Windows of six pictures of `side` pixels, of all shapes down to one pixel, with every other mirrored."""
+    """Windows of six images of `side` pixels, of all shapes down to one pixel, with every other mirrored."""
     crops = np.array([[0, 0, side, side], [0, 3, side - 1, 5], [side - 4, 2, 4, side // 2], [7, 7, 1, 1], [1, 0, 9, 12], [5, 6, 8, 6]])
     return Windows(*crops.T.astype(np.int64)), np.arange(6) % 2 == 1
 
@@ -118,7 +118,7 @@ def torchvisions_crops(images, crops, mirrored, wanted):
 @pytest.mark.parametrize("kernels", [crops, crops_numba], ids=["matrices", "compiled"])
 @pytest.mark.parametrize(("side", "wanted"), [(32, 96), (300, 64), (256, 224), (20, 19)])
 def test_resized_crops_are_torchvisions(kernels, side, wanted):
-    images, (crops, mirrored) = pictures(6, side), some_crops(side)
+    images, (crops, mirrored) = random_images(6, side), some_crops(side)
     expected = torchvisions_crops(images, crops, mirrored, wanted)
     black, one = torch.zeros(6, 3), torch.ones(3)
     exact = kernels.resized_crops(images, crops, mirrored, wanted, black, one, torch.float32)
@@ -129,7 +129,7 @@ def test_resized_crops_are_torchvisions(kernels, side, wanted):
 
 @pytest.mark.parametrize("kernels", [crops, crops_numba], ids=["matrices", "compiled"])
 def test_resized_crops_are_normalised(kernels):
-    images, (crops, mirrored), shift = pictures(6, 40), some_crops(40), torch.arange(18.0).view(6, 3)
+    images, (crops, mirrored), shift = random_images(6, 40), some_crops(40), torch.arange(18.0).view(6, 3)
     scale = torch.tensor([0.5, 1.0, 2.0])
     plain = kernels.resized_crops(images, crops, mirrored, 64, torch.zeros(6, 3), torch.ones(3), torch.float32)
     normalised = kernels.resized_crops(images, crops, mirrored, 64, shift, scale, torch.float32)
@@ -142,7 +142,7 @@ def test_resized_crops_are_normalised(kernels):
 def test_views_are_the_same_on_a_gpu(augment):
     options = DataConfig(name="cifar10", **{**EVERYTHING, "augment": augment, "image_size": 64})
     on_cpu, on_gpu = (Augmentation(options, 40, STATISTICS, 0, torch.device(name)) for name in ("cpu", "cuda"))
-    samples, images = np.arange(50), pictures(50, 40)
+    samples, images = np.arange(50), random_images(50, 40)
     ours, theirs = on_cpu.train(images, samples, 0), on_gpu.train(images.cuda(), samples, 0).cpu()
     assert (ours - theirs).abs().mean() < 1e-4  # of a spread of 1; a pixel at the edge of a turned view may fall outside
 
@@ -159,7 +159,7 @@ def test_crops_are_drawn_as_torchvision_draws_them():
         assert (ours.top + ours.height).max() == (ours.left + ours.width).max() == 100
 
 
-def test_a_crop_that_never_fits_is_the_whole_picture():
+def test_a_crop_that_never_fits_is_the_whole_image():
     """Of the whole area only a square does, which one shape in hundreds is."""
     crops = draw_resized_crops(0, np.arange(500), 0, 1024, (1.0, 1.0))
     whole = (crops.height == 1024) & (crops.width == 1024) & (crops.top == 0) & (crops.left == 0)
@@ -168,7 +168,7 @@ def test_a_crop_that_never_fits_is_the_whole_picture():
 
 @pytest.mark.parametrize("degrees", [-45.0, -7.3, 0.0, 30.0])
 def test_turning_is_torchvisions(degrees):
-    x = pictures(2, 64).permute(0, 3, 1, 2).float()
+    x = random_images(2, 64).permute(0, 3, 1, 2).float()
     expected = v2.functional.rotate(x, degrees, InterpolationMode.BILINEAR)
     ours = rotate(x, np.full(2, degrees), torch.zeros(2, 3))
     # Of 255; one pixel in a thousand lies so close to the edge that rounding decides whether black is mixed in
@@ -218,14 +218,14 @@ def test_crop_never_mirrors():
 
 
 def test_the_test_view_is_the_centre():
-    view, images = views(image_size=96, crop=0.75, normalize="tutorial", side=128), pictures(2, 128)
+    view, images = views(image_size=96, crop=0.75, normalize="tutorial", side=128), random_images(2, 128)
     expected = images[:, 16:112, 16:112].permute(0, 3, 1, 2).float() / 127.5 - 1
     assert torch.allclose(view.test(images), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(("normalize", "mean", "std"), [("tutorial", 127.5, 127.5), ("paper", None, 1.0), ("standard", None, None)])
 def test_scales(normalize, mean, std):
-    images = pictures(2, 64)
+    images = random_images(2, 64)
     x = views(image_size=64, normalize=normalize, side=64).test(images)
     for channel in range(3):
         middle = STATISTICS.mean[channel] if mean is None else mean
@@ -250,9 +250,9 @@ def test_imagenets_colour_noise_follows_the_2012_codes_components():
 
 @pytest.mark.parametrize("side", [64, 80])
 def test_the_ten_views_are_the_papers(side):
-    """Four corners, the centre and their mirror images: of the picture, or of its black margin where the window is all of it."""
+    """Four corners, the centre and their mirror images: of the image, or of its black margin where the window is all of it."""
     options = {"crop": 0.8, "pad": 0.0} if side == 80 else {"pad": 0.125}
-    images = pictures(3, side)
+    images = random_images(3, side)
     ten = list(views(side=side, image_size=64, normalize="tutorial", **options).ten(images))
     margin, last = (0, 16) if side == 80 else (8, 16)
     x = functional.pad(images.permute(0, 3, 1, 2).float(), [margin] * 4) / 127.5 - 1

@@ -50,17 +50,17 @@ def test_modes_are_measured_side_by_side(tmp_path, monkeypatch, capsys):
         assert run["images_per_second"] == run["images_per_second_of_steps"][0] > 0
         assert 0 <= run["comm_exposed_fraction"] < 1
     (only,) = result["batches"]
-    a_picture = 39_424 if has_bf16(torch.device("cpu")) else 78_848  # bytes of activations
+    a_image = 39_424 if has_bf16(torch.device("cpu")) else 78_848  # bytes of activations
     assert {mode: numbers["comm_bytes"] for mode, numbers in only["modes"].items()} == {
         "none": 0,
         "data": 243_860_896,
-        "model": 8 * a_picture,
+        "model": 8 * a_image,
     }
     rates = {run["parallel"]: run["images_per_second"] for run in result["runs"]}
     assert only["columns_to_data"]["median"] == pytest.approx(rates["model"] / rates["data"])
-    assert result["crossing"]["bytes_are_equal_at"] == pytest.approx(243_860_896 / a_picture)
-    with open(path.with_suffix(".png"), "rb") as picture:
-        assert picture.read(8) == b"\x89PNG\r\n\x1a\n"
+    assert result["crossing"]["bytes_are_equal_at"] == pytest.approx(243_860_896 / a_image)
+    with open(path.with_suffix(".png"), "rb") as image:
+        assert image.read(8) == b"\x89PNG\r\n\x1a\n"
     assert "LRN: lrn_cpu (Numba)" in printed
     assert "columns ÷ data" in printed
     assert sorted(os.listdir(tmp_path)) == ["there"]
@@ -80,7 +80,7 @@ def test_a_run_that_fails_is_reported_and_the_others_go_on(tmp_path, monkeypatch
     assert path.with_suffix(".png").is_file()
 
 
-def test_bytes_are_equal_at_1005_pictures_and_at_twice_as_many_in_bf16():
+def test_bytes_are_equal_at_1005_images_and_at_twice_as_many_in_bf16():
     assert bytes_crossing(243_860_896, 242_688) == pytest.approx(1004.8, abs=0.05)
     assert bytes_crossing(243_860_896, 121_344) == pytest.approx(2009.7, abs=0.05)
 
@@ -103,13 +103,13 @@ def test_no_crossing_is_said_so():
     assert measured_crossing({64: 0.9, 128: 0.8}) == (None, "below 64, as it is ahead at every batch measured")
 
 
-def test_a_line_through_steps_finds_what_a_step_and_a_picture_cost():
+def test_a_line_through_steps_finds_what_a_step_and_a_image_cost():
     seconds = {batch: 0.3 + 0.005 * batch for batch in (32, 64, 256)}
     assert fit_line(seconds) == pytest.approx((0.3, 0.005))
     assert fit_line({32: 1.0}) is None
 
 
-def test_lines_cross_where_a_pictures_cost_outweighs_a_steps():
+def test_lines_cross_where_a_images_cost_outweighs_a_steps():
     assert lines_crossing(Line(0.5, 0.004), Line(0.1, 0.005)) == pytest.approx(400)
     assert lines_crossing(Line(0.5, 0.005), Line(0.1, 0.004)) is None
     assert lines_crossing(Line(0.1, 0.004), Line(0.5, 0.005)) == 0
@@ -177,7 +177,7 @@ MISTAKES = {
     "--image_size=32": "image_size=32",
     "--lrn=perhaps": "lrn=perhaps",
     "--repeats=0": "repeats=0",
-    "--root=pictures": "root goes with `bench plain`, `bench accuracy`, `bench all`, `bench loader`, not with `bench parallel`",
+    "--root=images": "root goes with `bench plain`, `bench accuracy`, `bench all`, `bench loader`, not with `bench parallel`",
     "--batch=32": "batch goes with `bench loader`, `bench lrn`, not with `bench parallel`",
     "--batchs=32": "--batchs (command line): no such option, did you mean batches?",
     "--out=file/inside": "out=file/inside",
@@ -204,7 +204,7 @@ def test_options_of_the_parallel_benchmark_are_refused_by_the_plain_one(capsys):
 def test_loaders_are_measured_side_by_side(tmp_path, photographs, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     sides = "ffcv_raw,distalex_raw,input_jpg,dataloader_original,dataloader_stored"
-    sizes = ["--image_size=64", "--pictures=32", "--batch=8", "--repeats=1", "--seconds=0.1", "--precision=fp32"]
+    sizes = ["--image_size=64", "--images=32", "--batch=8", "--repeats=1", "--seconds=0.1", "--precision=fp32"]
     root = photographs / "train"
     assert main(["bench", "loader", f"--root={root}", f"--sides={sides}", *sizes, "--out=there"]) == 0
     printed = capsys.readouterr().out
@@ -212,35 +212,35 @@ def test_loaders_are_measured_side_by_side(tmp_path, photographs, monkeypatch, c
     assert str(root) not in path.read_text()
     result = json.loads(path.read_text())
     assert result["command"] == (
-        "python -m distalex.bench loader --root=DIR --pictures=32 --batch=8 --image_size=64 --precision=fp32 --repeats=1 --seconds=0.1 "
+        "python -m distalex.bench loader --root=DIR --images=32 --batch=8 --image_size=64 --precision=fp32 --repeats=1 --seconds=0.1 "
         f"--sides={sides}"
     )
     assert result["input"] == {"image_size": 64, "window": 64, "margin": 0, "precision": "fp32", "batch": 8}
-    assert (result["pictures"]["count"], result["pictures"]["classes"], result["pictures"]["stored_size"]) == (32, 3, 73)
+    assert (result["images"]["count"], result["images"]["classes"], result["images"]["stored_size"]) == (32, 3, 73)
     assert list(result["sides"]) == sides.split(",")
     rates = {run["side"]: run["images_per_second"] for run in result["runs"]}
     for run in result["runs"]:
         assert run["seconds"] >= 0.1
-        assert rates[run["side"]] == pytest.approx(run["pictures"] / run["seconds"])
+        assert rates[run["side"]] == pytest.approx(run["images"] / run["seconds"])
         assert result["sides"][run["side"]]["first_batch_seconds"]["median"] == run["first_batch_seconds"] > 0
     assert result["overhead_percent"]["raw"]["max"] == pytest.approx(100 * (rates["ffcv_raw"] / rates["distalex_raw"] - 1))
     assert result["ratios"]["input_jpg"]["dataloader_stored"]["min"] == pytest.approx(rates["input_jpg"] / rates["dataloader_stored"])
     assert result["failed"] == []
-    with open(path.with_suffix(".png"), "rb") as picture:
-        assert picture.read(8) == b"\x89PNG\r\n\x1a\n"
+    with open(path.with_suffix(".png"), "rb") as image:
+        assert image.read(8) == b"\x89PNG\r\n\x1a\n"
     assert "distalex, JPEG ÷ DataLoader, stored-size JPEG files: " in printed
     assert sorted(os.listdir(tmp_path)) == ["there"]
 
 
 @pytest.mark.slow
-def test_loaders_are_measured_without_pictures_webdataset_or_luck(tmp_path, monkeypatch, capsys):
+def test_loaders_are_measured_without_images_webdataset_or_luck(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("distalex.bench.loader.find_spec", lambda _: None)
     monkeypatch.setitem(loader.INPUT, "nonsense", "what fails")
-    options = BenchOptions(what="loader", sides=("input_raw", "webdataset"), pictures=8, batch=4, repeats=1, seconds=0.1, image_size=64)
+    options = BenchOptions(what="loader", sides=("input_raw", "webdataset"), images=8, batch=4, repeats=1, seconds=0.1, image_size=64)
     options = options.model_copy(update={"sides": (*options.sides, "nonsense"), "out": str(tmp_path)})
     result = loader.bench_loader(options)
-    assert result["pictures"]["kind"] == "random photographs"
-    assert result["pictures"]["median_size"] == [500, 375]
+    assert result["images"]["kind"] == "random photographs"
+    assert result["images"]["median_size"] == [500, 375]
     assert result["not_installed"] == ["webdataset"]
     assert result["machine"]["versions"]["webdataset"] == "not installed"
     assert list(result["sides"]) == ["input_raw"]
@@ -282,7 +282,7 @@ def test_time_is_taken_after_the_first_batches_and_over_whole_rounds_of_workers(
             yield [None] * 7, None
 
     measured = side.measure(side.endless(epoch), 3, 1e-9, 0.0)
-    assert measured["pictures"] == 12 * 7  # four rounds of three workers at least
+    assert measured["images"] == 12 * 7  # four rounds of three workers at least
     assert len(given) == 12 + 12  # and as many before them
     assert given[:6] == [(0, 0), (0, 1), (0, 2), (0, 3), (0, 4), (1, 0)]
 
@@ -294,8 +294,8 @@ def test_both_ways_to_the_networks_input_have_its_shape_and_scale(stored, tmp_pa
     pixels = np.full((stored, stored, 3), (200, 100, 50), dtype=np.uint8)
     for number, name in enumerate(("one", "two")):
         (tmp_path / "original" / name).mkdir(parents=True)
-        for picture in range(4):
-            Image.fromarray(pixels).save(tmp_path / "original" / name / f"{number}{picture}.png")
+        for image in range(4):
+            Image.fromarray(pixels).save(tmp_path / "original" / name / f"{number}{image}.png")
     mean, covariance = (100.0, 100.0, 100.0), ((400.0, 0.0, 0.0), (0.0, 400.0, 0.0), (0.0, 0.0, 400.0))
     setup = files.Setup(8, stored, 64, 4, 1, "bf16", mean, covariance)
     (source,) = find.list_sources(DataConfig(name="folder", root=str(tmp_path / "original"), stored_size=stored))
@@ -311,7 +311,7 @@ def test_both_ways_to_the_networks_input_have_its_shape_and_scale(stored, tmp_pa
     ("typed", "message"),
     [
         ("--root=nowhere", "root=nowhere: no folder of class folders"),
-        ("--root=.", "root=.: pictures of two classes at least are needed"),
+        ("--root=.", "root=.: images of two classes at least are needed"),
         ("--sides=fast", "sides=fast"),
         ("--steps=3", "steps goes with `bench plain`, `bench accuracy`, `bench parallel`, not with `bench loader`"),
     ],
@@ -365,7 +365,7 @@ def test_accuracy_is_that_of_every_seeds_last_evaluation(tmp_path, capsys, monke
     assert main(["bench", "accuracy", *words]) == 0
     (written,) = (tmp_path / "out").glob("accuracy-*.json")
     result = json.loads(written.read_text())
-    assert [(run["seed"], run["pictures"], run["epochs"]) for run in result["runs"]] == [(seed, 200, small.train.epochs) for seed in (0, 1)]
+    assert [(run["seed"], run["images"], run["epochs"]) for run in result["runs"]] == [(seed, 200, small.train.epochs) for seed in (0, 1)]
     assert 0 < result["top1"]["min"] <= result["top1"]["max"] < 40  # of noise
     assert result["plain_seconds_of_20_epochs"] == 4000.0
     assert len([*(tmp_path / "data" / "prepared").glob("*.beton")]) == 2  # all of it before the runs that are timed
@@ -373,7 +373,7 @@ def test_accuracy_is_that_of_every_seeds_last_evaluation(tmp_path, capsys, monke
     assert f"{result['top1']['median']:.2f} %" in capsys.readouterr().out
 
 
-def test_one_table_and_picture_hold_every_comparison(tmp_path):
+def test_one_table_and_image_hold_every_comparison(tmp_path):
     once = {"median": 2.0, "min": 1.0, "max": 3.0}
     results = {
         "plain": {"distalex_images_per_second": once, "plain_images_per_second": once, "ratio": {"median": 7.5}},

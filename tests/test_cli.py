@@ -219,7 +219,7 @@ def test_other_commands_answer_mistakes_in_one_line(capsys, tmp_path, monkeypatc
         "compare a.png a.png": "a.png: cannot be read as a file of weights",
         "compare a b --tolerance=-1": "tolerance=-1",
         "predict nowhere a.png": "nowhere: no such run",
-        "predict x --save=picture.xyz": "picture.xyz",
+        "predict x --save=image.xyz": "image.xyz",
         "prepare": "--root is missing",
         "prepare zip": "source=zip",
         "prepare folder": "--root is missing",

@@ -113,7 +113,7 @@ def test_a_learning_rate_is_compared_relative_to_itself(runs, compare):
     assert compare("first", "again", "--tolerance=1e-3")[0] == 0
 
 
-def test_one_picture_taken_for_another_class_parts(runs, compare):
+def test_one_image_taken_for_another_class_parts(runs, compare):
     edit_rows(runs / "again", lambda row: {**row, "top1": row["top1"] + 10} if row["kind"] == "eval" else row)
     status, _, last = compare("first", "again")
     assert (status, "evaluation at step 3, top1 " in last and "(difference 1.0e-01)" in last) == (1, True)

@@ -19,13 +19,13 @@ from PIL import Image
 
 from distalex.cli.main import main
 from distalex.config.data import DataConfig
-from distalex.data import images as pictures
+from distalex.data import images
 from distalex.data import order
 from distalex.data.beton import sidecar as described
 from distalex.data.beton.estimate import How
 from distalex.data.beton.files import Encoding, write, write_all
 from distalex.data.beton.sidecar import checksums, read_info, read_prepared, sidecar
-from distalex.data.open import open_pictures
+from distalex.data.open import open_data
 from distalex.data.readers import FFCVReader
 from distalex.data.sources import find
 from distalex.data.sources.source import Source
@@ -82,11 +82,11 @@ def test_folders_become_rgb_squares_with_their_classes(photographs):
     assert train.classes == test.classes == ("ant", "bee", "cat")
     assert (len(train), len(test)) == (36, 12)
     for sample in range(36):
-        picture = train.picture(sample)
-        assert picture.shape == (256, 256, 3)
-        assert picture.dtype == np.uint8
+        image = train.image(sample)
+        assert image.shape == (256, 256, 3)
+        assert image.dtype == np.uint8
         if not train.places(sample).endswith(("1.png", "5.png", "9.png")):  # the grey ones
-            assert picture.mean((0, 1)).argmax() == train.labels[sample]
+            assert image.mean((0, 1)).argmax() == train.labels[sample]
 
 
 def test_a_folder_without_test_set_holds_out_some_of_every_class(photographs):
@@ -97,7 +97,7 @@ def test_a_folder_without_test_set_holds_out_some_of_every_class(photographs):
     assert not places[0] & places[1]
 
 
-def test_validation_pictures_come_out_of_the_training_set(photographs):
+def test_validation_images_come_out_of_the_training_set(photographs):
     train, _ = find.open_sources(DataConfig(name="folder", root=str(photographs)))
     rest, validation = find.open_sources(DataConfig(name="folder", root=str(photographs), validation=0.25))
     assert (np.bincount(rest.labels).tolist(), np.bincount(validation.labels).tolist()) == ([9, 9, 9], [3, 3, 3])
@@ -105,7 +105,7 @@ def test_validation_pictures_come_out_of_the_training_set(photographs):
     assert places[0] | places[1] == {train.places(sample) for sample in range(len(train))}
 
 
-def test_a_share_of_the_training_pictures_has_every_class_and_is_part_of_a_larger_share(photographs):
+def test_a_share_of_the_training_images_has_every_class_and_is_part_of_a_larger_share(photographs):
     def opened(fraction: float) -> tuple[Source, Source]:
         return find.open_sources(DataConfig(name="folder", root=str(photographs), fraction=fraction))
 
@@ -116,19 +116,19 @@ def test_a_share_of_the_training_pictures_has_every_class_and_is_part_of_a_large
     assert places[2] == places[3]
 
 
-def test_rotated_transparent_and_palette_pictures_become_what_a_person_sees(tmp_path):
+def test_rotated_transparent_and_palette_images_become_what_a_person_sees(tmp_path):
     upright = Image.new("RGB", (40, 60), "red")
     upright.paste((0, 0, 255), (0, 0, 40, 30))  # blue above red
     turned = upright.rotate(90, expand=True)
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was turned: show it rotated by 90 degrees clockwise
     turned.save(tmp_path / "turned.png", exif=exif)
-    seen = pictures.square(pictures.open_picture((tmp_path / "turned.png").read_bytes()), 32)
+    seen = images.square(images.open_image((tmp_path / "turned.png").read_bytes()), 32)
     assert seen[2, 16, 2] > 200 > 50 > seen[2, 16, 0]
     assert seen[-3, 16, 0] > 200
     clear = Image.new("RGBA", (32, 32), (10, 20, 30, 0))
-    assert pictures.square(clear, 32).min() == 255
-    assert pictures.square(upright.convert("P"), 32).shape == (32, 32, 3)
+    assert images.square(clear, 32).min() == 255
+    assert images.square(upright.convert("P"), 32).shape == (32, 32, 3)
 
 
 def test_cifar10_pickles_and_jpeg_folders_are_one_data_set(tmp_path):
@@ -141,7 +141,7 @@ def test_cifar10_pickles_and_jpeg_folders_are_one_data_set(tmp_path):
     number, row = divmod(int(train.places(sample).split()[-1]), 20)
     with open(root / f"data_batch_{number + 1}", "rb") as file:
         stored = pickle.load(file)["data"][row]
-    assert np.array_equal(train.picture(sample), stored.reshape(3, 32, 32).transpose(1, 2, 0))
+    assert np.array_equal(train.image(sample), stored.reshape(3, 32, 32).transpose(1, 2, 0))
 
 
 def test_a_pickle_that_would_run_code_is_refused(tmp_path):
@@ -159,13 +159,13 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path):
 @pytest.mark.parametrize("encoding", ["raw", "jpg"])
 def test_a_prepared_file_gives_its_source_back(photographs, tmp_path, encoding):
     source = find.open_sources(DataConfig(name="folder", root=str(photographs), stored_size=64))[0]
-    path = tmp_path / "pictures.beton"
+    path = tmp_path / "images.beton"
     info = write(source, path, QUIET, How(Encoding(encoding)))
     assert read_info(path, source.fingerprint) == info
     assert (len(info), info.classes, info.counts, info.side) == (36, ("ant", "bee", "cat"), (12, 12, 12), 64)
     order = np.array([30, 2, 2, 17, 35, 0, 9])
     ((images, labels),) = list(FFCVReader([path], 7, 1).read([order]))
-    expected = np.stack([source.picture(sample) for sample in order])
+    expected = np.stack([source.image(sample) for sample in order])
     assert labels.tolist() == source.labels[order].tolist()
     if encoding == "raw":
         assert np.array_equal(images.numpy(), expected)
@@ -178,27 +178,27 @@ def test_loaders_give_the_same_batches(alone, photographs):
     batches = []
     for loader in ("ffcv", "torchvision"):
         settings = small(data__name="folder", data__root=str(photographs), data__loader=loader, data__workers="1", train__batch_size="10")
-        pictures = open_pictures(settings, alone, QUIET, QUIET)
-        batches.append([*pictures.train.train(epoch=3), *pictures.test.test()])
+        data = open_data(settings, alone, QUIET, QUIET)
+        batches.append([*data.train.train(epoch=3), *data.test.test()])
     for ours, theirs in zip(*batches, strict=True):
         assert torch.equal(ours.images, theirs.images)
         assert torch.equal(ours.labels, theirs.labels)
 
 
 def test_an_epoch_can_be_entered_in_the_middle(alone):
-    pictures = open_pictures(small(), alone, QUIET, QUIET)
-    whole, rest = list(pictures.train.train(1)), list(pictures.train.train(1, first_step=2))
+    data = open_data(small(), alone, QUIET, QUIET)
+    whole, rest = list(data.train.train(1)), list(data.train.train(1, first_step=2))
     assert len(rest) == len(whole) - 2
     assert all(torch.equal(one.images, other.images) for one, other in zip(whole[2:], rest, strict=True))
 
 
 @pytest.mark.parametrize("mixup", ["0", "0.2"])
 def test_iterators_left_early_leave_no_thread(alone, mixup):
-    pictures = open_pictures(small(data__mixup=mixup), alone, QUIET, QUIET)
-    list(pictures.train.train(0))
+    data = open_data(small(data__mixup=mixup), alone, QUIET, QUIET)
+    list(data.train.train(0))
     before = threading.active_count()
     for epoch in range(20):
-        batches = pictures.train.train(epoch)
+        batches = data.train.train(epoch)
         next(batches)
         batches.close()
     assert threading.active_count() <= before
@@ -208,8 +208,8 @@ def test_reading_leaves_torchs_threads_alone_and_starts_none_of_numbas(alone):
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        pictures = open_pictures(small(data__workers="1"), alone, QUIET, QUIET)
-        list(pictures.train.train(0))
+        data = open_data(small(data__workers="1"), alone, QUIET, QUIET)
+        list(data.train.train(0))
         assert torch.get_num_threads() == 2
         with pytest.raises(ValueError, match="not initialized"):  # Numba's threads, which nothing here uses; TBB's can hang at the exit
             numba.threading_layer()
@@ -218,10 +218,10 @@ def test_reading_leaves_torchs_threads_alone_and_starts_none_of_numbas(alone):
 
 
 def test_a_failing_reader_ends_the_epoch_with_a_sentence(alone):
-    pictures = open_pictures(small(), alone, QUIET, QUIET)
-    pictures.train.reader.loader.code = None  # what a bug in FFCV's thread looks like from outside
+    data = open_data(small(), alone, QUIET, QUIET)
+    data.train.reader.loader.code = None  # what a bug in FFCV's thread looks like from outside
     with pytest.raises(UserError, match="FFCV cannot read it"):
-        list(pictures.train.train(0))
+        list(data.train.train(0))
 
 
 def some_source(photographs: Path, side: int = 16) -> Source:
@@ -238,7 +238,7 @@ def test_a_set_spread_over_files_is_one_set(photographs, tmp_path):
     everyone = np.arange(36)[::-1].copy()
     ((images, labels),) = list(FFCVReader(prepared.paths, 36, 2).read([everyone]))
     assert labels.tolist() == source.labels[everyone].tolist()
-    assert np.array_equal(images.numpy(), np.stack([source.picture(sample) for sample in everyone]))
+    assert np.array_equal(images.numpy(), np.stack([source.image(sample) for sample in everyone]))
 
 
 def test_preparing_several_files_goes_on_where_it_stopped(photographs, tmp_path):
@@ -271,18 +271,18 @@ def test_mixed_files_hold_about_half_of_each(photographs, tmp_path):
     write(source, path, QUIET, How(Encoding("mixed", 95), workers=2))
     reader = FFCVReader([path], 36, 2)
     ((images, _),) = list(reader.read([np.arange(36)]))
-    expected = np.stack([source.picture(sample) for sample in range(36)])
+    expected = np.stack([source.image(sample) for sample in range(36)])
     exact = (images.numpy() == expected).all((1, 2, 3))
     assert np.array_equal(exact, ~reader.loader.stored.is_jpeg)
     assert 8 <= exact.sum() <= 28
 
 
-def test_a_picture_may_be_kept_whole(photographs, tmp_path):
+def test_a_image_may_be_kept_whole(photographs, tmp_path):
     wide = Image.new("RGB", (40, 20), "red")
-    kept = pictures.square(wide, 16, "max_side")
+    kept = images.square(wide, 16, "max_side")
     assert (kept[4:12] == [255, 0, 0]).all()
     assert (kept[:4] == 0).all() and (kept[12:] == 0).all()
-    assert (pictures.square(wide, 16) == [255, 0, 0]).all()
+    assert (images.square(wide, 16) == [255, 0, 0]).all()
     data = DataConfig(name="folder", root=str(photographs), stored_size=16, resize="max_side")
     source = find.open_sources(data)[0]
     assert source.fingerprint != some_source(photographs).fingerprint
@@ -292,7 +292,7 @@ def test_a_picture_may_be_kept_whole(photographs, tmp_path):
 @pytest.mark.parametrize("cache", ["memory", "device"])
 @pytest.mark.parametrize("loader", ["ffcv", "torchvision"])
 def test_a_cache_changes_no_batch(alone, cache, loader):
-    both = [open_pictures(small(data__cache=kind, data__loader=loader, data__workers="1"), alone, QUIET, QUIET) for kind in ("none", cache)]
+    both = [open_data(small(data__cache=kind, data__loader=loader, data__workers="1"), alone, QUIET, QUIET) for kind in ("none", cache)]
     for ours, theirs in zip(*([*one.train.train(1), *one.test.test()] for one in both), strict=True):
         assert torch.equal(ours.images, theirs.images)
         assert torch.equal(ours.labels, theirs.labels)
@@ -301,7 +301,7 @@ def test_a_cache_changes_no_batch(alone, cache, loader):
 def test_a_cache_that_does_not_fit_is_refused(alone, monkeypatch):
     monkeypatch.setattr("distalex.data.open.free_memory", lambda: 500_000)
     with pytest.raises(UserError, match=r"data.cache=memory: 0.6 MB are needed .* use --data.cache=none"):
-        open_pictures(small(data__cache="memory"), alone, QUIET, QUIET)
+        open_data(small(data__cache="memory"), alone, QUIET, QUIET)
 
 
 def test_quasi_random_order_mixes_neighbourhoods():
@@ -379,7 +379,7 @@ def damage(path: Path, kind: str) -> None:
     ],
 )
 def test_a_damaged_file_is_refused_in_one_line(photographs, tmp_path, kind, message):
-    path = tmp_path / "pictures.beton"
+    path = tmp_path / "images.beton"
     write(find.open_sources(DataConfig(name="folder", root=str(photographs), stored_size=16))[0], path, QUIET)
     damage(path, kind)
     with pytest.raises(UserError, match=message) as caught:
@@ -390,21 +390,21 @@ def test_a_damaged_file_is_refused_in_one_line(photographs, tmp_path, kind, mess
 def test_a_damaged_prepared_file_is_prepared_again(alone):
     said: list[str] = []
     settings = small(data__synthetic_images="24")
-    open_pictures(settings, alone, said.append, QUIET)
+    open_data(settings, alone, said.append, QUIET)
     path = max(Path(os.environ["DISTALEX_DATA"]).glob("prepared/synthetic-train-*.beton"), key=lambda path: path.stat().st_mtime)
     damage(path, "flipped")
-    pictures = open_pictures(settings, alone, said.append, QUIET)
-    assert len(list(pictures.train.train(0))) == 2
+    data = open_data(settings, alone, said.append, QUIET)
+    assert len(list(data.train.train(0))) == 2
     assert any("damaged" in line for line in said)
 
 
-def test_an_unreadable_picture_is_named_and_leaves_nothing(photographs, tmp_path):
+def test_an_unreadable_image_is_named_and_leaves_nothing(photographs, tmp_path):
     for name in ("ant", "bee"):
         (tmp_path / "in" / name).mkdir(parents=True)
         Image.new("RGB", (20, 20)).save(tmp_path / "in" / name / "good.png")
-    (tmp_path / "in" / "bee" / "bad.jpg").write_bytes(b"\xff\xd8\xff\xe0 this is no picture")
+    (tmp_path / "in" / "bee" / "bad.jpg").write_bytes(b"\xff\xd8\xff\xe0 this is no image")
     (source,) = find.list_sources(DataConfig(name="folder", root=str(tmp_path / "in"), stored_size=16))
-    with pytest.raises(UserError, match=r"bee/bad\.jpg: not a readable picture"):
+    with pytest.raises(UserError, match=r"bee/bad\.jpg: not a readable image"):
         write(source, tmp_path / "out" / "x.beton", QUIET)
     assert not list((tmp_path / "out").iterdir())
 
@@ -446,7 +446,7 @@ def prepared(*words: str) -> int:
     return main(["prepare", "--size=8", *words])
 
 
-def test_changed_pictures_are_prepared_again_and_equal_names_are_not_equal_pictures(tmp_path, alone, monkeypatch):
+def test_changed_images_are_prepared_again_and_equal_names_are_not_equal_images(tmp_path, alone, monkeypatch):
     def fill(folder: Path, value: int) -> None:
         for name in ("train/a/1.png", "train/b/1.png", "test/a/1.png", "test/b/1.png"):
             (folder / "pics" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -455,7 +455,7 @@ def test_changed_pictures_are_prepared_again_and_equal_names_are_not_equal_pictu
     def mean(folder: Path) -> float:
         monkeypatch.chdir(folder)
         settings = small(data__name="folder", data__root="pics", data__stored_size="64", data__loader="ffcv")
-        return open_pictures(settings, alone, QUIET, QUIET).statistics.mean[0]
+        return open_data(settings, alone, QUIET, QUIET).statistics.mean[0]
 
     for folder, value in (("one", 50), ("two", 90)):
         fill(tmp_path / folder, value)
@@ -477,12 +477,12 @@ def test_a_name_stands_for_what_was_written_last(photographs, tmp_path, capsys):
     (tmp_path / "x-00001-of-00002.beton").unlink()
     capsys.readouterr()
     assert prepared(f"--root={photographs / 'test'}", f"--out={out}", "--per_file=6") == 2
-    assert "x-00000-of-00002.beton: is of other pictures" in capsys.readouterr().err
+    assert "x-00000-of-00002.beton: is of other images" in capsys.readouterr().err
     assert prepared(root, f"--out={out}", "--per_file=20", "--encoding=jpg") == 0
     assert len(read_prepared(out).info) == 36
     (tmp_path / "y.test.beton").write_bytes(b"")
     assert prepared(root, f"--out={tmp_path / 'y.beton'}") == 2
-    assert "would be taken for the test pictures" in capsys.readouterr().err
+    assert "would be taken for the test images" in capsys.readouterr().err
 
 
 def test_what_cannot_replace_a_file_leaves_it(photographs, tmp_path):
@@ -497,7 +497,7 @@ def test_what_cannot_replace_a_file_leaves_it(photographs, tmp_path):
 
 
 def break_a_jpeg(path: Path, sample: int) -> None:
-    """Damage a picture inside a prepared file and make the checksums fit: what a disk or memory does after the check."""
+    """Damage an image inside a prepared file and make the checksums fit: what a disk or memory does after the check."""
     stored = FFCVReader([path], 1, 1).loader.stored
     start = int(stored.addresses[sample]) - stored.files[0].ctypes.data
     content = bytearray(path.read_bytes())
@@ -509,7 +509,7 @@ def break_a_jpeg(path: Path, sample: int) -> None:
 
 
 @pytest.mark.slow
-def test_a_picture_that_breaks_later_ends_all_ranks_with_a_sentence(photographs, tmp_path, launch):
+def test_a_image_that_breaks_later_ends_all_ranks_with_a_sentence(photographs, tmp_path, launch):
     for split in range(2):
         source = find.open_sources(DataConfig(name="folder", root=str(photographs), stored_size=72))[split]
         write(source, tmp_path / f"{split}.beton", QUIET, How(Encoding("jpg")))
@@ -517,7 +517,7 @@ def test_a_picture_that_breaks_later_ends_all_ranks_with_a_sentence(photographs,
     files = [f"--data.train={tmp_path}/0.beton", f"--data.test={tmp_path}/1.beton"]
     done = launch("train", *options(data__name="beton", train__epochs="5"), *files, "--parallel=data", processes=2, timeout=120)
     assert done.returncode != 0
-    assert "0.beton: FFCV cannot read it (1 damaged picture(s) among samples" in done.stderr
+    assert "0.beton: FFCV cannot read it (1 damaged image(s) among samples" in done.stderr
     assert "Traceback" not in done.stderr.split("torch/distributed")[0]
 
 

@@ -95,7 +95,7 @@ def test_every_topology_trains_the_same_run(launch, tmp_path, optimizer, columns
 
 @pytest.mark.slow
 def test_batch_normalisation_is_of_the_whole_batch_on_every_topology(launch, tmp_path):
-    """With an uneven last batch of 2, of which one of three replicas has no picture."""
+    """With an uneven last batch of 2, of which one of three replicas has no image."""
     small = {"model__name": "cifar", "model__batch_norm": "true", "model__channels": "8,8,8", "model__kernels": "5,3,3"}
     small |= {"model__pooled": "conv1,conv3", "model__fc7": "24", "data__image_size": "32", "data__synthetic_images": "34"}
     for topology in ("none-1", "data-2", "data-3", "owt-2"):
@@ -105,7 +105,7 @@ def test_batch_normalisation_is_of_the_whole_batch_on_every_topology(launch, tmp
 
 
 @pytest.mark.slow
-def test_every_topology_sees_and_mixes_the_same_pictures(launch, tmp_path, monkeypatch):
+def test_every_topology_sees_and_mixes_the_same_images(launch, tmp_path, monkeypatch):
     """Two parts of a batch where it is divided, and an uneven last batch."""
     monkeypatch.chdir(tmp_path)
     seen = {
@@ -137,7 +137,7 @@ def test_every_parameters_gradient_is_the_whole_networks(processes):
     assert done.stdout.count("as the whole network") >= 4
 
 
-def test_a_replica_without_pictures_still_takes_part(launch, tmp_path):
+def test_a_replica_without_images_still_takes_part(launch, tmp_path):
     """Batches of two on three processes, and a last batch and test set that do not divide either."""
     small = {"train__batch_size": "2", "data__synthetic_images": "9", "train__epochs": "1", "optim__lr": "0.001"}
     for processes in (1, 3):
@@ -167,7 +167,7 @@ def test_a_run_moves_from_topology_to_topology(launch, tmp_path):
 
 
 @pytest.mark.slow
-def test_evaluation_counts_every_picture_once_on_any_topology(launch, tmp_path):
+def test_evaluation_counts_every_image_once_on_any_topology(launch, tmp_path):
     assert launch("train", *options(name="it", train__epochs="1", data__synthetic_images="44")).returncode == 0
     lines = []
     for topology in ("none-1", "data-3", "model-2", "owt-2"):
@@ -175,7 +175,7 @@ def test_evaluation_counts_every_picture_once_on_any_topology(launch, tmp_path):
         done = launch("evaluate", "runs/it", "--batch_size=4", f"--parallel={parallel}", processes=int(processes))
         assert done.returncode == 0, done.stderr
         lines.append(next(line for line in done.stdout.splitlines() if line.startswith("top-1")))
-    assert "(11 pictures)" in lines[0]
+    assert "(11 images)" in lines[0]
     assert len(set(lines)) == 1
 
 
@@ -190,8 +190,8 @@ def test_frozen_layers_and_compiled_networks_divide_too(launch, tmp_path, topolo
     assert divided == pytest.approx(whole, abs=1e-4)  # fused kernels round elsewhere
 
 
-def test_pictures_and_logits_are_counted_apart(launch, tmp_path):
-    """8 of a batch of 16 pictures of 64x64x3 bytes, with 8 bytes of label each, and 2 of 4 classes for all 16 in fp32."""
+def test_images_and_logits_are_counted_apart(launch, tmp_path):
+    """8 of a batch of 16 images of 64x64x3 bytes, with 8 bytes of label each, and 2 of 4 classes for all 16 in fp32."""
     run_on(launch, "model-2", "it", train__epochs="1", train__max_steps="2")
     for row in metrics(tmp_path / "runs" / "it"):
         counted = row["comm_bytes_by"]

@@ -36,7 +36,7 @@ def test_a_command_of_the_readme_runs(command, tmp_path, photographs, launch):
     folder = photographs
     if "_cifar10" in command or "=cifar10_" in command:
         folder = tmp_path / "cifar-10-batches-py"
-        write_cifar10(folder, pictures=20)
+        write_cifar10(folder, images=20)
     if " RUN" in command or "=RUN" in command:
         small = ["--train.max_steps=1", "--data.name=folder", f"--data.root={photographs}", "--data.stored_size=72"]
         assert main(["train", *options(name="RUN"), *small]) == 0

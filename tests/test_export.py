@@ -34,7 +34,7 @@ def test_what_goes_in_is_normalised_as_predict_does(run):
         assert max(one.probabilities) == pytest.approx(float(row.max()), abs=1e-5)
 
 
-def test_onnx_gives_the_same_logits_for_any_number_of_pictures(run, capsys):
+def test_onnx_gives_the_same_logits_for_any_number_of_images(run, capsys):
     import onnx
     from onnx.reference import ReferenceEvaluator
 
@@ -43,10 +43,10 @@ def test_onnx_gives_the_same_logits_for_any_number_of_pictures(run, capsys):
     model = onnx.load("it.onnx")
     facts = {entry.key: entry.value for entry in model.metadata_props}
     assert facts["size"] == "64"
-    pictures = np.random.default_rng(2).integers(0, 256, (3, 3, 64, 64)).astype(np.float32)
-    (logits,) = ReferenceEvaluator(model).run(None, {"pictures": pictures})
+    images = np.random.default_rng(2).integers(0, 256, (3, 3, 64, 64)).astype(np.float32)
+    (logits,) = ReferenceEvaluator(model).run(None, {"images": images})
     with torch.no_grad():
-        expected = FromColours(load_trained("it", "runs")).eval()(torch.from_numpy(pictures))
+        expected = FromColours(load_trained("it", "runs")).eval()(torch.from_numpy(images))
     assert np.abs(logits - expected.numpy()).max() < 1e-5
 
 
@@ -60,15 +60,15 @@ def test_a_program_and_tensors_are_read_back(run):
     assert all(torch.equal(value, kept[name]) for name, value in load_file("it.safetensors").items())
 
 
-def test_a_script_takes_any_number_of_pictures(run, capsys):
+def test_a_script_takes_any_number_of_images(run, capsys):
     assert main(["export", "it", "--out=it.ts"]) == 0
     assert "read back: logits within" in capsys.readouterr().out
     facts = {"distalex.json": ""}
     script = torch.jit.load("it.ts", _extra_files=facts)
-    pictures = torch.from_numpy(np.random.default_rng(3).integers(0, 256, (5, 3, 64, 64)).astype(np.float32))
+    images = torch.from_numpy(np.random.default_rng(3).integers(0, 256, (5, 3, 64, 64)).astype(np.float32))
     with torch.no_grad():
-        expected = FromColours(load_trained("it", "runs")).eval()(pictures)
-    assert (script(pictures) - expected).abs().max() < 1e-5
+        expected = FromColours(load_trained("it", "runs")).eval()(images)
+    assert (script(images) - expected).abs().max() < 1e-5
     assert json.loads(facts["distalex.json"])["size"] == "64"
 
 
@@ -94,7 +94,7 @@ def released_weights():
     return weights
 
 
-def released_network(weights, pictures):
+def released_network(weights, images):
     """Its two columns, a matrix product at a time; ReLU, normalisation and pooling where the paper has them."""
 
     def conv(name, inputs, kernel, stride, padding):
@@ -109,7 +109,7 @@ def released_network(weights, pictures):
         return sum(x @ weights[f"{name}.weights.{part}"] for part, x in enumerate(inputs)) + weights[f"{name}.biases"]
 
     norm, pool = torch.nn.LocalResponseNorm(5, 1e-4, 0.75, 2.0), torch.nn.MaxPool2d(3, 2)
-    a, b = (pool(norm(conv(f"conv1{c}", [pictures], 11, 4, 2))) for c in "ab")
+    a, b = (pool(norm(conv(f"conv1{c}", [images], 11, 4, 2))) for c in "ab")
     a, b = (pool(norm(conv(f"conv2{c}", [x], 5, 1, 2))) for c, x in (("a", a), ("b", b)))
     a, b = (conv(f"conv3{c}", [a, b], 3, 1, 1) for c in "ab")
     a, b = (conv(f"conv4{c}", [x], 3, 1, 1) for c, x in (("a", a), ("b", b)))
@@ -123,11 +123,11 @@ def test_the_released_codes_columns_become_the_papers_network(tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     weights = released_weights()
     torch.save(weights, "columns.pth")
-    pictures = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(1))
+    images = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(1))
     net = build_model(load_config(None, {"model.fc6": "32", "model.fc7": "32"}).model, 4, 224, 0).eval()
     load_weights(net, "columns.pth", "runs", "paper", print)
     with torch.no_grad():
-        expected, logits = released_network(weights, pictures), net(pictures)
+        expected, logits = released_network(weights, images), net(images)
     assert expected.std() > 0.01
     assert (logits - expected).abs().max() < 1e-4 * expected.abs().max()
 

@@ -83,7 +83,7 @@ def test_pooling_is_torchs_with_ties(channels, side, window, margin, dtype, tole
     assert torch.allclose(ours.grad, theirs.grad, rtol=tolerance, atol=4 * tolerance)  # sums of up to four in another order
 
 
-def test_pooling_keeps_nan_and_takes_no_pictures():
+def test_pooling_keeps_nan_and_takes_no_images():
     from distalex.kernels.pool_triton import max_pool
 
     x = normal(1, 8, 7, 7)
@@ -204,7 +204,7 @@ def test_a_gpu_trains_the_run_of_a_cpu(changes, tmp_path):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not GPU, reason="no GPU here")
-def test_pictures_kept_on_a_gpu_are_shown(tmp_path):
+def test_images_kept_on_a_gpu_are_shown(tmp_path):
     words = ["--data.cache=device", "--device=cuda", f"--runs_dir={tmp_path}"]
     assert main(["train", *options(name="it", log__wandb="offline"), *words, "--parallel=none"]) == 0
     assert (tmp_path / "it" / "wandb").is_dir()

@@ -16,7 +16,7 @@ from distalex.train.trace import Trace
 
 
 def works(name, passes):
-    """`passes` of every layer with weights of a network on two pictures."""
+    """`passes` of every layer with weights of a network on two images."""
     options = small(model__name=name).model
     net, found = build_model(options, 4, 64, seed=0), {}
     for layer, module in net.named_children():
@@ -30,9 +30,9 @@ def works(name, passes):
 def test_flops_are_those_of_the_networks_table(name):
     options, forward = works(name, forward_work)
     _, backward = works(name, backward_work)
-    once = 2 * 2 * count_macs(options, 4, 64)  # two pictures, a multiplication and an addition
+    once = 2 * 2 * count_macs(options, 4, 64)  # two images, a multiplication and an addition
     assert sum(work.flops for work in forward.values()) == once
-    assert sum(work.flops for work in backward.values()) == 2 * once - forward["conv1"].flops  # no gradient of the pictures
+    assert sum(work.flops for work in backward.values()) == 2 * once - forward["conv1"].flops  # no gradient of the images
 
 
 def test_bytes_of_a_fully_connected_layer_and_of_its_update():

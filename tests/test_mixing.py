@@ -12,7 +12,7 @@ from torch.nn import functional
 from distalex.config.data import DataConfig
 from distalex.data.augment.mixing import Mixing
 from distalex.data.batches import Batch, Mixed, Part
-from distalex.data.open import open_pictures
+from distalex.data.open import open_data
 from distalex.train.loop import summed_loss
 
 QUIET = partial(lambda *_: None)
@@ -75,7 +75,7 @@ def test_partners_are_any_other_sample():
     assert (partners != np.arange(10)).all()
     counts = np.array([(partners == number).sum() for number in range(10)])
     assert stats.chisquare(counts).pvalue > 1e-3
-    assert mixing(mixup=1.0).partners(np.zeros(1, np.int64), 0, 1) == [0]  # of one picture
+    assert mixing(mixup=1.0).partners(np.zeros(1, np.int64), 0, 1) == [0]  # of one image
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
@@ -99,7 +99,7 @@ def test_parts_of_a_batch_keep_their_partners():
 
 @pytest.mark.parametrize("loader", ["ffcv", "torchvision"])
 def test_batches_are_views_of_samples_and_partners_mixed(alone, photographs, loader):
-    """By hand from the stored pictures, one sample at a time."""
+    """By hand from the stored images, one sample at a time."""
     settings = small(
         data__name="folder",
         data__root=str(photographs),
@@ -111,7 +111,7 @@ def test_batches_are_views_of_samples_and_partners_mixed(alone, photographs, loa
         data__rotate="10",
         train__batch_size="10",
     )
-    split = open_pictures(settings, alone, QUIET, QUIET).train
+    split = open_data(settings, alone, QUIET, QUIET).train
     ((stored, labels),) = [(images.clone(), labels.clone()) for images, labels in split.reader.read([np.arange(10)])]
     few = len(stored)
     batches = list(split.train(2))

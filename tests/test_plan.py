@@ -54,7 +54,7 @@ def test_data_parallel_bytes_are_a_rings(devices, megabytes):
 
 
 @pytest.mark.parametrize(("batch", "megabytes"), [(128, 31.1), (256, 62.1), (1024, 248.5)])
-def test_two_columns_send_242_688_bytes_a_picture(batch, megabytes):
+def test_two_columns_send_242_688_bytes_a_image(batch, megabytes):
     for column in (0, 1):
         columns = sent("model", 2, batch, rank=column)
         assert columns.of_the_network == 242_688 * batch
@@ -66,7 +66,7 @@ def test_bf16_activations_are_half_as_many_bytes():
     assert sent("model", 2, 128, bf16).activations == sent("model", 2, 128).activations / 2
 
 
-def test_columns_send_less_than_data_parallel_below_1_005_pictures():
+def test_columns_send_less_than_data_parallel_below_1_005_images():
     gradients = sent("data", 2, 1004).gradients
     assert sent("model", 2, 1004).activations < gradients < sent("model", 2, 1005).activations
 
@@ -111,18 +111,18 @@ def test_a_replicas_processes_hold_every_divided_row_once(parallel, processes):
 
 
 @pytest.mark.parametrize(("parallel", "processes"), [("data", 7), ("hybrid", 6), ("owt", 3), ("owt", 8)])
-def test_every_picture_is_convolved_once_and_shares_are_even(parallel, processes):
+def test_every_image_is_convolved_once_and_shares_are_even(parallel, processes):
     mesh = layout(parallel, processes, 2)
-    columns_share_pictures = 1 if parallel != "hybrid" else 2
-    pictures = [holdings.holding(layers(), parallel, mesh, number, 1000).pictures for number in range(processes)]
-    assert sum(pictures) == 1000 * columns_share_pictures
-    assert max(pictures) - min(pictures) <= mesh.mp  # One Weird Trick's rounds differ by one each
-    assert holdings.busiest(layers(), parallel, mesh, 1000).pictures == max(pictures)
+    columns_share_images = 1 if parallel != "hybrid" else 2
+    images = [holdings.holding(layers(), parallel, mesh, number, 1000).images for number in range(processes)]
+    assert sum(images) == 1000 * columns_share_images
+    assert max(images) - min(images) <= mesh.mp  # One Weird Trick's rounds differ by one each
+    assert holdings.busiest(layers(), parallel, mesh, 1000).images == max(images)
 
 
-def test_one_weird_trick_gives_every_process_pictures_of_a_small_batch():
+def test_one_weird_trick_gives_every_process_images_of_a_small_batch():
     mesh = layout("owt", 64, 2)
-    assert {holdings.holding(layers(), "owt", mesh, number, 128).pictures for number in range(64)} == {2}
+    assert {holdings.holding(layers(), "owt", mesh, number, 128).images for number in range(64)} == {2}
 
 
 def test_memory_counts_weights_gradients_optimizer_and_activations():
@@ -197,7 +197,7 @@ def test_a_step_is_the_sum_of_its_parts():
 
 
 def measured(**changes):
-    """A machine of two processes whose layers take 1 ms a picture whole and half of that in two parts."""
+    """A machine of two processes whose layers take 1 ms an image whole and half of that in two parts."""
     names = [layer.name for layer in layers()]
     timings = {f"{name}/{parts}": Timing(0.0, 4e-4 / parts, 0.0, 6e-4 / parts) for name in names for parts in (1, 2)}
     link = Link(1e-4, 1e9)
@@ -230,7 +230,7 @@ def test_this_machine_is_measured_once_and_remembered(tmp_path, monkeypatch):
     assert this_machine(training, 4, 2, "cpu") == machine
     assert time.perf_counter() - start < min(1.0, first)
     assert set(machine.timings) == {f"{layer.name}/{parts}" for layer in layers() for parts in (1, 2)}
-    assert all(min(timing) >= 0 and timing.forward_picture > 0 for timing in machine.timings.values())
+    assert all(min(timing) >= 0 and timing.forward_image > 0 for timing in machine.timings.values())
     assert 1e6 < machine.gather.bandwidth < 1e12 and 1e6 < machine.reduce.bandwidth < 1e12
     assert 0 <= machine.overlap <= 1
     assert choose(training, 2, 2) in MODES
@@ -355,7 +355,7 @@ def test_the_docs_curve_is_what_the_model_says():
 
 @pytest.mark.slow
 def test_the_predicted_ranking_of_this_machine_is_the_measured_one(tmp_path, monkeypatch):
-    """Small pictures and batches with all the parameters, so that columns and replicas lie far apart on any machine."""
+    """Small images and batches with all the parameters, so that columns and replicas lie far apart on any machine."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     batch, modes = 16, ("data", "model")
     asked = BenchOptions(what="parallel", image_size=64, precision="fp32", steps=4, device="cpu")

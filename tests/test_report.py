@@ -87,10 +87,10 @@ def trained(step, loss=1.0, **values):
 
 def test_a_run_becomes_one_page_that_needs_nothing_else(tmp_path, capsys):
     assert main(["train", *options(name="it", parallel="none")]) == 0
-    assert main(["report", "it", "--pictures=7", "--searched=9"]) == 0
+    assert main(["report", "it", "--images=7", "--searched=9"]) == 0
     page = page_of(tmp_path / "runs" / "it" / "report.html")
     assert "written: runs/it/report.html" in capsys.readouterr().out
-    for words in ("finished at step 6", "7 of the 10 test pictures", "of 9)", "column 1", "Taken for another most", "--name=it-again"):
+    for words in ("finished at step 6", "7 of the 10 test images", "of 9)", "column 1", "Taken for another most", "--name=it-again"):
         assert words in " ".join(page.text.split()).replace("Column", "column"), words
     drawn = numbers_in(tmp_path / "runs" / "it" / "report.html")
     loss = next(panel for panel in drawn.values() if panel["unit"] == "cross-entropy")
@@ -219,7 +219,7 @@ def test_nothing_else_is_written_over(tmp_path, capsys):
         ([], "RUN is missing"),
         (["none"], "none: no such run"),
         (["it", "--out=page.txt"], "ending in .html"),
-        (["it", "--pictures=-1"], "pictures=-1"),
+        (["it", "--images=-1"], "images=-1"),
         (["it", "--watsch"], "watsch"),
         (["it", "--out=/proc/page.html"], "cannot be written"),
     ],

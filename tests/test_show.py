@@ -21,21 +21,21 @@ def runs_of_ink(white):
 
 
 def cells(path):
-    """Rows and columns of pictures on a sheet: letters and gaps leave a line mostly white."""
+    """Rows and columns of images on a sheet: letters and gaps leave a line mostly white."""
     pixels = np.asarray(Image.open(path).convert("L")) > 250
     return runs_of_ink(pixels.mean(1) > 0.5), runs_of_ink(pixels.mean(0) > 0.5)
 
 
-def test_a_sheet_has_a_row_for_each_picture_and_a_column_for_each_epoch(capsys, tmp_path):
+def test_a_sheet_has_a_row_for_each_image_and_a_column_for_each_epoch(capsys, tmp_path):
     assert main(["prepare", "show", *NOISE, "--count=3", "--views=4", "--data.augment=paper"]) == 0
-    assert "drawn: contact-sheet.png: 3 of 12 training pictures, in the first 4 epochs" in capsys.readouterr().out
+    assert "drawn: contact-sheet.png: 3 of 12 training images, in the first 4 epochs" in capsys.readouterr().out
     assert cells("contact-sheet.png") == (3, 5)
     with Image.open("contact-sheet.png") as sheet:
         assert sheet.width == pytest.approx(5 * CELL * 120, abs=2)
     assert [path.name for path in tmp_path.iterdir()] == ["contact-sheet.png"]
 
 
-def test_a_file_of_prepared_pictures_is_shown_without_its_test_file(tmp_path):
+def test_a_file_of_prepared_images_is_shown_without_its_test_file(tmp_path):
     assert main(["prepare", "digits", "--out=mine.beton", "--split=train"]) == 0
     typed = ["mine.beton", "--out=sheets/mine.svg", "--count=2", "--views=1", "--data.mixup=1", "--data.cutout=0.3"]
     assert main(["prepare", "show", *typed]) == 0

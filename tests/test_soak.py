@@ -11,7 +11,7 @@ import pytest
 import torch
 from conftest import small
 
-from distalex.data.open import open_pictures
+from distalex.data.open import open_data
 
 QUIET = partial(lambda *_: None)
 GROWTH = 10 * 2**20  # bytes; an epoch that left its batches behind would leave 2 MB, 300 MB in all
@@ -33,17 +33,17 @@ def held() -> Held:
 @pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="reads Linux's /proc")
 def test_two_hundred_epochs_hold_what_fifty_do(alone):
     """As a training run reads: every third epoch is left early, as a stopped one is, and each is followed by an evaluation."""
-    pictures = open_pictures(small(data__workers="2"), alone, QUIET, QUIET)
+    data = open_data(small(data__workers="2"), alone, QUIET, QUIET)
     counts = {}
     for epoch in range(200):
-        batches = pictures.train.train(epoch)
+        batches = data.train.train(epoch)
         if epoch % 3 == 0:
             next(batches)
             batches.close()
         else:
             assert sum(len(batch.labels) for batch in batches) == 40
         with torch.no_grad():
-            assert sum(len(batch.labels) for batch in pictures.test.test()) == 10
+            assert sum(len(batch.labels) for batch in data.test.test()) == 10
         if epoch + 1 in (50, 200):
             counts[epoch + 1] = held()
     early, late = counts[50], counts[200]

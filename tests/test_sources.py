@@ -1,4 +1,4 @@
-"""What lies at a root becomes the right pictures of the right classes, or one line that says why not."""
+"""What lies at a root becomes the right images of the right classes, or one line that says why not."""
 
 import io
 import json
@@ -19,7 +19,7 @@ from PIL import Image, ImageCms, ImageOps
 from distalex.cli.main import main
 from distalex.config.data import DataConfig
 from distalex.data import images
-from distalex.data.open import open_pictures
+from distalex.data.open import open_data
 from distalex.data.sources import archives, find
 from distalex.data.sources.archives import tar_files
 from distalex.errors import UserError
@@ -58,10 +58,10 @@ def tar(path: Path, files: dict[str, bytes], kind: str = "w") -> Path:
 
 
 def found(root: Path | str, name: str = "folder", **options) -> dict[str, Counter]:
-    """Splits with how many pictures each class has; every one is read."""
+    """Splits with how many images each class has; every one is read."""
     splits = {}
     for source in find.list_sources(DataConfig(name=name, root=str(root), stored_size=8, **options)):
-        assert all(source.picture(sample).shape == (8, 8, 3) for sample in range(len(source)))
+        assert all(source.image(sample).shape == (8, 8, 3) for sample in range(len(source)))
         splits[source.split] = Counter(source.classes[label] for label in source.labels)
     return splits
 
@@ -69,9 +69,9 @@ def found(root: Path | str, name: str = "folder", **options) -> dict[str, Counte
 CLASSES = {f"{class_}/{number}.jpg": JPEG for class_ in ("ant", "bee") for number in range(3)}
 BOTH = {"ant": 3, "bee": 3}
 SPLITS = {f"{split}/{name}": content for split in ("train", "test") for name, content in CLASSES.items()}
-SYNSETS = {f"n0000000{number}_{word}_{picture}.JPEG": JPEG for number, word in enumerate(("crane", "crane")) for picture in range(2)}
+SYNSETS = {f"n0000000{number}_{word}_{image}.JPEG": JPEG for number, word in enumerate(("crane", "crane")) for image in range(2)}
 VALIDATION = {f"val/ILSVRC2012_val_0000000{number}.JPEG": JPEG for number in range(1, 5)}
-IMAGENET = {f"train/n0000000{number}/n0000000{number}_{picture}.JPEG": JPEG for number in range(2) for picture in range(2)} | VALIDATION
+IMAGENET = {f"train/n0000000{number}/n0000000{number}_{image}.JPEG": JPEG for number in range(2) for image in range(2)} | VALIDATION
 IMAGENETS = {"train": {"n00000000": 2, "n00000001": 2}, "test": {"n00000000": 1, "n00000001": 3}}
 KAGGLE = "ImageId,PredictionString\n" + "".join(f"ILSVRC2012_val_0000000{n},n0000000{int(n > 1)} 1 2 3 4\n" for n in (2, 1, 3, 4))
 PAIRS = {f"{key:06d}.{suffix}": content for key in range(6) for suffix, content in (("jpg", JPEG), ("cls", str(key % 2 * 10).encode()))}
@@ -99,7 +99,7 @@ def test_a_name_that_is_not_utf8_is_read_and_shown(tmp_path):
     root = write(tmp_path, {"ant/1.jpg": JPEG, "bee/1.jpg": JPEG})
     os.rename(os.fsencode(root / "bee" / "1.jpg"), os.fsencode(root / "bee") + b"/\xff.jpg")
     (source,) = find.list_sources(DataConfig(name="folder", root=str(root), stored_size=8))
-    assert source.picture(1).shape == (8, 8, 3)
+    assert source.image(1).shape == (8, 8, 3)
     assert source.places(1).endswith("bee/\\xff.jpg")
 
 
@@ -129,7 +129,7 @@ def test_flat_synsets_have_the_class_of_their_names(tmp_path):
         ("val.txt", "".join(f"ILSVRC2012_val_0000000{n}.JPEG {int(n > 1)}\n" for n in range(1, 5))),
     ],
 )
-def test_imagenets_validation_pictures_are_labelled_by_a_file_beside_them(tmp_path, labels, content):
+def test_imagenets_validation_images_are_labelled_by_a_file_beside_them(tmp_path, labels, content):
     assert found(write(tmp_path, IMAGENET | {labels: content.encode()}), name="imagenet") == IMAGENETS
 
 
@@ -175,7 +175,7 @@ def test_folders_of_shards_are_splits(tmp_path):
     assert found(tmp_path / "shards") == {"train": {"0": 3, "10": 3}, "test": {"0": 3, "10": 3}}
 
 
-def test_captions_beside_pictures_are_no_classes(tmp_path):
+def test_captions_beside_images_are_no_classes(tmp_path):
     assert found(write(tmp_path, CLASSES | {name.replace(".jpg", ".txt"): b"a caption" for name in CLASSES})) == {"all": BOTH}
 
 
@@ -190,10 +190,10 @@ def test_what_desktops_leave_in_archives_is_no_class(tmp_path):
     assert found(write(tmp_path / "folder", CLASSES | extra)) == {"all": BOTH}
 
 
-def test_pictures_outside_of_the_layout_are_announced(tmp_path, capsys):
+def test_images_outside_of_the_layout_are_announced(tmp_path, capsys):
     root = write(tmp_path / "in", SPLITS | {"extra/1.jpg": JPEG, "loose.jpg": JPEG})
     assert main(["prepare", f"--root={root}", f"--out={tmp_path}/x.beton", "--size=8"]) == 0
-    assert f"2 picture(s) at {root} are left out, e.g. extra/1.jpg" in capsys.readouterr().out
+    assert f"2 image(s) at {root} are left out, e.g. extra/1.jpg" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("pattern", ["", "/*.tar.gz"])
@@ -270,10 +270,10 @@ def test_torchvisions_sets_come_by_name(tmp_path):
         write(tmp_path / "FashionMNIST" / "raw", {f"{split}-images-idx3-ubyte": idx(images), f"{split}-labels-idx1-ubyte": idx(labels)})
     train, test = find.list_sources(DataConfig(name="torchvision", dataset="FashionMNIST", root=str(tmp_path), stored_size=28))
     assert (len(train), len(test), train.classes[9]) == (60, 20, "Ankle boot")
-    assert (train.picture(13) == 60).all()
+    assert (train.image(13) == 60).all()
 
 
-def test_the_thousand_imagenet_pictures_are_a_thousand_classes():
+def test_the_thousand_imagenet_images_are_a_thousand_classes():
     archive = DATA / "imagenet-sample.tar"
     if not archive.is_file():
         pytest.skip("no imagenet-sample.tar in DISTALEX_TEST_DATA")
@@ -282,10 +282,10 @@ def test_the_thousand_imagenet_pictures_are_a_thousand_classes():
     for sample in (0, 500, 999):
         with Image.open(io.BytesIO(encoded(source.open(sample).convert("RGB"), "PNG"))) as whole:
             expected = np.asarray(ImageOps.fit(whole, (256, 256), Image.Resampling.BICUBIC))
-        assert np.array_equal(source.picture(sample), expected)
+        assert np.array_equal(source.image(sample), expected)
 
 
-# Kinds of picture files: what Pillow, asked by hand, makes of the same picture.
+# Kinds of image files: what Pillow, asked by hand, makes of the same image.
 
 GREY16 = Image.fromarray(np.asarray(ramp().convert("L")).astype(np.uint16) * 257)
 KINDS: dict[str, tuple[Callable[[], bytes], float]] = {  # and the largest mean difference from `ramp`, on 0..255
@@ -313,11 +313,11 @@ GREYS: dict[str, tuple[Callable[[], bytes], float]] = {
 
 
 def seen(content: bytes, side: int = 48) -> np.ndarray:
-    return images.square(images.open_picture(content), side).astype(float)
+    return images.square(images.open_image(content), side).astype(float)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_kinds_of_pictures_are_the_rgb_that_a_person_sees(kind):
+def test_kinds_of_images_are_the_rgb_that_a_person_sees(kind):
     make, tolerance = KINDS[kind]
     assert np.abs(seen(make()) - seen(PNG)).mean() <= tolerance
 
@@ -335,7 +335,7 @@ def test_lab_is_converted():
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
-def test_a_turned_camera_makes_upright_pictures(kind, orientation):
+def test_a_turned_camera_makes_upright_images(kind, orientation):
     """Stored as the tag says it was taken: undone by the inverse of what viewers do."""
     inverse = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # transpositions of Pillow, by the tag's value
     stored = ramp() if orientation == 1 else ramp().transpose(Image.Transpose(inverse[orientation]))
@@ -352,7 +352,7 @@ def test_see_through_is_white():
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (2, 3)])
-def test_tiny_and_thin_pictures_fill_the_square(size):
+def test_tiny_and_thin_images_fill_the_square(size):
     assert np.array_equal(seen(encoded(Image.new("RGB", size, (9, 80, 200)), "PNG"), 16), np.broadcast_to([9.0, 80.0, 200.0], (16, 16, 3)))
 
 
@@ -361,7 +361,7 @@ def test_a_huge_jpeg_is_decoded_small_and_looks_the_same():
     huge = ramp(200, 80).resize((20_000, 8_000), Image.Resampling.BICUBIC)
     content = encoded(huge)
     expected = np.asarray(ImageOps.fit(huge, (256, 256), Image.Resampling.BICUBIC)).astype(float)
-    opened = images.open_picture(content)
+    opened = images.open_image(content)
     assert np.abs(images.square(opened, 256) - expected).mean() < 2
     assert opened.size == (2500, 1000)
 
@@ -378,8 +378,8 @@ def png_that_claims(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk)) + PNG[33:]
 
 
-def picture(content: bytes) -> Callable[[Path], list[str]]:
-    """A folder of good pictures, and one of `content`."""
+def image(content: bytes) -> Callable[[Path], list[str]]:
+    """A folder of good images, and one of `content`."""
     return lambda at: ["folder", f"--root={write(at / 'in', CLASSES | {'bee/odd.png': content})}"]
 
 
@@ -441,29 +441,29 @@ REFUSED: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     "nothing there": (lambda at: ["folder", f"--root={at}/in"], "no such file or folder"),
     "no root": (lambda at: ["folder"], "--root is missing"),
     "a text": (at_root("notes.md", b"hello"), "a folder, a tar archive or a table"),
-    "an empty folder": (lambda at: ["folder", f"--root={(at / 'in').mkdir() or at / 'in'}"], "none of its 0 files is a picture"),
-    "no picture": (files({"ant/a.txt": b"x", "bee/b.txt": b"x"}), "none of its 2 files is a picture"),
+    "an empty folder": (lambda at: ["folder", f"--root={(at / 'in').mkdir() or at / 'in'}"], "none of its 0 files is an image"),
+    "no image": (files({"ant/a.txt": b"x", "bee/b.txt": b"x"}), "none of its 2 files is an image"),
     "one class": (files({"ant/1.jpg": JPEG, "ant/2.jpg": JPEG}), "only ant/"),
-    "a class without pictures": (files(CLASSES | {"cat/notes.txt": b"x"}), "class folder cat/ holds no picture"),
+    "a class without images": (files(CLASSES | {"cat/notes.txt": b"x"}), "class folder cat/ holds no image"),
     "no classes": (files({"1.jpg": JPEG, "2.jpg": JPEG}), "two or more class folders"),
     "other classes in the test set": (files(SPLITS | {"test/cat/1.jpg": JPEG}), "differ in their classes: cat"),
     "a test set without classes": (
         files({"train/" + name: JPEG for name in CLASSES} | {"test/1.jpg": JPEG}),
-        "test/ holds pictures without class",
+        "test/ holds images without class",
     ),
-    "an empty file": (picture(b""), "an empty file"),
-    "zeros": (picture(bytes(4096)), "nothing but zero bytes"),
-    "a web page": (picture(b"<!DOCTYPE html><p>404"), "a web page"),
-    "a pointer": (picture(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"), "Git LFS pointer"),
-    "a drawing": (picture(b"<svg xmlns='http://www.w3.org/2000/svg'/>"), "a drawing"),
-    "heic": (picture(b"\0\0\0\x18ftypheic" + bytes(99)), "HEIC"),
-    "words": (picture(b"these are words"), "no known picture format"),
-    "half a jpeg": (picture(JPEG[: len(JPEG) * 3 // 4]), "truncated"),
-    "half a png": (picture(PNG[: len(PNG) // 2]), "truncated"),
-    "a jpeg header alone": (picture(b"\xff\xd8\xff\xe0 no"), "damaged"),
-    "a damaged png": (picture(PNG[:60] + b"\xff" * 40 + PNG[100:]), "damaged"),
-    "a bomb": (picture(png_that_claims(100_000, 100_000)), "decompression bomb"),
-    "no numbers": (picture(encoded(Image.fromarray(np.full((9, 9), np.nan, np.float32)), "TIFF")), "no numbers"),
+    "an empty file": (image(b""), "an empty file"),
+    "zeros": (image(bytes(4096)), "nothing but zero bytes"),
+    "a web page": (image(b"<!DOCTYPE html><p>404"), "a web page"),
+    "a pointer": (image(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"), "Git LFS pointer"),
+    "a drawing": (image(b"<svg xmlns='http://www.w3.org/2000/svg'/>"), "a drawing"),
+    "heic": (image(b"\0\0\0\x18ftypheic" + bytes(99)), "HEIC"),
+    "words": (image(b"these are words"), "no known image format"),
+    "half a jpeg": (image(JPEG[: len(JPEG) * 3 // 4]), "truncated"),
+    "half a png": (image(PNG[: len(PNG) // 2]), "truncated"),
+    "a jpeg header alone": (image(b"\xff\xd8\xff\xe0 no"), "damaged"),
+    "a damaged png": (image(PNG[:60] + b"\xff" * 40 + PNG[100:]), "damaged"),
+    "a bomb": (image(png_that_claims(100_000, 100_000)), "decompression bomb"),
+    "no numbers": (image(encoded(Image.fromarray(np.full((9, 9), np.nan, np.float32)), "TIFF")), "no numbers"),
     "a pipe": (pipe, "not a regular file"),
     "a broken link": (broken_link, "No such file"),
     "a truncated tar": (archive(CLASSES, lambda content: content[: len(content) // 2 - 700]), "not a whole tar archive"),
@@ -479,7 +479,7 @@ REFUSED: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     "a short row": (rows(*GOOD, "ant/2.jpg"), "line 6: 1 cell(s)"),
     "a row without class": (rows(*GOOD, "ant/2.jpg,,train"), "line 6: an empty class"),
     "a row twice": (rows(*GOOD, GOOD[0]), "line 6: ant/0.jpg stands in line 2 already"),
-    "a missing picture": (rows(*GOOD, "gone.jpg,ant,train"), "line 6: gone.jpg: not a readable picture (No such file"),
+    "a missing image": (rows(*GOOD, "gone.jpg,ant,train"), "line 6: gone.jpg: not a readable image (No such file"),
     "an unknown split": (rows(*GOOD, "ant/2.jpg,ant,holiday"), "split 'holiday'"),
     "some rows without split": (rows(*GOOD, "ant/2.jpg,ant,"), "some rows have a split and some none"),
     "an open quote": (rows(*GOOD, '"ant/2.jpg,ant,train'), "line 6: unexpected end of data"),
@@ -490,12 +490,12 @@ REFUSED: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     "pickles that run": (files({f"data_batch_{n}": pickle.dumps(Evil()) for n in range(1, 6)}), "has no place in a CIFAR file"),
     "half pickles": (files({"data_batch_1": pickle.dumps({"data": np.zeros((9, 3072), np.uint8)})[:500]}), "not a CIFAR-10 batch"),
     "validation without labels": (files(IMAGENET), "nothing says which classes"),
-    "too few labels": (files(IMAGENET | {"val.txt": b"n00000000\n"}), "1 lines for 4 validation pictures"),
+    "too few labels": (files(IMAGENET | {"val.txt": b"n00000000\n"}), "1 lines for 4 validation images"),
     "labels of other classes": (files(IMAGENET | {"val.txt": b"n00000009\n" * 4}), "n00000009, which is none of the 2"),
     "numbers without devkit": (files(IMAGENET | {"val.txt": b"1\n" * 4}), "meta.mat"),
     "labels that are not there": (files(IMAGENET, "--labels=/nowhere.csv"), "data.labels=/nowhere.csv"),
     "an unknown set": (lambda at: ["torchvision", "--dataset=FashionMINST"], "did you mean FashionMNIST"),
-    "a lone picture": (files({"ant/1.jpg": JPEG, "bee/1.jpg": JPEG}, "--holdout=0.5"), "two are needed where a test set"),
+    "a lone image": (files({"ant/1.jpg": JPEG, "bee/1.jpg": JPEG}, "--holdout=0.5"), "two are needed where a test set"),
     "a class that is nothing": (archive(PAIRS | {"x.jpg": JPEG, "x.json": b'{"label": null}'}), "a word or a number is needed, found null"),
     "labels for class folders": (files(CLASSES, "--labels=/nowhere.csv"), "data.labels=/nowhere.csv"),
     "a label without class": (
@@ -504,7 +504,7 @@ REFUSED: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     ),
     "quality 0": (files(CLASSES, "--quality=0"), "quality=0"),
     "an unknown encoding": (files(CLASSES, "--encoding=gif"), "must be one of raw, jpg, mixed"),
-    "nothing readable": (files({"ant/1.jpg": b"", "bee/1.jpg": b""}, "--skip_bad"), "none of the 2 pictures is readable"),
+    "nothing readable": (files({"ant/1.jpg": b"", "bee/1.jpg": b""}, "--skip_bad"), "none of the 2 images is readable"),
 }
 
 
@@ -536,33 +536,33 @@ def test_what_cannot_be_read_is_one_line_and_leaves_nothing(mistake, tmp_path, c
     assert not (tmp_path / "ran").exists()
 
 
-def test_bad_pictures_are_skipped_counted_and_listed(tmp_path, capsys):
+def test_bad_images_are_skipped_counted_and_listed(tmp_path, capsys):
     bad = {"bee/empty.jpg": b"", "ant/half.jpg": JPEG[:400], "ant/words.png": b"words"}
     root = write(tmp_path / "in", CLASSES | bad)
     out = tmp_path / "x.beton"
     assert main(["prepare", f"--root={root}", f"--out={out}", "--size=8", "--skip_bad", "--workers=2"]) == 0
     said = capsys.readouterr().out
-    assert "3 of 9 pictures were skipped" in said
+    assert "3 of 9 images were skipped" in said
     assert all(name in said for name in bad)
     listed = json.loads((tmp_path / "x.beton.json").read_text())
     assert sum(listed["counts"]) == 6
     assert sorted(line.split(": ")[0].removeprefix(f"{root}/") for line in listed["skipped"]) == sorted(bad)
     assert main(["prepare", "check", str(out)]) == 0
-    assert "6 pictures" in capsys.readouterr().out
+    assert "6 images" in capsys.readouterr().out
 
 
-def test_training_skips_bad_pictures_only_when_told(tmp_path, alone):
+def test_training_skips_bad_images_only_when_told(tmp_path, alone):
     root = write(tmp_path / "in", SPLITS | {"train/bee/empty.jpg": b""})
     options = {"data__name": "folder", "data__root": str(root), "data__stored_size": "64"}
     said: list[str] = []
 
     def count(**more):
-        return open_pictures(small(**options, **more), alone, said.append, lambda *_: None).train.count
+        return open_data(small(**options, **more), alone, said.append, lambda *_: None).train.count
 
     with pytest.raises(UserError, match="an empty file"):
         count()
     assert count(data__skip_bad="true") == 6
-    assert any("1 of 7 pictures were skipped" in line for line in said)
+    assert any("1 of 7 images were skipped" in line for line in said)
     with pytest.raises(UserError, match="an empty file"):
         count()
 

@@ -49,8 +49,8 @@ def test_digits_passes_97_percent_and_tools_agree(tmp_path, capsys):
     assert main(["predict", "runs/digits", "--count=30", "--save=shown.png"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert sum("- right" in line for line in lines) >= 27
-    with Image.open("shown.png") as picture:
-        assert min(picture.size) > 400
+    with Image.open("shown.png") as image:
+        assert min(image.size) > 400
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -178,7 +178,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_naming_the_step(capsys):
     assert "Traceback" not in error
 
 
-def test_a_network_learns_a_handful_of_pictures_by_heart(tmp_path):
+def test_a_network_learns_a_handful_of_images_by_heart(tmp_path):
     learn = {"optim__name": "adamw", "optim__lr": "0.001", "train__epochs": "12", "data__augment": "none", "model__dropout": "0"}
     assert train(name="it", model__fc6="256", model__fc7="256", **learn) == 0
     losses = [row["loss"] for row in metrics(tmp_path / "runs" / "it")]
@@ -234,7 +234,7 @@ def test_fine_tuning_keeps_frozen_layers_and_renews_the_classifier(tmp_path, pho
     assert after["model"]["fc8.weight"].shape == (3, 32)
     assert after["classes"] == ["ant", "bee", "cat"]
     assert "conv1.weight" not in after["optimizer"]
-    said = "model.weights=first: saw its pictures with data.normalize=standard"
+    said = "model.weights=first: saw its images with data.normalize=standard"
     assert said not in capsys.readouterr().out
     assert train(name="other", model__weights="first", data__normalize="tutorial", train__max_steps="1", **folder) == 0
     assert said in capsys.readouterr().out
@@ -253,20 +253,20 @@ def test_torchvisions_weights_file_starts_a_run(tmp_path, photographs):
 
 def test_prepared_files_train_and_evaluate(tmp_path, photographs, capsys):
     assert main(["prepare", "folder", f"--root={photographs}", "--out=mine.beton", "--size=72"]) == 0
-    assert "mine.beton: 36 pictures of 72x72 in 3 classes" in capsys.readouterr().out
+    assert "mine.beton: 36 images of 72x72 in 3 classes" in capsys.readouterr().out
     assert sorted(path.name for path in tmp_path.glob("*.beton")) == ["mine.beton", "mine.test.beton"]
     assert train(name="it", data__name="beton", data__train="mine.beton") == 0
     assert metrics(tmp_path / "runs" / "it", "eval")[-1]["count"] == 12
-    picture = next((photographs / "test" / "cat").iterdir())
+    image = next((photographs / "test" / "cat").iterdir())
     capsys.readouterr()
-    assert main(["predict", "it", str(picture), "--json_lines"]) == 0
+    assert main(["predict", "it", str(image), "--json_lines"]) == 0
     (line,) = capsys.readouterr().out.splitlines()
     prediction = json.loads(line)
     assert set(prediction["labels"]) == {"ant", "bee", "cat"}
     assert sum(prediction["probabilities"]) == pytest.approx(1, abs=1e-4)
-    (tmp_path / "bad.jpg").write_bytes(b"no picture")
+    (tmp_path / "bad.jpg").write_bytes(b"no image")
     assert main(["predict", "it", "bad.jpg"]) == 2
-    assert "bad.jpg: not a readable picture" in capsys.readouterr().err
+    assert "bad.jpg: not a readable image" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [["digits"], ["synthetic", "--size=64"]])
@@ -295,7 +295,7 @@ def test_wandb_offline_holds_the_losses_tables_and_checkpoints(tmp_path):
     import wandb
     from wandb.proto import wandb_internal_pb2
 
-    assert train(name="it", log__wandb="offline", log__artifacts="true", log__pictures="5") == 0
+    assert train(name="it", log__wandb="offline", log__artifacts="true", log__images="5") == 0
     wandb.teardown()  # W&B's own process writes the file's end after run.finish() has returned
     (file,) = (tmp_path / "runs" / "it" / "wandb").glob("offline-run-*/run-*.wandb")
     logged, models = {}, {}
@@ -414,7 +414,7 @@ def test_a_refusing_disk_does_not_lose_the_run(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.slow
-def test_the_tutorials_job_on_real_pictures(tmp_path, cifar10_jpeg):
+def test_the_tutorials_job_on_real_images(tmp_path, cifar10_jpeg):
     """Ten steps of seed_cifar10 on all of CIFAR-10: prepared, trained, evaluated on all 10,000."""
     options_ = [
         "--config=seed_cifar10",

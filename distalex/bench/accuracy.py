@@ -16,7 +16,7 @@ from distalex.bench.results import open_folder, run_program, spread, write_resul
 from distalex.machine.description import describe_machine
 from distalex.runs.metrics import read_metrics
 
-TUTORIAL = {"top1": 71.91, "epochs": 20, "pictures": 50_000}
+TUTORIAL = {"top1": 71.91, "epochs": 20, "images": 50_000}
 """What the recipe says of itself: top-1 on the test set after so many epochs."""
 
 
@@ -36,7 +36,7 @@ def bench_accuracy(options: BenchOptions, measured: float | None = None) -> dict
         runs.append(_train(options, root, seed))
         peers.append(peer())
         print(f"seed {seed}: {runs[-1]['top1']:.2f} % after {runs[-1]['seconds']:.1f} s", flush=True)
-    plain = TUTORIAL["epochs"] * TUTORIAL["pictures"] / statistics.median(peers)
+    plain = TUTORIAL["epochs"] * TUTORIAL["images"] / statistics.median(peers)
     result = {
         "what": "accuracy",
         "command": f"python -m distalex.bench accuracy --config={options.config} --repeats={options.repeats} --steps={options.steps}",
@@ -67,13 +67,13 @@ def _train(options: BenchOptions, root: str, seed: int, *words: str) -> dict[str
         run_program([sys.executable, "-m", "distalex.train", *words, *place])
         seconds = time.perf_counter() - started
         rows = [row for row in read_metrics(Path(folder) / "bench" / "metrics.jsonl") if row["kind"] == "eval"]
-    return {"seed": seed, "seconds": seconds, "top1": rows[-1]["top1"], "pictures": rows[-1]["count"], "epochs": rows[-1]["epoch"]}
+    return {"seed": seed, "seconds": seconds, "top1": rows[-1]["top1"], "images": rows[-1]["count"], "epochs": rows[-1]["epoch"]}
 
 
 def _report(result: dict[str, Any]) -> str:
     top1, seconds, sooner = result["top1"], result["seconds"], result["sooner"]
     return (
-        f"{result['config']}: {top1['median']:.2f} % ({top1['min']:.2f} to {top1['max']:.2f}) of the test pictures, "
+        f"{result['config']}: {top1['median']:.2f} % ({top1['min']:.2f} to {top1['max']:.2f}) of the test images, "
         f"{seconds['median']:.1f} s ({seconds['min']:.1f} to {seconds['max']:.1f}) from the start of the process to its end\n"
         f"the tutorial's job in ordinary PyTorch: {result['plain_images_per_second']['median']:,.0f} images/s, so "
         f"{result['plain_seconds_of_20_epochs']:,.0f} s for 20 epochs and {TUTORIAL['top1']} %; "

@@ -1,4 +1,4 @@
-"""Every benchmark in one go, and one table and picture of what each found."""
+"""Every benchmark in one go, and one table and image of what each found."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ QUICK: dict[str, dict[str, Any]] = {  # minutes on two cores: one repeat, the si
     "plain": {"repeats": 1, "steps": 2},
     "lrn": {"repeats": 1, "batch": 32},
     "parallel": {"repeats": 1, "steps": 2, "batches": (64,), "modes": ("none", "data", "model")},
-    "loader": {"repeats": 1, "seconds": 1.0, "pictures": 256, "sides": ("input_raw", "input_jpg", "dataloader_original")},
+    "loader": {"repeats": 1, "seconds": 1.0, "images": 256, "sides": ("input_raw", "input_jpg", "dataloader_original")},
     "accuracy": {"repeats": 1, "steps": 2},
 }
 
 
 def bench_all(options: BenchOptions) -> dict[str, Any]:
-    """Run each benchmark, print one table, write OUT/all-TIME.json, a picture beside it and each one's own result."""
+    """Run each benchmark, print one table, write OUT/all-TIME.json, an image beside it and each one's own result."""
     folder = open_folder(options.out)
     started = time.perf_counter()
     results: dict[str, dict[str, Any]] = {}

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 PAPER_CROSSING = 1005
-"""Pictures of a batch at which two columns and two replicas of the paper's network send the same bytes in fp32 (docs/scaling.md)."""
+"""Images of a batch at which two columns and two replicas of the paper's network send the same bytes in fp32 (docs/scaling.md)."""
 
 
 class Crossing(NamedTuple):
@@ -21,15 +21,15 @@ class Crossing(NamedTuple):
 
 
 class Line(NamedTuple):
-    """Seconds of a step: what every step costs, and what each picture adds."""
+    """Seconds of a step: what every step costs, and what each image adds."""
 
     step: float
-    picture: float
+    image: float
 
 
-def bytes_crossing(gradient_bytes: float, bytes_a_picture: float) -> float:
+def bytes_crossing(gradient_bytes: float, bytes_a_image: float) -> float:
     """The batch at which a step's gradients and the columns' activations are equally many bytes."""
-    return gradient_bytes / bytes_a_picture
+    return gradient_bytes / bytes_a_image
 
 
 def measured_crossing(ratios: Mapping[int, float]) -> Crossing:
@@ -56,12 +56,12 @@ def fit_line(seconds: Mapping[int, float]) -> Line | None:
         return None
     times = np.array(list(seconds.values()))
     terms = np.stack([np.ones(len(times)), np.array(list(seconds), dtype=float)], axis=1)
-    step, picture = np.linalg.lstsq(terms / times[:, None], np.ones(len(times)), rcond=None)[0]
-    return Line(float(step), float(picture))
+    step, image = np.linalg.lstsq(terms / times[:, None], np.ones(len(times)), rcond=None)[0]
+    return Line(float(step), float(image))
 
 
 def lines_crossing(data: Line, columns: Line) -> float | None:
     """The batch from which on data parallel's line is below the columns'; None where that is at no batch."""
-    if columns.picture <= data.picture:
+    if columns.image <= data.image:
         return None
-    return max(0.0, (data.step - columns.step) / (columns.picture - data.picture))
+    return max(0.0, (data.step - columns.step) / (columns.image - data.image))

@@ -1,4 +1,4 @@
-"""The picture of `bench parallel`: rates, what columns gain, and the bytes that would predict it."""
+"""The image of `bench parallel`: rates, what columns gain, and the bytes that would predict it."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def _finish(axes: Any, batches: list[int], loc: str = "best") -> None:
     axes.set_xscale("log", base=2)
     axes.set_xticks(batches, [f"{batch:,}" for batch in batches])
     axes.minorticks_off()
-    axes.set_xlabel("pictures of a step")
+    axes.set_xlabel("images of a step")
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     if axes.get_legend_handles_labels()[0]:

@@ -1,4 +1,4 @@
-"""The picture of `bench loader`: the rates of all sides as bars, loading alone and the network's input."""
+"""The image of `bench loader`: the rates of all sides as bars, loading alone and the network's input."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ def draw_loader(result: dict[str, Any], path: Path, stored_sides: dict[str, str]
 
     figure = Figure(figsize=(14, 4.2), layout="constrained")
     stored, views = figure.subplots(1, 2, gridspec_kw={"width_ratios": (1, 1.15)})
-    pictures, made = result["pictures"], result["input"]
-    width, height = pictures["median_size"]
-    side, size = pictures["stored_size"], made["image_size"]
-    _draw_bars(stored, result, stored_sides, f"stored {side}x{side} pictures as uint8 batches, images/s")
+    images, made = result["images"], result["input"]
+    width, height = images["median_size"]
+    side, size = images["stored_size"], made["image_size"]
+    _draw_bars(stored, result, stored_sides, f"stored {side}x{side} images as uint8 batches, images/s")
     _draw_bars(views, result, input_sides, f"the network's input, {size}x{size} {made['precision']}, images/s")
     versions = result["machine"]["versions"]
     figure.suptitle(
-        f"{pictures['count']:,} pictures ({pictures['kind']}, median {width}x{height}), batches of {made['batch']}, page cache warm; "
+        f"{images['count']:,} images ({images['kind']}, median {width}x{height}), batches of {made['batch']}, page cache warm; "
         f"{result['machine']['cores']} cores, PyTorch {versions['torch']}, FFCV {versions['ffcv']}, {result['date']}; "
         "medians, with the range of the repeats",
         fontsize=10,

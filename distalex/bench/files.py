@@ -1,4 +1,4 @@
-"""The pictures of `bench loader` in every form that its sides read, all of the same pictures, in one temporary folder."""
+"""The images of `bench loader` in every form that its sides read, all of the same images, in one temporary folder."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from distalex.machine.resources import cores
 WIDTH, HEIGHT = 500, 375  # of a random photograph; the usual size in ImageNet
 PHOTOGRAPHS, CLASSES = 256, 4
 EPOCH = 2**17
-"""Pictures of an epoch at least: small sets are listed several times over, so that starting an epoch weighs as in a large one."""
+"""Images of an epoch at least: small sets are listed several times over, so that starting an epoch weighs as in a large one."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Setup:
     """What every side is told; `setup.json` in the folder of the files."""
 
     count: int
-    """Different pictures."""
+    """Different images."""
     stored: int
     """Side in pixels of the stored squares."""
     image_size: int
@@ -43,12 +43,12 @@ class Setup:
     workers: int
     precision: str
     mean: tuple[float, float, float]
-    """Of the stored pictures, on 0..255."""
+    """Of the stored images, on 0..255."""
     covariance: tuple[tuple[float, float, float], ...]
 
     @property
     def listed(self) -> int:
-        """Pictures of an epoch."""
+        """Images of an epoch."""
         return self.count * max(1, -(-EPOCH // self.count))
 
     @property
@@ -70,15 +70,15 @@ class Setup:
 
 
 def write_files(options: BenchOptions, folder: Path, shards: bool) -> tuple[Setup, dict[str, Any]]:
-    """Write originals (as links), both `.beton` files, their JPEG pictures as files and, with `shards`, in tar files.
+    """Write originals (as links), both `.beton` files, their JPEG images as files and, with `shards`, in tar files.
 
-    Returns what the sides are told and what the result says of the pictures. Raises UserError where `options.root` holds none.
+    Returns what the sides are told and what the result says of the images. Raises UserError where `options.root` holds none.
     """
     original = folder / "original"
     if options.root is None:
-        _make_photographs(original, min(options.pictures, PHOTOGRAPHS))
+        _make_photographs(original, min(options.images, PHOTOGRAPHS))
     else:
-        _link(Path(options.root), original, options.pictures)
+        _link(Path(options.root), original, options.images)
     sizes = [_size(path) for path in sorted(original.rglob("*.*"))[:1000]]
     stored = min(round(options.image_size / 0.875), int(np.median([min(size) for size in sizes])))
     (source,) = find.list_sources(DataConfig(name="folder", root=str(original), stored_size=stored))
@@ -90,19 +90,19 @@ def write_files(options: BenchOptions, folder: Path, shards: bool) -> tuple[Setu
         _write_shards(folder / "stored", folder / "shards", source.classes)
     setup = Setup(len(source), stored, options.image_size, options.batch, cores(), options.precision, colours.mean, colours.covariance)
     setup.save(folder)
-    pictures = {
+    images = {
         "kind": "random photographs" if options.root is None else "a folder of classes",
         "count": len(source),
         "classes": len(source.classes),
         "median_size": [int(number) for number in np.median(sizes, axis=0)],
         "stored_size": stored,
-        "bytes_of_a_picture": {
+        "bytes_of_a_image": {
             "original": _bytes_below(original) / len(source),
             **{encoding: path.stat().st_size / len(source) for encoding, path in files.items()},
             "stored": _bytes_below(folder / "stored") / len(source),
         },
     }
-    return setup, pictures
+    return setup, images
 
 
 def _make_photographs(folder: Path, count: int) -> None:
@@ -121,7 +121,7 @@ def _make_photographs(folder: Path, count: int) -> None:
 
 
 def _link(root: Path, folder: Path, limit: int) -> None:
-    """Links to `limit` keyed pictures of `root` (all where it has fewer), in class folders as there."""
+    """Links to `limit` keyed images of `root` (all where it has fewer), in class folders as there."""
     from torchvision.datasets.folder import IMG_EXTENSIONS, find_classes, make_dataset
 
     try:
@@ -131,7 +131,7 @@ def _link(root: Path, folder: Path, limit: int) -> None:
         raise UserError(f"root={root}: no folder of class folders ({error.strerror or error})") from None
     order = random.permutation(random.key(0, "bench"), len(listed))[:limit]
     if len({listed[number][1] for number in order}) < 2:
-        raise UserError(f"root={root}: pictures of two classes at least are needed (CLASS/*.jpg)")
+        raise UserError(f"root={root}: images of two classes at least are needed (CLASS/*.jpg)")
     for number in order:
         path, label = listed[number]
         place = folder / classes[label] / f"{number:08d}{Path(path).suffix}"
@@ -149,7 +149,7 @@ def _bytes_below(folder: Path) -> int:
 
 
 def _write_stored(path: Path, folder: Path, classes: Sequence[str]) -> None:
-    """The JPEG pictures of a `.beton` as files, byte for byte."""
+    """The JPEG images of a `.beton` as files, byte for byte."""
     from ffcv.reader import Reader
 
     reader = Reader(str(path))
@@ -162,9 +162,9 @@ def _write_stored(path: Path, folder: Path, classes: Sequence[str]) -> None:
         place.write_bytes(memory[start : start + sizes[start]].tobytes())
 
 
-def _write_shards(pictures: Path, folder: Path, classes: Sequence[str]) -> None:
-    """WebDataset's tar files of the pictures and their labels: as many for each worker, classes mixed."""
-    paths = sorted(pictures.rglob("*.jpg"))
+def _write_shards(images: Path, folder: Path, classes: Sequence[str]) -> None:
+    """WebDataset's tar files of the images and their labels: as many for each worker, classes mixed."""
+    paths = sorted(images.rglob("*.jpg"))
     shards = cores() * max(1, 8 // cores())
     folder.mkdir()
     for shard in range(shards):

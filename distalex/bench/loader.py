@@ -39,7 +39,7 @@ ENDS = ("min", "max")
 
 
 def bench_loader(options: BenchOptions) -> dict[str, Any]:
-    """Measure every side in turn, print tables, write OUT/loader-TIME.json and a picture beside it.
+    """Measure every side in turn, print tables, write OUT/loader-TIME.json and an image beside it.
 
     A side that fails is listed under `failed`, and the others go on. Raises UserError before anything is measured.
     """
@@ -48,9 +48,9 @@ def bench_loader(options: BenchOptions) -> dict[str, Any]:
     wanted: Sequence[str] = options.sides or (*STORED, *INPUT)
     sides = [side for side in wanted if side != "webdataset" or find_spec("webdataset")]
     with tempfile.TemporaryDirectory() as place:
-        print(f"preparing pictures of {options.root or 'random photographs'}", flush=True)
-        setup, pictures = write_files(options, Path(place), "webdataset" in sides)
-        print(_heading(options, pictures), flush=True)
+        print(f"preparing images of {options.root or 'random photographs'}", flush=True)
+        setup, images = write_files(options, Path(place), "webdataset" in sides)
+        print(_heading(options, images), flush=True)
         runs = []
         for repeat in range(options.repeats):
             for side in sides[:: 1 if repeat % 2 == 0 else -1]:  # there and back, so that a drift favours none
@@ -66,7 +66,7 @@ def bench_loader(options: BenchOptions) -> dict[str, Any]:
         "machine": machine,
         "workers": setup.workers,
         "page_cache": "warm: all files were written or read just before",
-        "pictures": pictures,
+        "images": images,
         "input": {
             "image_size": setup.image_size,
             "window": setup.window,
@@ -123,7 +123,7 @@ def summary(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def _command(options: BenchOptions) -> str:
     """With everything that was measured spelled out, so that it means the same when defaults change."""
-    values = {name: getattr(options, name) for name in ("pictures", "batch", "image_size", "precision", "repeats", "seconds")}
+    values = {name: getattr(options, name) for name in ("images", "batch", "image_size", "precision", "repeats", "seconds")}
     if options.sides:
         values["sides"] = ",".join(options.sides)
     if options.root:
@@ -131,12 +131,12 @@ def _command(options: BenchOptions) -> str:
     return " ".join(["python -m distalex.bench loader", *(f"--{name}={value}" for name, value in values.items())])
 
 
-def _heading(options: BenchOptions, pictures: dict[str, Any]) -> str:
-    width, height = pictures["median_size"]
-    sizes = pictures["bytes_of_a_picture"]
+def _heading(options: BenchOptions, images: dict[str, Any]) -> str:
+    width, height = images["median_size"]
+    sizes = images["bytes_of_a_image"]
     return (
-        f"{pictures['count']:,} pictures ({pictures['kind']}, median {width}x{height}, {sizes['original'] / 1e3:,.0f} kB), "
-        f"stored as {pictures['stored_size']}x{pictures['stored_size']} ({sizes['stored'] / 1e3:,.1f} kB as JPEG), "
+        f"{images['count']:,} images ({images['kind']}, median {width}x{height}, {sizes['original'] / 1e3:,.0f} kB), "
+        f"stored as {images['stored_size']}x{images['stored_size']} ({sizes['stored'] / 1e3:,.1f} kB as JPEG), "
         "all in memory (page cache warm)\n"
         f"batches of {options.batch}, input {options.image_size}x{options.image_size} {options.precision}, {cores()} cores and as many "
         f"workers; {options.repeats} repeats of {options.seconds:g} s at least"
@@ -152,7 +152,7 @@ def _progress(run: dict[str, Any]) -> str:
 
 def report(result: dict[str, Any]) -> str:
     """Tables and sentences of a result."""
-    tables = [_table(result, "stored pictures as uint8 batches", STORED), _table(result, "the network's input", INPUT)]
+    tables = [_table(result, "stored images as uint8 batches", STORED), _table(result, "the network's input", INPUT)]
     lines = []
     for kind, percent in result["overhead_percent"].items():
         goal = result["goals"]["overhead_percent"]

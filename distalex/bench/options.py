@@ -28,8 +28,8 @@ class BenchOptions(Section):
 
     what: Literal["plain", "parallel", "loader", "lrn", "accuracy", "faults", "soak", "all"]
     """`plain`: the tutorial's job here against the same job in ordinary PyTorch, whole steps with loading.
-    `parallel`: the paper's network under each --parallel in turn, on synthetic pictures.
-    `loader`: reading and augmenting pictures here, in FFCV by itself, in PyTorch's DataLoader and in WebDataset.
+    `parallel`: the paper's network under each --parallel in turn, on synthetic images.
+    `loader`: reading and augmenting images here, in FFCV by itself, in PyTorch's DataLoader and in WebDataset.
     `lrn`: local response normalisation against torch's layer. `accuracy`: how soon a configuration reaches the tutorial's accuracy,
     from the start of its process, against the tutorial's 20 epochs in ordinary PyTorch. `faults`: runs that are killed, stopped and
     signalled at random moments, against one that is not. `soak`: one run for long, whose memory, threads, files and disk are watched.
@@ -51,7 +51,7 @@ class BenchOptions(Section):
     """`plain`, `accuracy`: a script to measure instead of our own plain PyTorch: takes --root, --steps and, where there is a GPU,
     --device, prints JSON with images_per_second."""
     batches: Counts = Field((32, 64, 128, 256, 512), min_length=1)
-    """`parallel`: pictures of a step over all processes, each tried."""
+    """`parallel`: images of a step over all processes, each tried."""
     modes: Modes = ()
     """`parallel`, `faults`: which of none, data, model, hybrid and owt. Default: all; in `parallel` those that this machine can run side
     by side, so `hybrid`, which takes four processes, where there are four cores or GPUs."""
@@ -67,17 +67,17 @@ class BenchOptions(Section):
     """`parallel`: arithmetic. `loader`: of the network's input."""
     image_size: Int = Field(224, ge=64, le=256)
     """`parallel`, `loader`: side of the network's input in pixels. `loader` stores squares of 8/7 of that (Section 2: 256 for 224), or
-    as large as the pictures are where they are smaller."""
+    as large as the images are where they are smaller."""
     lrn: bool = True
     """`parallel`: local response normalisation."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`parallel`, `lrn`: `auto` takes a GPU where there is one."""
     sides: Sides = ()
     """`loader`: which to measure, as the JSON names them. Default: all; `webdataset` where that package is installed."""
-    pictures: Int = Field(4096, ge=8)
-    """`loader`: pictures taken at most, a keyed choice; at 256x256 each takes 0.2 MB of the temporary folder."""
+    images: Int = Field(4096, ge=8)
+    """`loader`: images taken at most, a keyed choice; at 256x256 each takes 0.2 MB of the temporary folder."""
     batch: Int = Field(128, ge=1)
-    """`loader`, `lrn`: pictures of a batch; of `lrn` 64 if not given."""
+    """`loader`, `lrn`: images of a batch; of `lrn` 64 if not given."""
     seconds: Float = Field(2.0, gt=0, le=600)
     """`loader`: timed seconds of each repeat at least, after the first batches."""
 
@@ -88,7 +88,7 @@ class BenchOptions(Section):
             "accuracy": {"root", "steps", "peer", "config", "repeats"},
             "all": {"root", "quick"},
             "parallel": {"steps", "batches", "modes", "processes", "precision", "image_size", "lrn", "device", "repeats"},
-            "loader": {"root", "precision", "image_size", "sides", "pictures", "batch", "seconds", "repeats"},
+            "loader": {"root", "precision", "image_size", "sides", "images", "batch", "seconds", "repeats"},
             "lrn": {"batch", "device", "repeats"},
             "faults": {"modes", "kills", "seed"},
             "soak": {"minutes"},

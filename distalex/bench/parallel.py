@@ -30,7 +30,7 @@ CLASSES = 1000
 
 
 def bench_parallel(options: BenchOptions) -> dict[str, Any]:
-    """Measure every mode at every batch in turn, print tables, write OUT/parallel-TIME.json and a picture beside it.
+    """Measure every mode at every batch in turn, print tables, write OUT/parallel-TIME.json and an image beside it.
 
     A run that fails is listed under `failed`, and the others go on. Raises UserError before anything starts.
     """
@@ -184,13 +184,13 @@ def crossing(runs: Sequence[dict[str, Any]], precision: str) -> dict[str, Any] |
     if not ratios:
         return None
     gradients = data[0]["comm_bytes"]
-    a_picture = columns[0]["comm_bytes"] / columns[0]["batch"]
-    equal = bytes_crossing(gradients, a_picture)
+    a_image = columns[0]["comm_bytes"] / columns[0]["batch"]
+    equal = bytes_crossing(gradients, a_image)
     lines = {"data": _line(data), "model": _line(columns)}
     found = {kind: measured_crossing({batch: ratio[kind] for batch, ratio in ratios.items()}) for kind in ("median", "min", "max")}
     return {
         "gradient_bytes_a_step": gradients,
-        "column_bytes_a_picture": a_picture,
+        "column_bytes_a_image": a_image,
         "bytes_are_equal_at": equal,
         "bytes_are_equal_in_fp32_at": equal if precision == "fp32" else equal / 2,  # gradients stay fp32
         "measured": {kind: one._asdict() for kind, one in found.items()},
@@ -275,7 +275,7 @@ def _explain(result: dict[str, Any]) -> str:
     unsure = "" if len(set(words.values())) == 1 else f" (from the lowest ratios: {words['min']}; from the highest: {words['max']})"
     lines = [
         f"by bytes: data parallel sends {found['gradient_bytes_a_step'] / 1e6:,.1f} MB a step, columns "
-        f"{found['column_bytes_a_picture']:,.0f} B a picture; equal at a batch of {found['bytes_are_equal_at']:,.0f} "
+        f"{found['column_bytes_a_image']:,.0f} B an image; equal at a batch of {found['bytes_are_equal_at']:,.0f} "
         f"({found['bytes_are_equal_in_fp32_at']:,.0f} in fp32; the paper's network at 224x224: {PAPER_CROSSING:,})",
         f"measured: data parallel overtakes columns {words['median']}{unsure}",
     ]
@@ -284,8 +284,8 @@ def _explain(result: dict[str, Any]) -> str:
     if data and columns:
         at = found["lines_cross_at"]
         lines.append(
-            f"lines through the steps: data {1e3 * data['step']:,.0f} ms + {1e3 * data['picture']:.2f} ms a picture, columns "
-            f"{1e3 * columns['step']:,.0f} ms + {1e3 * columns['picture']:.2f} ms a picture; they cross at "
+            f"lines through the steps: data {1e3 * data['step']:,.0f} ms + {1e3 * data['image']:.2f} ms an image, columns "
+            f"{1e3 * columns['step']:,.0f} ms + {1e3 * columns['image']:.2f} ms an image; they cross at "
             + ("no batch" if at is None else f"a batch of {at:,.0f}{', beyond what was measured' * (at > largest['batch'])}")
         )
     exposed = {mode: 100 * largest["modes"][mode]["comm_exposed_fraction"] for mode in ("data", "model")}

@@ -1,4 +1,4 @@
-"""The tutorial's job in ordinary PyTorch, to measure against: fp32, one loading process, PIL resizing each picture.
+"""The tutorial's job in ordinary PyTorch, to measure against: fp32, one loading process, PIL resizing each image.
 
 A program of its own: `python -m distalex.bench.peer --root=DIR --steps=4` prints one JSON line.
 """
@@ -22,20 +22,20 @@ from distalex.data.sources.source import Source
 BATCH = 500
 
 
-class Pictures(torch.utils.data.Dataset):
-    """Decoded pictures in memory, resized and normalised at every access."""
+class Images(torch.utils.data.Dataset):
+    """Decoded images in memory, resized and normalised at every access."""
 
     def __init__(self, source: Source, count: int) -> None:
-        self.pictures = [(source.picture(sample), int(source.labels[sample])) for sample in range(count)]
+        self.images = [(source.image(sample), int(source.labels[sample])) for sample in range(count)]
         normalize = transforms.Normalize((0.5,) * 3, (0.5,) * 3)
         self.transform = transforms.Compose([transforms.ToPILImage(), transforms.Resize(96), transforms.ToTensor(), normalize])
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        picture, label = self.pictures[index]
-        return self.transform(picture), label
+        image, label = self.images[index]
+        return self.transform(image), label
 
 
 def main() -> None:
@@ -45,7 +45,7 @@ def main() -> None:
     arguments.add_argument("--device", default="cpu")
     options = arguments.parse_args()
     source = open_sources(DataConfig(name="cifar10", root=str(find_cifar(CIFAR10, options.root))))[0]
-    loader = DataLoader(Pictures(source, BATCH * (options.steps + 1)), batch_size=BATCH, shuffle=True)
+    loader = DataLoader(Images(source, BATCH * (options.steps + 1)), batch_size=BATCH, shuffle=True)
 
     def conv(inputs: int, outputs: int, kernel: int, stride: int, padding: int, pool: bool = False) -> list[nn.Module]:
         return [nn.Conv2d(inputs, outputs, kernel, stride, padding), nn.ReLU(inplace=True)] + [nn.MaxPool2d(3, 2)] * pool

@@ -65,7 +65,7 @@ def bench_plain(options: BenchOptions) -> dict[str, Any]:
 
 
 def cifar10(options: BenchOptions) -> str:
-    """Where the pictures are: an archive is unpacked only where a script from elsewhere, which wants a folder, is to read it."""
+    """Where the images are: an archive is unpacked only where a script from elsewhere, which wants a folder, is to read it."""
     return str(find_cifar(CIFAR10, options.root, unpack=options.peer is not None))
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # what a side imports counts among what its first batch takes
     from distalex.data.readers import FFCVReader
 
 Epoch = Callable[[int], Iterator[Any]]
-"""The batches of an epoch by its number; pictures are the first thing of a batch."""
+"""The batches of an epoch by its number; images are the first thing of a batch."""
 
 SETTLING = 4  # batches of each worker that are not timed: what loaders have read ahead would count as read at once
 
@@ -53,12 +53,12 @@ def measure(batches: Iterator[Any], workers: int, seconds: float, start: float) 
     first = time.perf_counter() - start
     for _ in range(SETTLING * workers - 1):
         next(batches)
-    pictures = number = 0
+    images = number = 0
     start = time.perf_counter()
     while (elapsed := time.perf_counter() - start) < seconds or number < 4 * workers or number % workers:
-        pictures += len(next(batches)[0])
+        images += len(next(batches)[0])
         number += 1
-    return {"images_per_second": pictures / elapsed, "seconds": elapsed, "pictures": pictures, "first_batch_seconds": first}
+    return {"images_per_second": images / elapsed, "seconds": elapsed, "images": images, "first_batch_seconds": first}
 
 
 def ffcv_raw(setup: Setup, folder: Path) -> Epoch:
@@ -116,7 +116,7 @@ SIDES: dict[str, Callable[[Setup, Path], Epoch]] = {
 
 
 def _bare_ffcv(setup: Setup, path: Path) -> Epoch:
-    """FFCV by itself, as its documentation has it: uint8 pictures in its own random order."""
+    """FFCV by itself, as its documentation has it: uint8 images in its own random order."""
     import numpy as np
     from ffcv.fields.decoders import IntDecoder, SimpleRGBImageDecoder
     from ffcv.loader import Loader, OrderOption
@@ -143,7 +143,7 @@ def _reader(setup: Setup, path: Path) -> FFCVReader:
 
 
 class _Listed:
-    """A reader of `count` pictures that are listed several times over."""
+    """A reader of `count` images that are listed several times over."""
 
     def __init__(self, reader: FFCVReader, count: int) -> None:
         self.reader, self.count = reader, count
@@ -153,7 +153,7 @@ class _Listed:
 
 
 def _ours(setup: Setup, path: Path) -> Epoch:
-    """Our reader over our keyed order: uint8 pictures."""
+    """Our reader over our keyed order: uint8 images."""
     from distalex.data import order
 
     reader = _Listed(_reader(setup, path), setup.count)
@@ -205,7 +205,7 @@ def _dataloader(setup: Setup, folder: Path, to_stored: Sequence[Any]) -> Epoch:
 
     dataset = ImageFolder(str(folder), transforms.Compose([*to_stored, _augmentation(setup)]))
     if len(dataset) != setup.count:
-        raise UserError(f"{folder}: {len(dataset)} pictures where {setup.count} were written")
+        raise UserError(f"{folder}: {len(dataset)} images where {setup.count} were written")
     order = RandomSampler(dataset, num_samples=setup.listed)
     loader = DataLoader(dataset, setup.batch, sampler=order, num_workers=setup.workers, persistent_workers=True)
     return lambda _: iter(loader)

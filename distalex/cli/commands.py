@@ -192,7 +192,7 @@ COMMANDS = {
     ),
     "predict": Command(
         "python -m distalex.predict RUN [IMAGE …] [--OPTION=VALUE …]",
-        "Labels and probabilities of pictures; with no picture, some of the test set beside their actual labels.",
+        "Labels and probabilities of images; with no image, some of the test set beside their actual labels.",
         _predict,
         lambda: describe(PredictOptions),
     ),
@@ -211,7 +211,7 @@ COMMANDS = {
     "prepare": Command(
         "python -m distalex.prepare [SOURCE] [--root=DIR] [--out=FILE.beton] [--OPTION=VALUE …]\n"
         "       python -m distalex.prepare check FILE.beton",
-        "Write pictures into .beton files, verified and all or nothing. `train` does this by itself for a named data set.",
+        "Write images into .beton files, verified and all or nothing. `train` does this by itself for a named data set.",
         _prepare,
         lambda: f"       {SHOW.usage}\n{describe(PrepareOptions)}",
     ),
@@ -232,7 +232,7 @@ COMMANDS = {
 
 SHOW: Command = Command(
     "python -m distalex.prepare show [FILE.beton] [--out=FILE.png] [--config=NAME] [--OPTION=VALUE …]",
-    "Draw a contact sheet: stored pictures with their labels, and what training sees of each in its first epochs.",
+    "Draw a contact sheet: stored images with their labels, and what training sees of each in its first epochs.",
     _show,
     _show_help,
 )

@@ -10,7 +10,7 @@ from distalex.config.schema import Float, Floats, Int, Section, plain_text
 
 
 class DataConfig(Section):
-    """The pictures and how they are read."""
+    """The images and how they are read."""
 
     name: Literal["cifar10", "cifar100", "digits", "imagenet", "folder", "webdataset", "torchvision", "synthetic", "beton"] = "cifar10"
     """The data set. `folder` and `imagenet`: whatever lies at `data.root`, recognised by content (docs/data.md). `webdataset`: tar
@@ -20,7 +20,7 @@ class DataConfig(Section):
     dataset: str | None = None
     """torchvision's name of the set, with `data.name=torchvision`, e.g. Flowers102."""
     labels: str | None = None
-    """File with the classes of ImageNet's validation pictures, where it does not lie beside them."""
+    """File with the classes of ImageNet's validation images, where it does not lie beside them."""
     train: str | None = None
     """A prepared training file, with `data.name=beton`. Of a set spread over files, FILE.beton stands for FILE-00000-of-….beton."""
     test: str | None = None
@@ -31,21 +31,21 @@ class DataConfig(Section):
     """Side of the square kept in the prepared file, in pixels (Section 2: short side 256, then the central square).
     Default: 32 for CIFAR, 8 for digits, 256 for folders, `image_size` for synthetic."""
     resize: Literal["short_side", "max_side"] = "short_side"
-    """`short_side` is scaled to `stored_size` and the centre kept, as in the paper; `max_side`: the longer side is, and the whole picture
+    """`short_side` is scaled to `stored_size` and the centre kept, as in the paper; `max_side`: the longer side is, and the whole image
     kept on a black square."""
     encoding: Literal["raw", "jpg", "mixed"] = "raw"
-    """How pictures are kept in the prepared file. `raw` reads fastest; `jpg` takes a ninth of the space at 256x256, two fifths at 32x32;
+    """How images are kept in the prepared file. `raw` reads fastest; `jpg` takes a ninth of the space at 256x256, two fifths at 32x32;
     `mixed` is half of each."""
     quality: Int = Field(90, ge=1, le=100)
     """Quality of JPEG."""
     skip_bad: bool = False
-    """Leave unreadable pictures out of the prepared file and list them, instead of stopping at the first."""
+    """Leave unreadable images out of the prepared file and list them, instead of stopping at the first."""
     augment: Literal["none", "crop", "flip_crop", "paper", "resized_crop"] = "flip_crop"
-    """What of a picture is seen. `none`: the centre window; `crop`: a random window; `flip_crop`: and mirror; `paper` adds the PCA
+    """What of an image is seen. `none`: the centre window; `crop`: a random window; `flip_crop`: and mirror; `paper` adds the PCA
     colour noise (Section 4.1); `resized_crop`: a window of random area and shape, and mirror (Szegedy et al. 2015). Keyed by seed,
     epoch and sample, as are the options below, which go with each of these."""
     scale: Floats = (0.08, 1.0)
-    """`resized_crop`: least and largest area of the window, as shares of the stored picture. Its shape is 3/4 to 4/3."""
+    """`resized_crop`: least and largest area of the window, as shares of the stored image. Its shape is 3/4 to 4/3."""
     colour: Literal["measured", "imagenet"] = "measured"
     """`paper`: whose principal components the noise follows, those of the training set or the 2012 code's of ImageNet."""
     rotate: Float = Field(0.0, ge=0, le=45)
@@ -59,31 +59,31 @@ class DataConfig(Section):
     """Put a box of another sample's view into each, of an area drawn from Beta(cutmix, cutmix), and its label in by that area
     (Yun et al. 2019: 1). With mixup too, each sample has one of the two, by a coin. 0: off."""
     crop: Float | None = Field(None, gt=0, le=1)
-    """Side of the window as a share of the stored picture (Section 4.1: 224/256). Default: 0.875 for folders and imagenet, else 1."""
+    """Side of the window as a share of the stored image (Section 4.1: 224/256). Default: 0.875 for folders and imagenet, else 1."""
     pad: Float | None = Field(None, ge=0, le=0.5)
-    """Margin, as a share of the stored picture and black, that a random window may reach over. Default: 0 for folders and
+    """Margin, as a share of the stored image and black, that a random window may reach over. Default: 0 for folders and
     imagenet, else 0.125."""
     normalize: Literal["tutorial", "paper", "standard"] = "standard"
     """`tutorial`: 0..255 to -1..1. `paper`: minus the channel means of the training set, on 0..255 (Section 2).
     `standard`: to zero mean and unit variance of the training set."""
     loader: Literal["ffcv", "torchvision", "synthetic"] = "ffcv"
-    """`ffcv` reads `.beton` files; `torchvision` reads the pictures themselves and needs no FFCV; `synthetic` measures the rest."""
+    """`ffcv` reads `.beton` files; `torchvision` reads the images themselves and needs no FFCV; `synthetic` measures the rest."""
     workers: Int = Field(0, ge=0, le=256)
     """Loader threads or processes of each process. 0: the processor's cores shared between the processes."""
     cache: Literal["none", "memory", "device"] = "none"
-    """Where decoded pictures are kept between epochs: `memory` of the host, or of the `device`, which then also crops and mirrors them."""
+    """Where decoded images are kept between epochs: `memory` of the host, or of the `device`, which then also crops and mirrors them."""
     order: Literal["random", "quasi_random", "sequential"] = "random"
-    """Order of an epoch, keyed by seed and epoch. `quasi_random` shuffles blocks of 256 pictures, and pictures within 32 blocks, for
+    """Order of an epoch, keyed by seed and epoch. `quasi_random` shuffles blocks of 256 images, and images within 32 blocks, for
     disks slower than memory; `sequential` keeps the file's own order, which is shuffled once when preparing."""
     holdout: Float = Field(0.1, ge=0, lt=1)
-    """Share of a set without test pictures that is held out for testing, stratified and keyed. 0: the training pictures test."""
+    """Share of a set without test images that is held out for testing, stratified and keyed. 0: the training images test."""
     validation: Float = Field(0.0, ge=0, lt=1)
-    """Share of the training pictures, stratified and keyed, that the run does not train but is tested on, in place of the test
-    pictures: for choosing options, which the test set must not."""
+    """Share of the training images, stratified and keyed, that the run does not train but is tested on, in place of the test
+    images: for choosing options, which the test set must not."""
     fraction: Float = Field(1.0, gt=0, le=1)
-    """Share of the training pictures, stratified and keyed, that the run trains on: a smaller one is part of a larger one."""
+    """Share of the training images, stratified and keyed, that the run trains on: a smaller one is part of a larger one."""
     synthetic_images: Int = Field(2048, ge=2)
-    """Training pictures of `data.name=synthetic`; a quarter as many test it."""
+    """Training images of `data.name=synthetic`; a quarter as many test it."""
     synthetic_classes: Int = Field(10, ge=2)
     """Classes of `data.name=synthetic`."""
 
@@ -95,7 +95,7 @@ class DataConfig(Section):
             )
         if self.name == "beton" and self.loader == "torchvision":
             raise ValueError(
-                "data.loader=torchvision reads pictures, not .beton files; use data.loader=ffcv or data.name=folder --data.root=DIR"
+                "data.loader=torchvision reads images, not .beton files; use data.loader=ffcv or data.name=folder --data.root=DIR"
             )
         if self.name != "beton" and (self.train or self.test):
             raise ValueError(f"data.train and data.test go with data.name=beton, not data.name={self.name}")
@@ -113,12 +113,12 @@ class DataConfig(Section):
         if self.name == "beton" and (self.validation or self.fraction < 1):
             part = f"validation={plain_text(self.validation)}" if self.validation else f"fraction={plain_text(self.fraction)}"
             raise ValueError(
-                f"data.{part}: a prepared file is read whole; choose pictures where they come from, with data.name and data.root, or make "
+                f"data.{part}: a prepared file is read whole; choose images where they come from, with data.name and data.root, or make "
                 "files of the parts and name them with data.train and data.test"
             )
         if self.skip_bad and self.loader == "torchvision":
             raise ValueError(
-                "data.skip_bad leaves pictures out of a prepared file, and data.loader=torchvision has none; use data.loader=ffcv"
+                "data.skip_bad leaves images out of a prepared file, and data.loader=torchvision has none; use data.loader=ffcv"
             )
         return self
 
@@ -126,7 +126,7 @@ class DataConfig(Section):
     def _augmentation_makes_sense(self) -> DataConfig:
         if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1] <= 1:
             raise ValueError(
-                f"data.scale={plain_text(self.scale)}: two rising shares of the stored picture, above 0 and up to 1, are needed, "
+                f"data.scale={plain_text(self.scale)}: two rising shares of the stored image, above 0 and up to 1, are needed, "
                 "e.g. --data.scale=0.08,1"
             )
         if self.colour != "measured" and self.augment != "paper":
@@ -137,16 +137,16 @@ class DataConfig(Section):
 
     @property
     def of_folders(self) -> bool:
-        """Whether its pictures are photographs of any size."""
+        """Whether its images are photographs of any size."""
         return self.name in ("folder", "imagenet", "webdataset", "torchvision", "beton")
 
     @property
     def tested_on(self) -> str:
-        """Which pictures evaluation takes."""
+        """Which images evaluation takes."""
         return "validation" if self.validation else "test"
 
     @property
     def side(self) -> int:
-        """Side of a stored picture in pixels."""
+        """Side of a stored image in pixels."""
         default = {"cifar10": 32, "cifar100": 32, "digits": 8, "synthetic": self.image_size}.get(self.name, 256)
         return self.stored_size or default

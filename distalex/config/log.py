@@ -18,8 +18,8 @@ class LogConfig(Section):
     """Weights & Biases: `offline` needs no account; `online` needs WANDB_API_KEY."""
     project: str = Field("distalex", min_length=1, max_length=128)
     """Weights & Biases' project."""
-    pictures: Int = Field(32, ge=0)
-    """Test pictures, chosen by the seed, of Weights & Biases' table of predictions at the end; 0: no table."""
+    images: Int = Field(32, ge=0)
+    """Test images, chosen by the seed, of Weights & Biases' table of predictions at the end; 0: no table."""
     artifacts: bool = False
     """Hand the last and the best checkpoint to Weights & Biases too, as versions of one artifact."""
     layers: bool = False

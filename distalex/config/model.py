@@ -16,7 +16,7 @@ class ModelConfig(Section):
 
     name: Literal["paper", "seed", "torchvision", "cifar"] = "paper"
     """`paper`: two columns, LRN, overlapping pooling (Section 3.5). `seed`: the CIFAR-10 tutorial's one tower.
-    `torchvision`: torchvision's one tower, whose weights file it loads. `cifar`: one tower for pictures from 32x32 on, convolutions of
+    `torchvision`: torchvision's one tower, whose weights file it loads. `cifar`: one tower for images from 32x32 on, convolutions of
     stride 1 as `channels`, `kernels` and `pooled` say, like the authors' own for CIFAR-10."""
     channels: Counts = (64, 128, 256, 256, 256)
     """`cifar`: output channels of its convolutions, conv1 first."""

@@ -17,9 +17,9 @@ class TrainConfig(Section):
     max_steps: Int | None = Field(None, ge=1)
     """Stop after this many steps of the whole run."""
     batch_size: Int = Field(128, ge=1)
-    """Pictures of one step over all processes (Section 5: 128)."""
+    """Images of one step over all processes (Section 5: 128)."""
     eval_batch_size: Int | None = Field(None, ge=1)
-    """Pictures of one evaluation batch over all processes. Default: `batch_size`."""
+    """Images of one evaluation batch over all processes. Default: `batch_size`."""
     accumulate: Int = Field(1, ge=1)
     """Parts in which each process goes through its share of a batch, to save memory; the gradient is the same."""
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -44,7 +44,7 @@ class TrainConfig(Section):
     evaluate_every: Int = Field(1, ge=1)
     """Epochs between evaluations; the last epoch is always evaluated."""
     mirror_test: bool = False
-    """Evaluate the mean of each picture's and its mirror image's logits."""
+    """Evaluate the mean of each image's and its mirror image's logits."""
     timeout: Float = Field(45.0, ge=1, le=86400)
     """Seconds that processes wait for one that does not answer, once the first steps are done; then they end, and say which it was."""
     threads: Int = Field(0, ge=0, le=1024)

@@ -20,7 +20,7 @@ from distalex.shares import share
 
 
 class Mixed(NamedTuple):
-    """What mixed pictures hold besides their own label."""
+    """What mixed images hold besides their own label."""
 
     labels: Tensor
     """(n,) int64: their partners'."""
@@ -49,11 +49,11 @@ class Batch(NamedTuple):
     first_row: int
     """Row of the global batch that `labels[0]` is."""
     total: int
-    """Pictures of the step over all replicas."""
+    """Images of the step over all replicas."""
     own_counts: tuple[int, ...] | None = None
     """Images in each of `train.accumulate` parts where a process has only some of its replica's (One Weird Trick); else m is n."""
     mix: Mixed | None = None
-    """Where the run mixes pictures, whose labels these have too, on the device."""
+    """Where the run mixes images, whose labels these have too, on the device."""
 
     def parts(self, count: int) -> Iterator[Part]:
         """The batch in `count` parts, one after the other."""
@@ -92,11 +92,11 @@ class Split:
         return self._augmented(list(steps)[first_step:], epoch, self.accumulate)
 
     def test(self) -> Iterator[Batch]:
-        """Every picture once, the centre of each."""
+        """Every image once, the centre of each."""
         return self._test(self.views.test)
 
     def stored(self) -> Iterator[Batch]:
-        """Every picture once, as it is stored: `images` (m, side, side, 3) are uint8."""
+        """Every image once, as it is stored: `images` (m, side, side, 3) are uint8."""
         return self._test(torch.clone)  # the reader may be asked for the next batch before this one is used
 
     def seen(self, samples: np.ndarray, epoch: int) -> Batch:
@@ -133,22 +133,22 @@ class Split:
         parts: int,
         partners: Callable[[np.ndarray], np.ndarray] | None = None,
     ) -> Iterator[Batch]:
-        """Each process of a column group reads its share of the replica's pictures, so that none is decoded twice."""
+        """Each process of a column group reads its share of the replica's images, so that none is decoded twice."""
         mesh = self.mesh
         ahead = mesh.columns > 1 or mesh.device.type == "cuda"  # the next batch is on its way while this one is computed
-        rows = [order.rows_of_columns(len(step.samples), mesh.columns, parts if mesh.spreads_pictures else None) for step in steps]
+        rows = [order.rows_of_columns(len(step.samples), mesh.columns, parts if mesh.spreads_images else None) for step in steps]
         own = [step.samples[columns[mesh.column].rows] for step, columns in zip(steps, rows, strict=True)]
         if partners is None:
-            pictures = self.reader.read(own)
+            reading = self.reader.read(own)
         else:
             in_turn = [samples for numbers in own for samples in (numbers, partners(numbers))]
-            pictures = pairs(self.reader.read(in_turn), for_gpu=mesh.device.type == "cuda")
+            reading = pairs(self.reader.read(in_turn), for_gpu=mesh.device.type == "cuda")
         try:
-            coming = Gathering(next(pictures), rows[0], mesh) if steps else None
+            coming = Gathering(next(reading), rows[0], mesh) if steps else None
             for number, (step, columns, samples) in enumerate(zip(steps, rows, own, strict=True)):
                 assert coming is not None
                 images, labels = coming.wait()
-                if mesh.spreads_pictures:
+                if mesh.spreads_images:
                     batch = Batch(view(images, samples), labels, *step, columns[mesh.column].counts)
                 else:
                     batch = Batch(view(images, step.samples), labels, *step)
@@ -156,23 +156,23 @@ class Split:
                     yield batch
                 if number + 1 < len(steps):
                     coming.leave_reader()
-                    coming = Gathering(next(pictures), rows[number + 1], mesh)
+                    coming = Gathering(next(reading), rows[number + 1], mesh)
                 if ahead:
                     yield batch
         finally:
-            pictures.close()  # type: ignore[attr-defined]
+            reading.close()  # type: ignore[attr-defined]
 
 
-def pairs(pictures: Iterator[tuple[Tensor, Tensor]], for_gpu: bool) -> Iterator[tuple[Tensor, Tensor]]:
-    """Rows of a sample and its partner, (n, 2, …), where `pictures` brings batches of samples and of their partners in turn."""
+def pairs(reading: Iterator[tuple[Tensor, Tensor]], for_gpu: bool) -> Iterator[tuple[Tensor, Tensor]]:
+    """Rows of a sample and its partner, (n, 2, …), where `reading` brings batches of samples and of their partners in turn."""
     try:
-        for batch in pictures:
+        for batch in reading:
             pinned = for_gpu and not batch[0].is_cuda
             both = [tensor.new_empty((len(tensor), 2, *tensor.shape[1:]), pin_memory=pinned) for tensor in batch]
             for pair, tensor in zip(both, batch, strict=True):  # now, as a batch is valid until the next one is asked for
                 pair[:, 0] = tensor
-            for pair, tensor in zip(both, next(pictures), strict=True):
+            for pair, tensor in zip(both, next(reading), strict=True):
                 pair[:, 1] = tensor
             yield both[0], both[1]
     finally:
-        pictures.close()  # type: ignore[attr-defined]
+        reading.close()  # type: ignore[attr-defined]

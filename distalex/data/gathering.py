@@ -20,7 +20,7 @@ def _copying_stream(device: torch.device) -> torch.cuda.Stream:
 
 
 class Gathering:
-    """A batch of pictures and labels on its way from all processes of a column group, of which each has read `rows`."""
+    """A batch of images and labels on its way from all processes of a column group, of which each has read `rows`."""
 
     def __init__(self, read: tuple[Tensor, Tensor], rows: list[order.Rows], mesh: Mesh) -> None:
         self.rows, self.mesh = rows, mesh
@@ -28,7 +28,7 @@ class Gathering:
         self.images, self.labels = self._copy(read) if mesh.device.type == "cuda" and not read[0].is_cuda else read
         if mesh.columns > 1:
             self._require_copied()
-            self.arriving = [self._start(tensor) for tensor in ([] if mesh.spreads_pictures else [self.images]) + [self.labels]]
+            self.arriving = [self._start(tensor) for tensor in ([] if mesh.spreads_images else [self.images]) + [self.labels]]
 
     def _copy(self, read: tuple[Tensor, Tensor]) -> Sequence[Tensor]:
         """Onto the GPU, on a stream of its own, so that it computes meanwhile."""
@@ -61,7 +61,7 @@ class Gathering:
             return self.images, self.labels
         *images, labels = (arriving.wait() for arriving in self.arriving)
         labels[self.mesh.column] = self.labels
-        if self.mesh.spreads_pictures:
+        if self.mesh.spreads_images:
             places = np.argsort(np.concatenate([column.rows for column in self.rows]))
             return self.images, torch.cat(labels)[torch.from_numpy(places).to(self.labels.device, non_blocking=True)]
         images[0][self.mesh.column] = self.images

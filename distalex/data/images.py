@@ -1,4 +1,4 @@
-"""One picture file: whatever it is, it becomes the upright RGB that a person sees, or an error that says why not.
+"""One image file: whatever it is, it becomes the upright RGB that a person sees, or an error that says why not.
 
 Colour profiles are not applied. Of an animation the first frame counts.
 """
@@ -18,16 +18,16 @@ SUFFIXES = (
 LARGEST = 2**29
 """Pixels: a square of 23,170. What decodes to more is refused as a decompression bomb."""
 
-Image.MAX_IMAGE_PIXELS = None  # `open_picture` checks, and names the size; Pillow's own limits would stop real panoramas
+Image.MAX_IMAGE_PIXELS = None  # `open_image` checks, and names the size; Pillow's own limits would stop real panoramas
 warnings.filterwarnings("ignore", module="PIL")  # on broken EXIF and the like, once for each file of a large set
 
 
-def is_picture(name: str) -> bool:
+def is_image(name: str) -> bool:
     return name.lower().endswith(SUFFIXES)
 
 
-def open_picture(content: bytes) -> Image.Image:
-    """The picture in a file's bytes, not decoded yet. Raises OSError with the reason where it is none."""
+def open_image(content: bytes) -> Image.Image:
+    """The image in a file's bytes, not decoded yet. Raises OSError with the reason where it is none."""
     try:
         image = Image.open(BytesIO(content))
     except (OSError, SyntaxError, ValueError, TypeError, OverflowError, KeyError, IndexError, EOFError) as error:
@@ -55,7 +55,7 @@ def _what_else(content: bytes) -> str:
     if start[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1"):
         return "HEIC, which is not read; convert it to JPEG"
     known = start.startswith((b"\xff\xd8", b"\x89png", b"gif8", b"bm", b"ii*\0", b"mm\0*", b"riff"))
-    return "" if known else "no known picture format"
+    return "" if known else "no known image format"
 
 
 def _words(error: BaseException) -> str:
@@ -67,7 +67,7 @@ def square(image: Image.Image, side: int, resize: str = "short_side") -> np.ndar
     """(side, side, 3) uint8, upright RGB. Raises OSError for what cannot be decoded.
 
     `short_side` scales the short side to `side` and keeps the central square (Section 2); `max_side` scales the longer one
-    and keeps the whole picture, in the middle of a black square.
+    and keeps the whole image, in the middle of a black square.
     """
     image = upright_rgb(image, side)
     if image.size == (side, side):
@@ -77,7 +77,7 @@ def square(image: Image.Image, side: int, resize: str = "short_side") -> np.ndar
 
 
 def upright_rgb(image: Image.Image, side: int | None = None) -> Image.Image:
-    """A decoded RGB picture, upright; a large JPEG only as large as a short side of `side` needs. Raises OSError with the reason."""
+    """A decoded RGB image, upright; a large JPEG only as large as a short side of `side` needs. Raises OSError with the reason."""
     try:
         if side is not None and image.format == "JPEG" and min(image.size) >= 4 * side:
             image.draft(image.mode, (2 * side, 2 * side))  # decoded at 1/2, 1/4 or 1/8: a tenth of the time and memory

@@ -1,4 +1,4 @@
-"""Opens the training and test pictures of a run, preparing them the first time."""
+"""Opens the training and test images of a run, preparing them the first time."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from distalex.parallel.mesh import Mesh
 
 
 @dataclass
-class Pictures:
+class Data:
     """The data of a run."""
 
     train: Split
@@ -36,19 +36,19 @@ class Pictures:
     classes: tuple[str, ...]
     statistics: Statistics
     side: int
-    """Of the stored pictures, in pixels."""
+    """Of the stored images, in pixels."""
     resize: str
-    """Which of a picture's sides became that."""
+    """Which of an image's sides became that."""
     tested_on: str
-    """`test`, or `validation` where those pictures were held out of the training set."""
+    """`test`, or `validation` where those images were held out of the training set."""
 
     def describe(self) -> str:
-        counts = f"{self.train.count:,} training and {self.test.count:,} {self.tested_on} pictures"
+        counts = f"{self.train.count:,} training and {self.test.count:,} {self.tested_on} images"
         return f"{counts} of {self.side}x{self.side} in {len(self.classes)} classes"
 
 
-def open_pictures(configuration: Config, mesh: Mesh, say: Callable[[str], None], progress: Callable[[str, int, int], None]) -> Pictures:
-    """Training and test pictures as `configuration` names them, prepared by one process of each node if need be.
+def open_data(configuration: Config, mesh: Mesh, say: Callable[[str], None], progress: Callable[[str, int, int], None]) -> Data:
+    """Training and test images as `configuration` names them, prepared by one process of each node if need be.
 
     Raises UserError where data cannot be found, read or prepared, or does not fit into the memory that is to hold it.
     """
@@ -67,7 +67,7 @@ def open_pictures(configuration: Config, mesh: Mesh, say: Callable[[str], None],
         Split(reader, count, size, views, mesh, configuration.seed, train.accumulate, options.order)
         for reader, count, size in zip(opened.readers, opened.counts, sizes.values(), strict=True)
     ]
-    return Pictures(splits[0], splits[1], opened.classes, opened.statistics, opened.side, opened.resize, options.tested_on)
+    return Data(splits[0], splits[1], opened.classes, opened.statistics, opened.side, opened.resize, options.tested_on)
 
 
 class Opened(NamedTuple):
@@ -110,7 +110,7 @@ def _open_prepared(prepared: list[Prepared], largest: dict[str, int], workers: i
 
 
 def _require_memory(options: DataConfig, opened: Opened, device: torch.device, processes: int) -> None:
-    """Every process of a host holds all pictures."""
+    """Every process of a host holds all images."""
     needed = sum(opened.counts) * opened.side**2 * 3 * processes
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_memory()
     if needed > 0.9 * free:
@@ -124,5 +124,5 @@ def _cached(
     opened: Opened, number: int, largest: dict[str, int], device: torch.device, progress: Callable[[str, int, int], None]
 ) -> Reader:
     split = list(largest)[number]
-    done = partial(progress, f"reading the {split} pictures into memory")
+    done = partial(progress, f"reading the {split} images into memory")
     return CachedReader.of(opened.readers[number], opened.counts[number], opened.side, largest[split], device, done)

@@ -95,6 +95,6 @@ def rows_of_columns(count: int, columns: int, parts: int | None) -> list[Rows]:
 
 
 def largest_share(batch_size: int, replicas: int, columns: int, parts: int) -> int:
-    """No process reads more pictures of a batch than this."""
+    """No process reads more images of a batch than this."""
     replica = -(-batch_size // replicas)
     return max(1, min(replica, -(-replica // columns) + (parts * columns if columns > 1 else 0)))

@@ -54,7 +54,7 @@ def prepare(options: DataConfig, say: Callable[[str], None], progress: Callable[
                 found = read_prepared(path, fingerprint)
                 if found.info.skipped and not options.skip_bad:
                     raise UserError(
-                        f"{path}: {len(found.info.skipped)} bad picture(s) were left out of it, and data.skip_bad is off; prepare it again"
+                        f"{path}: {len(found.info.skipped)} bad image(s) were left out of it, and data.skip_bad is off; prepare it again"
                     )
             except UserError as error:
                 if path.exists():
@@ -69,11 +69,11 @@ def prepare(options: DataConfig, say: Callable[[str], None], progress: Callable[
         return prepared
 
 
-TOLD = 10  # skipped pictures that are named one by one
+TOLD = 10  # skipped images that are named one by one
 
 
 def tell_skipped(prepared: Prepared, say: Callable[[str], None]) -> None:
-    """Say which pictures were left out."""
+    """Say which images were left out."""
     skipped = prepared.info.skipped
     for line in skipped[:TOLD]:
         say(f"skipped: {line}")
@@ -81,12 +81,12 @@ def tell_skipped(prepared: Prepared, say: Callable[[str], None]) -> None:
         more = f"; all are listed in {sidecar(prepared.paths[0])}" if len(skipped) > TOLD else ""
         empty = [class_ for class_, count in zip(prepared.info.classes, prepared.info.counts, strict=True) if not count]
         if empty:
-            say(f"no picture is left of {len(empty)} class(es): {', '.join(empty[:5])}")
-        say(f"{prepared.paths[0]}: {len(skipped):,} of {len(prepared.info) + len(skipped):,} pictures were skipped{more}")
+            say(f"no image is left of {len(empty)} class(es): {', '.join(empty[:5])}")
+        say(f"{prepared.paths[0]}: {len(skipped):,} of {len(prepared.info) + len(skipped):,} images were skipped{more}")
 
 
 def _measured(source: Source, say: Callable[[str], None]) -> Statistics:
-    """Colour statistics of pictures that are not prepared, kept for the next run."""
+    """Colour statistics of images that are not prepared, kept for the next run."""
     path = prepared_folder() / f"{source.name}-{source.side}-{source.fingerprint}.json"
     with wait_for_lock(path.with_suffix(".lock"), say):
         if path.is_file():

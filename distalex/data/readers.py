@@ -1,6 +1,6 @@
 """Ways to read the samples that an order names: FFCV, torchvision's DataLoader, from memory, and from nowhere.
 
-Each gives the same uint8 pictures (n, side, side, 3) and int64 labels (n,); everything random comes later.
+Each gives the same uint8 images (n, side, side, 3) and int64 labels (n,); everything random comes later.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from distalex import random
 from distalex.data.beton.ffcv import import_ffcv
-from distalex.data.sources.source import BadPicture, Source
+from distalex.data.sources.source import BadImage, Source
 
 
 class Reader(Protocol):
     def read(self, batches: Sequence[np.ndarray]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Pictures and labels of each batch of sample numbers. A batch is valid until the next one is asked for."""
+        """Images and labels of each batch of sample numbers. A batch is valid until the next one is asked for."""
         ...
 
 
@@ -52,7 +52,7 @@ def empty_batch(side: int) -> tuple[Tensor, Tensor]:
 
 
 class CachedReader:
-    """All pictures of a split in memory, of the host or of the device, where reading is indexing."""
+    """All images of a split in memory, of the host or of the device, where reading is indexing."""
 
     def __init__(self, images: Tensor, labels: Tensor) -> None:
         """`images`: (n, side, side, 3) uint8; `labels`: (n,)."""
@@ -62,12 +62,12 @@ class CachedReader:
     def of(
         cls, reader: Reader, count: int, side: int, batch: int, device: torch.device, progress: Callable[[int, int], None]
     ) -> CachedReader:
-        """Reads all that `reader` has into the memory of `device`, `batch` pictures at a time."""
+        """Reads all that `reader` has into the memory of `device`, `batch` images at a time."""
         images = torch.empty((count, side, side, 3), dtype=torch.uint8, device=device)
         labels = torch.empty(count, dtype=torch.int64, device=device)
         parts = [np.arange(start, min(start + batch, count)) for start in range(0, count, batch)]
-        for part, (pictures, numbers) in zip(parts, reader.read(parts), strict=True):
-            images[part[0] : part[-1] + 1], labels[part[0] : part[-1] + 1] = pictures.to(device), numbers.to(device)
+        for part, (batch_images, batch_labels) in zip(parts, reader.read(parts), strict=True):
+            images[part[0] : part[-1] + 1], labels[part[0] : part[-1] + 1] = batch_images.to(device), batch_labels.to(device)
             progress(int(part[-1]) + 1, count)
         return cls(images, labels)
 
@@ -78,14 +78,14 @@ class CachedReader:
 
 
 class TorchvisionReader:
-    """Reads the pictures themselves with PyTorch's DataLoader; needs neither FFCV nor preparing."""
+    """Reads the images themselves with PyTorch's DataLoader; needs neither FFCV nor preparing."""
 
     def __init__(self, source: Source, workers: int) -> None:
         self.source, self.workers = source, workers
 
     def read(self, batches: Sequence[np.ndarray]) -> Iterator[tuple[Tensor, Tensor]]:
         loader = DataLoader(
-            _Pictures(self.source),
+            _Images(self.source),
             batch_sampler=[batch.tolist() for batch in batches if len(batch)],
             num_workers=self.workers,
             multiprocessing_context="fork" if self.workers else None,  # a source holds open files and functions
@@ -94,12 +94,12 @@ class TorchvisionReader:
         try:
             for batch in batches:
                 yield next(iterator) if len(batch) else empty_batch(self.source.side)
-        except BadPicture as error:  # of a worker, with its traceback: the last line says it
+        except BadImage as error:  # of a worker, with its traceback: the last line says it
             last = str(error).strip().splitlines()[-1]
-            raise BadPicture(last.removeprefix(f"{BadPicture.__module__}.{BadPicture.__name__}: ")) from None
+            raise BadImage(last.removeprefix(f"{BadImage.__module__}.{BadImage.__name__}: ")) from None
 
 
-class _Pictures(Dataset):
+class _Images(Dataset):
     def __init__(self, source: Source) -> None:
         self.source = source
 
@@ -107,11 +107,11 @@ class _Pictures(Dataset):
         return len(self.source)
 
     def __getitem__(self, sample: int) -> tuple[Tensor, int]:
-        return torch.from_numpy(self.source.picture(sample).copy()), int(self.source.labels[sample])
+        return torch.from_numpy(self.source.image(sample).copy()), int(self.source.labels[sample])
 
 
 class SyntheticReader:
-    """The same noise for every picture, with the right labels: measures everything but reading."""
+    """The same noise for every image, with the right labels: measures everything but reading."""
 
     def __init__(self, labels: np.ndarray, side: int, largest_batch: int) -> None:
         self.labels = torch.from_numpy(labels)

@@ -1,4 +1,4 @@
-"""Exact evaluation: every test picture counts once, on any number of processes."""
+"""Exact evaluation: every test image counts once, on any number of processes."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ def evaluate(
 
     Raises Stopped, on every rank, once `stop_requested` says so on all.
 
-    Each picture is seen in its centre, or with `ten_crop` in ten views whose soft-max outputs are averaged (Section 4.1).
+    Each image is seen in its centre, or with `ten_crop` in ten views whose soft-max outputs are averaged (Section 4.1).
     """
     forward.net.eval()
     classes = forward.net.classes
-    sums = torch.zeros(4, dtype=torch.float64, device=mesh.device)  # loss, top-1, top-5, pictures
+    sums = torch.zeros(4, dtype=torch.float64, device=mesh.device)  # loss, top-1, top-5, images
     confusion = torch.zeros(classes * classes, dtype=torch.int64, device=mesh.device)
     batches = split.stored() if ten_crop else split.test()
     for batch in batches:
@@ -64,7 +64,7 @@ def evaluate(
             raise Stopped
         if not len(batch.labels):
             continue
-        net = partial(forward.evaluate, pictures=len(batch.labels))
+        net = partial(forward.evaluate, count=len(batch.labels))
         logits = logits_of_ten(net, split.views.ten(batch.images), options) if ten_crop else logits_of(net, batch.images, options)
         hits = logits.topk(min(5, classes)).indices == batch.labels[:, None]
         loss = functional.cross_entropy(logits, batch.labels, reduction="sum")

@@ -24,7 +24,7 @@ class EvaluateOptions(Section):
     data_root: str | None = None
     """Folder of the data, where it has moved."""
     batch_size: Int | None = Field(None, ge=1)
-    """Pictures of one batch over all processes. Default: the run's."""
+    """Images of one batch over all processes. Default: the run's."""
     ten_crop: bool = False
-    """Take the mean of the soft-max outputs on ten views of each picture: the four corners, the centre, and their mirror
+    """Take the mean of the soft-max outputs on ten views of each image: the four corners, the centre, and their mirror
     images (Section 4.1)."""

@@ -27,10 +27,10 @@ def evaluate_run(options: EvaluateOptions) -> Evaluation:
         forward = parallelize(trained.net, trained.config.train, mesh, trains=False)
         train = trained.config.train
         batch_size = options.batch_size or train.eval_batch_size or train.batch_size
-        pictures = open_data_of(trained, options.data_root, batch_size, mesh, console)
-        result = evaluate(forward, pictures.test, mesh, train, options.ten_crop)
-        console.say(f"{trained.path} on the {pictures.test.count:,} {pictures.tested_on} pictures of {trained.config.data.name}")
-        counted = f"{result.count:,} pictures{', ten views' * options.ten_crop}"
+        data = open_data_of(trained, options.data_root, batch_size, mesh, console)
+        result = evaluate(forward, data.test, mesh, train, options.ten_crop)
+        console.say(f"{trained.path} on the {data.test.count:,} {data.tested_on} images of {trained.config.data.name}")
+        counted = f"{result.count:,} images{', ten views' * options.ten_crop}"
         console.say(f"top-1 {result.top1:.2f} %  top-5 {result.top5:.2f} %  loss {result.loss:.4f}  ({counted})")
         if mesh.is_first:
             report = {

@@ -13,8 +13,8 @@ class ExportOptions(Section):
     run: str = Field(min_length=1)
     """The run (its folder or name) or checkpoint."""
     out: str = Field(min_length=1)
-    """File to write. NAME.onnx, NAME.pt2 (torch.export), NAME.ts (TorchScript): pictures from 0 to 255 in, logits out, for any
-    number of pictures. NAME.safetensors: weights alone. NAME.pth: a state dict with torchvision's keys, of the networks `torchvision`
+    """File to write. NAME.onnx, NAME.pt2 (torch.export), NAME.ts (TorchScript): images from 0 to 255 in, logits out, for any
+    number of images. NAME.safetensors: weights alone. NAME.pth: a state dict with torchvision's keys, of the networks `torchvision`
     and `seed` with ReLU."""
     runs_dir: str = "runs"
     """Folder of the runs, where RUN is a name."""

@@ -24,7 +24,7 @@ TOLERANCE = 1e-4
 
 
 class FromColours(nn.Module):
-    """The network behind its own normalisation: pictures (n, 3, size, size) float32, RGB from 0 to 255 -> logits (n, classes)."""
+    """The network behind its own normalisation: images (n, 3, size, size) float32, RGB from 0 to 255 -> logits (n, classes)."""
 
     mean: Tensor
     scale: Tensor
@@ -36,8 +36,8 @@ class FromColours(nn.Module):
         self.register_buffer("scale", views.scale.view(3, 1, 1).clone())
         self.net = trained.net
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        return self.net((pictures - self.mean) * self.scale)
+    def forward(self, images: Tensor) -> Tensor:
+        return self.net((images - self.mean) * self.scale)
 
 
 def export_run(options: ExportOptions) -> Path:
@@ -70,13 +70,13 @@ def describe(trained: Trained) -> dict[str, str]:
     return {
         "classes": json.dumps(list(trained.classes)),
         "size": str(trained.config.data.image_size),
-        "input": "pictures: float32 (n, 3, size, size), RGB, 0 to 255; normalised inside",
+        "input": "images: float32 (n, 3, size, size), RGB, 0 to 255; normalised inside",
         "output": "logits: float32 (n, classes), before any soft-max",
         "source": f"distalex, {trained.config.model.name} network, {trained.path.name}",
     }
 
 
-def _pictures(trained: Trained) -> Tensor:
+def _images(trained: Trained) -> Tensor:
     size = trained.config.data.image_size
     return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 3, size, size)).astype(np.float32))
 
@@ -85,53 +85,53 @@ def _onnx(trained: Trained, path: Path) -> float:
     import onnx
     from onnx.reference import ReferenceEvaluator
 
-    net, pictures = FromColours(trained).eval(), _pictures(trained)
+    net, images = FromColours(trained).eval(), _images(trained)
     program = torch.onnx.export(
         net,
-        (pictures,),
+        (images,),
         dynamo=True,
         verbose=False,
-        dynamic_shapes={"pictures": {0: torch.export.Dim("pictures")}},
-        input_names=["pictures"],
+        dynamic_shapes={"images": {0: torch.export.Dim("images")}},
+        input_names=["images"],
         output_names=["logits"],
     )
     assert program is not None
     model = program.model_proto
     onnx.helper.set_model_props(model, describe(trained))
     content = model.SerializeToString()
-    (logits,) = ReferenceEvaluator(onnx.load_from_string(content)).run(None, {"pictures": pictures.numpy()})
-    apart = _require_close(torch.from_numpy(logits), net, pictures)
+    (logits,) = ReferenceEvaluator(onnx.load_from_string(content)).run(None, {"images": images.numpy()})
+    apart = _require_close(torch.from_numpy(logits), net, images)
     write_atomically(path, content)
     return apart
 
 
 def _program(trained: Trained, path: Path) -> float:
-    net, pictures = FromColours(trained).eval(), _pictures(trained)
-    program = torch.export.export(net, (pictures,), dynamic_shapes={"pictures": {0: torch.export.Dim("pictures", min=1)}})
+    net, images = FromColours(trained).eval(), _images(trained)
+    program = torch.export.export(net, (images,), dynamic_shapes={"images": {0: torch.export.Dim("images", min=1)}})
     file = io.BytesIO()
     torch.export.save(program, file, extra_files={"distalex.json": json.dumps(describe(trained))})
     with torch.no_grad():
-        apart = _require_close(torch.export.load(io.BytesIO(file.getvalue())).module()(pictures), net, pictures)
+        apart = _require_close(torch.export.load(io.BytesIO(file.getvalue())).module()(images), net, images)
     write_atomically(path, file.getvalue())
     return apart
 
 
 def _script(trained: Trained, path: Path) -> float:
-    net, pictures = FromColours(trained).eval(), _pictures(trained)
+    net, images = FromColours(trained).eval(), _images(trained)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # deprecated for torch.export, which not every libtorch reads
-        traced = torch.jit.freeze(torch.jit.trace(net, pictures))
+        traced = torch.jit.freeze(torch.jit.trace(net, images))
         file = io.BytesIO()
         torch.jit.save(traced, file, _extra_files={"distalex.json": json.dumps(describe(trained))})
-        one = pictures[:1]
+        one = images[:1]
         apart = _require_close(torch.jit.load(io.BytesIO(file.getvalue()))(one), net, one)
     write_atomically(path, file.getvalue())
     return apart
 
 
-def _require_close(logits: Tensor, net: nn.Module, pictures: Tensor) -> float:
+def _require_close(logits: Tensor, net: nn.Module, images: Tensor) -> float:
     with torch.no_grad():
-        expected = net(pictures)
+        expected = net(images)
     apart = float((logits - expected).abs().max() / expected.abs().max().clamp_min(1e-30))
     assert apart < TOLERANCE, f"what was exported gives other logits, {apart:.1e} apart"
     return apart
@@ -141,7 +141,7 @@ def _safetensors(trained: Trained, path: Path) -> None:
     from safetensors.torch import load, save
 
     weights = {name: value.contiguous() for name, value in trained.net.state_dict().items()}
-    facts = {**describe(trained), "input": "weights alone: pictures are normalised as `mean` and `scale` say"}
+    facts = {**describe(trained), "input": "weights alone: images are normalised as `mean` and `scale` say"}
     front = FromColours(trained)
     facts |= {name: json.dumps(getattr(front, name).flatten().tolist()) for name in ("mean", "scale")}
     content = save(weights, facts)

@@ -1,4 +1,4 @@
-"""Windows of stored pictures: cut, mirrored, normalised, resized and turned, on any device.
+"""Windows of stored images: cut, mirrored, normalised, resized and turned, on any device.
 
 Where they lie is drawn elsewhere. `augment_cpu` has the first two compiled for a CPU.
 """
@@ -14,7 +14,7 @@ from torch.nn import functional
 
 
 class Windows(NamedTuple):
-    """One rectangle of each picture, in its pixels; each (n,) int64."""
+    """One rectangle of each image, in its pixels; each (n,) int64."""
 
     top: np.ndarray
     left: np.ndarray
@@ -25,9 +25,9 @@ class Windows(NamedTuple):
 def normalised_windows(
     images: Tensor, top: np.ndarray, left: np.ndarray, mirrored: np.ndarray, side: int, shift: Tensor, scale: Tensor, dtype: torch.dtype
 ) -> Tensor:
-    """(window - shift) * scale of one square of each picture (n, height, width, 3), as (n, side, side, 3) of `dtype`.
+    """(window - shift) * scale of one square of each image (n, height, width, 3), as (n, side, side, 3) of `dtype`.
 
-    `top` and `left` (n,) may lie outside of the picture, where it is black; `shift` is (n, 3), `scale` (3,).
+    `top` and `left` (n,) may lie outside of the image, where it is black; `shift` is (n, 3), `scale` (3,).
     """
     height, width = images.shape[1:3]
     over = [-top, -left, top + side - height, left + side - width]
@@ -50,7 +50,7 @@ def resized_crops(
     """(window - shift) * scale of `crops`, which lie inside, resized as (n, wanted, wanted, 3) of `dtype`.
 
     Bilinear and anti-aliased where it shrinks, as torchvision's `resized_crop` is. That is separable, so it is a product with
-    a matrix of weights on each side, two for every picture.
+    a matrix of weights on each side, two for every image.
     """
     numbers = torch.from_numpy(np.stack([*crops, mirrored.astype(np.int64)])).to(images.device, non_blocking=True)
     top, left, height, width, flips = numbers

@@ -38,7 +38,7 @@ def _normalise(images: Any, top: Any, left: Any, mirrored: Any, shift: Any, out:
             for colour in range(3):
                 shifts[3 * x + colour] = shift[number, colour]
                 scales[3 * x + colour] = scale[colour]
-        first, last = max(0, -left[number]), min(side, width - left[number])  # outside of the picture it is black
+        first, last = max(0, -left[number]), min(side, width - left[number])  # outside of the image it is black
         cut[:] = 0
         for y in range(side):
             line = top[number] + y

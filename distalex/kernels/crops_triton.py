@@ -1,4 +1,4 @@
-"""Windows of stored pictures on a GPU, in one pass over memory, compiled by Triton."""
+"""Windows of stored images on a GPU, in one pass over memory, compiled by Triton."""
 
 # mypy: disable-error-code="no-untyped-def"
 from __future__ import annotations
@@ -21,21 +21,21 @@ def cut_windows(
 ):  # fmt: skip
     """`places` (3, count): top, left and whether it is mirrored."""
     blocks = tl.cdiv(side * side * 3, block)
-    picture = tl.program_id(0) // blocks
+    image = tl.program_id(0) // blocks
     number = tl.program_id(0) % blocks * block + tl.arange(0, block)
     row, along = number // (side * 3), number % (side * 3)
     column, colour = along // 3, along % 3
-    top, left = tl.load(places + picture), tl.load(places + count + picture)
-    mirrored = tl.load(places + 2 * count + picture)
+    top, left = tl.load(places + image), tl.load(places + count + image)
+    mirrored = tl.load(places + 2 * count + image)
     row += top
     column = left + tl.where(mirrored > 0, side - 1 - column, column)
     wanted = number < side * side * 3
     inside = wanted & (row >= 0) & (row < height) & (column >= 0) & (column < width)
-    pixel = images + picture.to(tl.int64) * height * width * 3 + (row * width + column) * 3 + colour
+    pixel = images + image.to(tl.int64) * height * width * 3 + (row * width + column) * 3 + colour
     value = tl.load(pixel, mask=inside, other=0).to(tl.float32)
-    value -= tl.load(shift + picture * 3 + colour, mask=wanted, other=0.0)
+    value -= tl.load(shift + image * 3 + colour, mask=wanted, other=0.0)
     value *= tl.load(scale + colour, mask=wanted, other=0.0)
-    tl.store(out + picture.to(tl.int64) * side * side * 3 + number, value.to(out.dtype.element_ty), mask=wanted)
+    tl.store(out + image.to(tl.int64) * side * side * 3 + number, value.to(out.dtype.element_ty), mask=wanted)
 
 
 def normalised_windows(

@@ -6,7 +6,7 @@ places further as the tile has pixels, which the kernels are compiled for.
 
 s ** -0.75 is a first guess from the bits of s, within 5 %, and three Newton steps of y -> y (1.25 - 0.25 s^3 y^4), which
 leave less than fp32 can tell apart; they take a fraction of the time of two square roots and a division. Threads share
-the pictures or pixels out, so their number changes no result.
+the images or pixels out, so their number changes no result.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ def _order(x: Tensor) -> torch.memory_format:
 
 
 def _rows(x: Tensor, order: torch.memory_format, columns: int) -> np.ndarray:
-    """Without a copy, a row for each column of channels: of every picture or, channels-last, of every pixel."""
+    """Without a copy, a row for each column of channels: of every image or, channels-last, of every pixel."""
     channels, height, width = x.shape[1:]
     if order is torch.channels_last:
         return as_array(x.permute(0, 2, 3, 1).reshape(-1, channels // columns))

@@ -1,4 +1,4 @@
-"""The networks: AlexNet in two columns as the paper has it, as one tower, and small for small pictures. Nothing here knows of processes.
+"""The networks: AlexNet in two columns as the paper has it, as one tower, and small for small images. Nothing here knows of processes.
 
 A column is a group of a grouped convolution, so that one device can hold them all: slicing every weight and bias on
 dim 0 gives exactly one column's parameters.
@@ -81,18 +81,18 @@ class AlexNet(nn.Module):
             self.add_module(name, KeyedDropout(options.dropout, name) if name in dropped else nn.Identity())
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (pictures, classes), before any soft-max, of normalised pictures (pictures, 3, side, side)."""
+        """Logits (images, classes), before any soft-max, of normalised images (images, 3, side, side)."""
         return self.classify(self.convolve(x))
 
     def convolve(self, x: Tensor) -> Tensor:
-        """What fc6 reads, (pictures, 36 * channels of conv5), of normalised pictures (pictures, 3, side, side)."""
+        """What fc6 reads, (images, 36 * channels of conv5), of normalised images (images, 3, side, side)."""
         for number, name in enumerate(self.table, 1):
             x = self.get_submodule(name)(x)
             x = self.get_submodule(f"after{number}")(x)
         return self.pool(x).flatten(1)
 
     def classify(self, x: Tensor) -> Tensor:
-        """Logits (pictures, classes) of what `convolve` gives."""
+        """Logits (images, classes) of what `convolve` gives."""
         x = self.drop5(x)
         if self.fc6 is not None:
             x = self.drop6(self.activation(self.fc6(x)))
@@ -106,7 +106,7 @@ class AlexNet(nn.Module):
         return next(name for name in ("fc6", "fc7", "fc8") if getattr(self, name) is not None)
 
     def key_masks(self, seed: int, step: int, first_row: int) -> None:
-        """Name the step whose dropout masks come next, and which row of the global batch the first picture is."""
+        """Name the step whose dropout masks come next, and which row of the global batch the first image is."""
         for module in self.modules():
             if isinstance(module, KeyedDropout):
                 low, high = random.key(seed, "dropout", step, module.layer)
@@ -127,7 +127,7 @@ def _side_after(side: int, conv: Conv) -> int:
 
 
 def count_macs(options: ModelConfig, classes: int, image_size: int) -> int:
-    """Multiplications, each with an addition, of one picture's forward pass."""
+    """Multiplications, each with an addition, of one image's forward pass."""
     macs, channels, side = 0, 3, image_size
     for conv in convolutions(options).values():
         groups = options.columns if conv.reads == "own" else 1

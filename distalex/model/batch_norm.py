@@ -11,7 +11,7 @@ EPSILON = 1e-5  # and what is added to the variance
 
 
 class BatchNorm(nn.Module):
-    """Batch normalisation (Ioffe & Szegedy 2015) of each channel of (pictures, channels, side, side), with a scale and a shift.
+    """Batch normalisation (Ioffe & Szegedy 2015) of each channel of (images, channels, side, side), with a scale and a shift.
 
     Evaluation uses the moving averages of mean and variance. Of several replicas, `parallelize` makes the statistics those of
     the whole batch.

@@ -105,7 +105,7 @@ def local_response_norm(
     """Normalise `x` (batch, channels, height, width) over `window` neighbouring channels of the same column.
 
     Equal to torch.nn.LocalResponseNorm applied to every column by itself, with `rectifies` to ReLUs of it. Dtype is kept, and
-    memory format too, but for contiguous pictures of under 128 pixels on a CPU, which become channels-last, and on a GPU where a
+    memory format too, but for contiguous images of under 128 pixels on a CPU, which become channels-last, and on a GPU where a
     column's channels are no multiple of 8.
     """
     if rectifies and _kernel(x, window, beta) is None:

@@ -17,7 +17,7 @@ class MaxPool(nn.MaxPool2d):
         self.window, self.margin = window, margin
 
     def forward(self, x: Tensor) -> Tensor:
-        """(pictures, channels, height, width), about half as high and wide."""
+        """(images, channels, height, width), about half as high and wide."""
         if x.dtype in (torch.float32, torch.bfloat16) and not is_traced() and has_triton(x.device):
             from distalex.kernels import pool_triton
 

@@ -15,18 +15,18 @@ from torch.nn import functional
 from distalex.model.batch_norm import EPSILON, MOMENTUM, BatchNorm
 from distalex.parallel.mesh import Mesh
 
-DIMENSIONS = (0, 2, 3)  # pictures, rows and columns of pixels; dimension 1 are the channels
+DIMENSIONS = (0, 2, 3)  # images, rows and columns of pixels; dimension 1 are the channels
 
 
 def share_statistics(net: nn.Module, mesh: Mesh) -> None:
-    """Let every batch normalisation of `net` take its statistics over all processes whose pictures differ, in place."""
+    """Let every batch normalisation of `net` take its statistics over all processes whose images differ, in place."""
     for name, layer in list(net.named_modules()):
         if isinstance(layer, BatchNorm) and mesh.gradient_group is not None:
             net.set_submodule(name, BatchNormOfAll(layer, mesh))
 
 
 class BatchNormOfAll(BatchNorm):
-    """Batch normalisation of pictures that several processes have some of, maybe none."""
+    """Batch normalisation of images that several processes have some of, maybe none."""
 
     def __init__(self, layer: BatchNorm, mesh: Mesh) -> None:
         nn.Module.__init__(self)  # what `layer` has is taken over as it is, frozen or not
@@ -84,5 +84,5 @@ def _sum(values: Tensor, mesh: Mesh) -> Tensor:
 
 
 def _wide(channels: Tensor) -> Tensor:
-    """One number a channel, as it goes with (pictures, channels, side, side)."""
+    """One number a channel, as it goes with (images, channels, side, side)."""
     return channels[:, None, None]

@@ -38,7 +38,7 @@ ROWS = 256  # of a weight's gradient that are computed at a time
 def split_into_columns(net: AlexNet, mesh: Mesh) -> Shards:
     """Keep this process's columns of every layer of `net`, in place; layers that read both exchange first.
 
-    `net` must have as many columns as the mesh, or a multiple. Logits come out whole, (pictures, classes), on every process.
+    `net` must have as many columns as the mesh, or a multiple. Logits come out whole, (images, classes), on every process.
     Raises UserError where there are fewer classes than columns.
     """
     table = {name: reads for name, reads in COLUMNS.items() if hasattr(net, name)} | {name: conv.reads for name, conv in net.table.items()}

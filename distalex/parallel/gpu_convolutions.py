@@ -24,7 +24,7 @@ def adapt(net: AlexNet, mesh: Mesh) -> None:
     """Let the convolutions of `net` be computed so where that is faster on this mesh's device, in place."""
     if mesh.device.type != "cuda":
         return
-    has_all_columns = mesh.columns == 1 or mesh.spreads_pictures
+    has_all_columns = mesh.columns == 1 or mesh.spreads_images
     if net.columns > 1 and has_all_columns and any(conv.reads == "own" for conv in net.table.values()):
         _keep_apart(net)
     elif net.table["conv1"].stride > 1:

@@ -51,16 +51,16 @@ class Mesh:
         return self.topology.world_size == 1
 
     @property
-    def spreads_pictures(self) -> bool:
-        """Whether the devices of a replica convolve different pictures (One Weird Trick), and not all of them the same."""
+    def spreads_images(self) -> bool:
+        """Whether the devices of a replica convolve different images (One Weird Trick), and not all of them the same."""
         return self.parallel == "owt"
 
     @property
     def gradient_group(self) -> dist.ProcessGroup | None:
         """The processes that add up gradients of parameters they all hold; None where there are none such."""
-        if self.devices is None or (self.replicas == 1 and not self.spreads_pictures):
+        if self.devices is None or (self.replicas == 1 and not self.spreads_images):
             return None
-        return self.devices.get_group("mp" if self.spreads_pictures else "dp")
+        return self.devices.get_group("mp" if self.spreads_images else "dp")
 
     def sum(self, values: Tensor) -> Tensor:
         """The sum of `values` over the replicas, on every rank, in place."""

@@ -2,7 +2,7 @@
 
 The convolutions hold nearly all the arithmetic and few parameters, the fully connected layers the reverse, so each kind
 is divided where its communication is cheap. This is the paper's scheme (c): a batch goes through the fully connected
-layers in rounds, each of an equal share of every device's pictures, so that a round's activations cross while the one
+layers in rounds, each of an equal share of every device's images, so that a round's activations cross while the one
 before is computed. All rounds belong to one step, whose gradient is that of the whole batch.
 """
 
@@ -26,7 +26,7 @@ DIVIDED = ("fc6", "fc7", "fc8")
 
 
 class OneWeirdTrick(nn.Module):
-    """A network whose convolutions take this process's pictures, and whose fully connected layers everybody's.
+    """A network whose convolutions take this process's images, and whose fully connected layers everybody's.
 
     `net` keeps this process's rows of fc6, fc7 and fc8, in place. Raises UserError where one has fewer than processes.
     """
@@ -44,9 +44,9 @@ class OneWeirdTrick(nn.Module):
         net.fc8 = linear_of_both(net.fc8, "fc8", self.shards, joins=True)
         divide_dropout(net, self.shards)
 
-    def forward(self, x: Tensor, pictures: int) -> Tensor:
-        """Logits (pictures, classes) of all `pictures`, of which `x` (n, 3, side, side) are this process's."""
-        rounds = Rounds(self.mesh, pictures)
+    def forward(self, x: Tensor, images: int) -> Tensor:
+        """Logits (images, classes) of all `images`, of which `x` (n, 3, side, side) are this process's."""
+        rounds = Rounds(self.mesh, images)
         own = _Depart.apply(self.convolve(x), rounds)
         logits = []
         for number, piece in enumerate(own):
@@ -66,13 +66,13 @@ class OneWeirdTrick(nn.Module):
 
 
 class Rounds:
-    """How many pictures of each round each process has, and what is on its way."""
+    """How many images of each round each process has, and what is on its way."""
 
-    def __init__(self, mesh: Mesh, pictures: int) -> None:
+    def __init__(self, mesh: Mesh, images: int) -> None:
         self.mesh = mesh
-        everyone = [shares_of_rounds(pictures, column, mesh.columns) for column in range(mesh.columns)]
+        everyone = [shares_of_rounds(images, column, mesh.columns) for column in range(mesh.columns)]
         self.counts = [[part.stop - part.start for part in parts] for parts in zip(*everyone, strict=True)]
-        """Of each round, pictures of each process."""
+        """Of each round, images of each process."""
         self.arriving: list[Arriving] = []
         self.returning: dict[int, Arriving] = {}
 

@@ -30,16 +30,16 @@ class Parallel:
     def __init__(self, net: AlexNet, plain: nn.Module, wrapped: nn.Module, mesh: Mesh, shards: Shards) -> None:
         self.net, self.plain, self.wrapped, self.mesh, self.shards = net, plain, wrapped, mesh, shards
 
-    def __call__(self, images: Tensor, pictures: int) -> Tensor:
-        """Logits (pictures, classes) to train on, of the replica's `pictures`; `images` are all of them or this process's."""
-        return self._call(self.wrapped, images, pictures)
+    def __call__(self, images: Tensor, count: int) -> Tensor:
+        """Logits (count, classes) to train on, of the replica's `count` images; `images` are all of them or this process's."""
+        return self._call(self.wrapped, images, count)
 
-    def evaluate(self, images: Tensor, pictures: int) -> Tensor:
+    def evaluate(self, images: Tensor, count: int) -> Tensor:
         """The same, neither compiled nor followed by an exchange of gradients."""
-        return self._call(self.plain, images, pictures)
+        return self._call(self.plain, images, count)
 
-    def _call(self, module: nn.Module, images: Tensor, pictures: int) -> Tensor:
-        return module(images, pictures) if self.mesh.spreads_pictures else module(images)
+    def _call(self, module: nn.Module, images: Tensor, count: int) -> Tensor:
+        return module(images, count) if self.mesh.spreads_images else module(images)
 
     def exchanging(self, now: bool) -> AbstractContextManager[None]:
         """Whether the backward pass inside exchanges gradients, or only adds to them."""
@@ -54,7 +54,7 @@ def parallelize(net: AlexNet, options: TrainConfig, mesh: Mesh, trains: bool = T
     """
     plain: nn.Module = net
     shards = Shards(mesh)
-    if mesh.spreads_pictures:
+    if mesh.spreads_images:
         plain = OneWeirdTrick(net, mesh)
         shards = plain.shards
     elif mesh.columns > 1:
@@ -63,7 +63,7 @@ def parallelize(net: AlexNet, options: TrainConfig, mesh: Mesh, trains: bool = T
     gpu_convolutions.adapt(net, mesh)
     net.to(device=mesh.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     wrapped: nn.Module = _compile(plain) if options.compile and trains else plain
-    own = tuple(shards.rows) if mesh.spreads_pictures else ()  # no other process of the gradients' group has these rows
+    own = tuple(shards.rows) if mesh.spreads_images else ()  # no other process of the gradients' group has these rows
     shares = any(parameter.requires_grad for name, parameter in net.named_parameters() if name not in own)
     if mesh.gradient_group is not None and trains and shares:
         wrapped = _replicate(wrapped, mesh, own)

@@ -1,11 +1,11 @@
 """The cost model: seconds of a training step, from what the busiest process computes, waits for and rewrites.
 
 A step is the sum of
-- computing: every layer's forward and backward pass on the pictures and rows of one process;
+- computing: every layer's forward and backward pass on the images and rows of one process;
 - exchange, exposed: a layer that reads every column starts its exchange, computes the part fed by its own column
   meanwhile and waits for the rest; so does its backward pass, which computes the own part's gradients. One Weird Trick's
   fc6 instead takes the batch in rounds, and a round's activations cross while the one before is computed. Logits hide
-  behind nothing, and pictures behind the step before;
+  behind nothing, and images behind the step before;
 - gradients, exposed: buckets of 25 MB leave as soon as the backward pass has filled them, one after the other, and what
   has not arrived at its end is waited for, the last bucket always;
 - the optimizer: its reading and writing of every parameter, at the memory's bandwidth;
@@ -40,12 +40,12 @@ class Prediction:
     dp: int
     mp: int
     batch: int
-    """Pictures of a step over all devices."""
+    """Images of a step over all devices."""
     images_per_second: float
     compute: float
     """Seconds of forward and backward passes."""
     exchange: float
-    """Seconds of activations, logits and pictures that hide behind nothing."""
+    """Seconds of activations, logits and images that hide behind nothing."""
     gradients: float
     """Seconds of gradients that hide behind nothing, their copying into buckets included."""
     optimizer: float
@@ -83,7 +83,7 @@ def predict(options: Config, classes: int, machine: Machine, parallel: str, worl
     )
     optimizer = UPDATE_BYTES[options.optim.name] * learning / machine.memory_bandwidth
     busy = compute + exchange + gradients + optimizer
-    rounds = rounds_of(parallel, mesh, held.joint_pictures)
+    rounds = rounds_of(parallel, mesh, held.joint_images)
     exchanges = rounds * (2 * sum(map(_reads_all, layers, held.divided)) + 1) if mesh.mp > 1 else 0
     host = max(0.0, machine.host_step + exchanges * machine.host_exchange - busy)
     needed = memory(options, layers, parallel, mesh, world_size - 1, batch)
@@ -109,12 +109,12 @@ def _reads_all(layer: Layer, cut: bool) -> bool:
 
 
 def _passes(layers: tuple[Layer, ...], held: Holding, machine: Machine, parallel: str, mesh: Layout) -> list[Pass]:
-    rounds = rounds_of(parallel, mesh, held.joint_pictures)
+    rounds = rounds_of(parallel, mesh, held.joint_images)
     return [
         machine.seconds(
             layer,
             mesh.mp if cut else 1,
-            held.pictures if layer.convolves else held.joint_pictures,
+            held.images if layer.convolves else held.joint_images,
             1 if layer.convolves else rounds,
         )
         for layer, cut in zip(layers, held.divided, strict=True)
@@ -131,11 +131,11 @@ def _exchange(
     parallel: str,
     mesh: Layout,
 ) -> float:
-    """Exposed seconds of activations, logits and pictures."""
+    """Exposed seconds of activations, logits and images."""
     if mesh.mp == 1:
         return 0.0
     width = 2 if options.train.precision == "bf16" else 4
-    rounds = rounds_of(parallel, mesh, held.joint_pictures)
+    rounds = rounds_of(parallel, mesh, held.joint_images)
     exposed = 0.0
     for number, layer in enumerate(layers):
         nbytes = activation_bytes(layers, held, number, parallel, mesh, mesh.mp - 1, width)

@@ -15,13 +15,13 @@ from distalex.plan.machine import Machine
 CURVE = tuple(2**power for power in range(11))
 """Devices of a curve."""
 PER_DEVICE = 512
-"""Pictures of each device where a curve holds them fixed."""
+"""Images of each device where a curve holds them fixed."""
 COLOURS = {"data": "tab:blue", "hybrid": "tab:green", "owt": "tab:orange", "model": "tab:red"}
 NAMES = {"data": "data parallel (DDP)", "hybrid": "replicas of two columns", "owt": "One Weird Trick", "model": "two columns"}
 
 
 def curves(training: Config, classes: int, machine: Machine, batch: int, per_device: bool) -> dict[str, dict[int, Prediction]]:
-    """Predictions from 1 to 1,024 devices by mode; `batch` pictures a step, or a device."""
+    """Predictions from 1 to 1,024 devices by mode; `batch` images a step, or a device."""
     layers = layers_of(training.model, classes, training.data.image_size, training.train.precision)
     return {
         mode: {
@@ -39,9 +39,9 @@ def draw_curves(training: Config, classes: int, machine: Machine, batch: int, pa
 
     figure = Figure(figsize=(11, 4.8), layout="constrained")
     panels = figure.subplots(1, 2)
-    for axes, per_device, pictures in zip(panels, (False, True), (batch, PER_DEVICE), strict=True):
-        what = f"{pictures:,} pictures {'a device' if per_device else 'a step, over all devices'}"
-        found = curves(training, classes, machine, pictures, per_device)
+    for axes, per_device, images in zip(panels, (False, True), (batch, PER_DEVICE), strict=True):
+        what = f"{images:,} images {'a device' if per_device else 'a step, over all devices'}"
+        found = curves(training, classes, machine, images, per_device)
         _draw_panel(axes, found)
         axes.set_title(what, fontsize=11)
         print(f"\nimages/s at {what}")

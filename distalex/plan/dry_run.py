@@ -17,7 +17,7 @@ SIDE_BY_SIDE = 4  # kinds of process in one table
 
 
 def describe_layout(options: Config, world_size: int, classes: int) -> str:
-    """Who would hold what: rows of every layer, pictures, memory and bytes of each kind of process. Starts nothing.
+    """Who would hold what: rows of every layer, images, memory and bytes of each kind of process. Starts nothing.
 
     Raises UserError where `options.parallel` cannot divide the network among `world_size` processes.
     """
@@ -58,7 +58,7 @@ def _describe_mesh(options: Config, layers: tuple[Layer, ...], parallel: str, me
 def _kind(held: Holding, mesh: Layout) -> tuple[Any, ...]:
     """Equal for processes that one description serves: the same rows, or as many of them where too many divide them."""
     rows = held.rows if mesh.mp <= SIDE_BY_SIDE else tuple(map(len, held.rows))
-    return (rows, held.pictures, held.joint_pictures)
+    return (rows, held.images, held.joint_images)
 
 
 def _describe_kind(options: Config, layers: tuple[Layer, ...], parallel: str, mesh: Layout, ranks: list[int]) -> dict[str, str]:
@@ -70,8 +70,8 @@ def _describe_kind(options: Config, layers: tuple[Layer, ...], parallel: str, me
     text = {
         "ranks": name_ranks(ranks),
         "processes": f"{len(ranks):,}",
-        "convolves pictures": f"{held.pictures:,} of {batch:,}",
-        "fully connected pictures": f"{held.joint_pictures:,} of {batch:,}",
+        "convolves images": f"{held.images:,} of {batch:,}",
+        "fully connected images": f"{held.joint_images:,} of {batch:,}",
     }
     for layer, rows, cut in zip(layers, held.rows, held.divided, strict=True):
         if not cut:

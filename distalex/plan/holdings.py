@@ -18,9 +18,9 @@ class Holding(NamedTuple):
 
     rows: tuple[range, ...]
     """Of every layer, the rows of its weight and bias that it holds."""
-    pictures: int
+    images: int
     """That it convolves."""
-    joint_pictures: int
+    joint_images: int
     """That pass through its fully connected layers: with One Weird Trick every process's."""
     divided: tuple[bool, ...]
     """Of every layer, whether others hold the rest of its rows."""
@@ -34,13 +34,13 @@ class Sent(NamedTuple):
     activations: int
     """What layers read of other processes, and the gradients of that on the way back."""
     images: int
-    """Raw pictures that one process of a column group read and the others need."""
+    """Raw images that one process of a column group read and the others need."""
     logits: int
     """Outputs of fc8, so that every process has the loss of the whole batch."""
 
     @property
     def of_the_network(self) -> int:
-        """Without pictures and logits, as run directories and papers count."""
+        """Without images and logits, as run directories and papers count."""
         return self.gradients + self.activations
 
 
@@ -55,7 +55,7 @@ class Memory(NamedTuple):
 
 
 def holding(layers: tuple[Layer, ...], parallel: str, mesh: Layout, rank: int, batch: int) -> Holding:
-    """What process `rank` of the mesh (mp innermost) holds of a network and of a step's `batch` pictures."""
+    """What process `rank` of the mesh (mp innermost) holds of a network and of a step's `batch` images."""
     replica, column = divmod(rank, mesh.mp)
     divided = tuple(mesh.mp > 1 and (parallel != "owt" or not layer.convolves) for layer in layers)
     rows = tuple(
@@ -69,17 +69,17 @@ def holding(layers: tuple[Layer, ...], parallel: str, mesh: Layout, rank: int, b
 
 
 def busiest(layers: tuple[Layer, ...], parallel: str, mesh: Layout, batch: int) -> Holding:
-    """The process with the most pictures and rows: shares differ by one at most, and the last is the largest."""
+    """The process with the most images and rows: shares differ by one at most, and the last is the largest."""
     return holding(layers, parallel, mesh, mesh.dp * mesh.mp - 1, batch)
 
 
-def rounds_of(parallel: str, mesh: Layout, pictures: int) -> int:
-    """Rounds in which One Weird Trick's fully connected layers take a step's pictures; 1 elsewhere."""
-    return rounds_of_(pictures, mesh.mp) if parallel == "owt" else 1
+def rounds_of(parallel: str, mesh: Layout, images: int) -> int:
+    """Rounds in which One Weird Trick's fully connected layers take a step's images; 1 elsewhere."""
+    return rounds_of_(images, mesh.mp) if parallel == "owt" else 1
 
 
-def _own_of_rounds(pictures: int, column: int, devices: int) -> list[int]:
-    return [part.stop - part.start for part in shares_of_rounds(pictures, column, devices)]
+def _own_of_rounds(images: int, column: int, devices: int) -> list[int]:
+    return [part.stop - part.start for part in shares_of_rounds(images, column, devices)]
 
 
 def parameters(layers: tuple[Layer, ...], held: Holding) -> int:
@@ -97,15 +97,15 @@ def activation_bytes(layers: tuple[Layer, ...], held: Holding, number: int, para
     layer = layers[number]
     if not held.divided[number] or layer.reads != "both":
         return 0
-    if parallel == "owt" and layer.name == "fc6":  # whole activations of the own pictures, and gradients of the others'
-        return width * layer.inputs * (held.pictures * (mesh.mp - 1) + held.joint_pictures - held.pictures)
+    if parallel == "owt" and layer.name == "fc6":  # whole activations of the own images, and gradients of the others'
+        return width * layer.inputs * (held.images * (mesh.mp - 1) + held.joint_images - held.images)
     part = share(layer.inputs, column, mesh.mp)
     own = part.stop - part.start
-    return width * held.joint_pictures * (own * (mesh.mp - 1) + layer.inputs - own)
+    return width * held.joint_images * (own * (mesh.mp - 1) + layer.inputs - own)
 
 
 def sent(options: Config, layers: tuple[Layer, ...], parallel: str, mesh: Layout, rank: int, batch: int) -> Sent:
-    """Bytes that process `rank` sends in a step of `batch` pictures."""
+    """Bytes that process `rank` sends in a step of `batch` images."""
     held, column = holding(layers, parallel, mesh, rank, batch), rank % mesh.mp
     width = 2 if options.train.precision == "bf16" else 4
     ring = mesh.mp if parallel == "owt" else mesh.dp
@@ -114,27 +114,27 @@ def sent(options: Config, layers: tuple[Layer, ...], parallel: str, mesh: Layout
         for layer, rows, cut in zip(layers, held.rows, held.divided, strict=True)
     )
     activations = sum(activation_bytes(layers, held, number, parallel, mesh, column, width) for number in range(len(layers)))
-    read = share(held.joint_pictures, column, mesh.mp)
-    gathers_pictures = mesh.mp > 1 and parallel != "owt"
+    read = share(held.joint_images, column, mesh.mp)
+    gathers_images = mesh.mp > 1 and parallel != "owt"
     return Sent(
         gradients=4 * shared * 2 * (ring - 1) // ring,
         activations=activations,
-        images=(read.stop - read.start) * (mesh.mp - 1) * 3 * options.data.side**2 if gathers_pictures else 0,
-        logits=width * held.joint_pictures * len(held.rows[-1]) * (mesh.mp - 1),
+        images=(read.stop - read.start) * (mesh.mp - 1) * 3 * options.data.side**2 if gathers_images else 0,
+        logits=width * held.joint_images * len(held.rows[-1]) * (mesh.mp - 1),
     )
 
 
 def memory(options: Config, layers: tuple[Layer, ...], parallel: str, mesh: Layout, rank: int, batch: int) -> Memory:
-    """Bytes that process `rank` needs for a step of `batch` pictures."""
+    """Bytes that process `rank` needs for a step of `batch` images."""
     held = holding(layers, parallel, mesh, rank, batch)
     bf16 = options.train.precision == "bf16"
     width = 2 if bf16 else 4
     learning, kept = 0, 0.0
     for layer, rows in zip(layers, held.rows, strict=True):
         part = len(rows) / layer.rows
-        pictures = held.pictures if layer.convolves else held.joint_pictures
+        images = held.images if layer.convolves else held.joint_images
         inputs = layer.inputs * (part if layer.reads == "own" else 1)  # the other columns' too where it reads both
-        kept += -(-pictures // options.train.accumulate) * (width * inputs + layer.kept * part)
+        kept += -(-images // options.train.accumulate) * (width * inputs + layer.kept * part)
         learning += 0 if layer.name in options.model.freeze else len(rows) * layer.row_parameters
     held_parameters = parameters(layers, held)
     return Memory(

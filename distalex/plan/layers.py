@@ -17,7 +17,7 @@ from distalex.model.alexnet import AlexNet
 
 @dataclass(frozen=True)
 class Layer:
-    """One of the layers with weights, with what follows it (ReLU, normalisation, pooling, dropout). Counts are of one picture."""
+    """One of the layers with weights, with what follows it (ReLU, normalisation, pooling, dropout). Counts are of one image."""
 
     name: str
     reads: str
@@ -87,7 +87,7 @@ def _layer(name: str, stage: nn.Sequential, reads: str, x: Tensor, y: Tensor, ke
 
 
 def _run(stage: nn.Sequential, x: Tensor) -> tuple[Tensor, int]:
-    """Output of `stage`, and the bytes a picture that autograd keeps besides input, output and whole-batch tensors."""
+    """Output of `stage`, and the bytes an image that autograd keeps besides input, output and whole-batch tensors."""
     kept: dict[int, Tensor] = {}
 
     def keep(tensor: Tensor) -> Tensor:
@@ -98,7 +98,7 @@ def _run(stage: nn.Sequential, x: Tensor) -> tuple[Tensor, int]:
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         y = stage(x)
     elsewhere = {tensor.untyped_storage()._cdata for tensor in (x, y, *stage.parameters())}
-    pictures = len(x)
+    images = len(x)
     # A tensor whose first dimension is not the batch, such as normalisation's band of ones, does not grow with it.
-    own = [tensor for storage, tensor in kept.items() if storage not in elsewhere and len(tensor) == pictures]
-    return y, sum(tensor.nbytes for tensor in own) // pictures
+    own = [tensor for storage, tensor in kept.items() if storage not in elsewhere and len(tensor) == images]
+    return y, sum(tensor.nbytes for tensor in own) // images

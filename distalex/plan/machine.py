@@ -25,12 +25,12 @@ class Link(NamedTuple):
 
 
 class Timing(NamedTuple):
-    """Measured seconds of one layer, as a line through two batch sizes: fixed, and for each picture."""
+    """Measured seconds of one layer, as a line through two batch sizes: fixed, and for each image."""
 
     forward_fixed: float
-    forward_picture: float
+    forward_image: float
     backward_fixed: float
-    backward_picture: float
+    backward_image: float
 
 
 class Pass(NamedTuple):
@@ -70,19 +70,19 @@ class Machine:
     timings: Mapping[str, Timing] = field(default_factory=dict)
     """Measured layers, keyed `layer/parts`, where `parts` devices divide it. Empty where the machine is only described."""
 
-    def seconds(self, layer: Layer, parts: int, pictures: int, rounds: int = 1) -> Pass:
-        """One device's time for its part of a layer on `pictures`, which pass through it in `rounds`."""
+    def seconds(self, layer: Layer, parts: int, images: int, rounds: int = 1) -> Pass:
+        """One device's time for its part of a layer on `images`, which pass through it in `rounds`."""
         if not self.timings:
-            return self._estimate(layer, parts, pictures, rounds)
+            return self._estimate(layer, parts, images, rounds)
         timing, scale = self.timings.get(f"{layer.name}/{parts}"), 1.0
         if timing is None:
             timing, scale = self.timings[f"{layer.name}/1"], 1.0 / parts
         return Pass(
-            scale * (timing.forward_fixed * rounds + timing.forward_picture * pictures),
-            scale * (timing.backward_fixed * rounds + timing.backward_picture * pictures),
+            scale * (timing.forward_fixed * rounds + timing.forward_image * images),
+            scale * (timing.backward_fixed * rounds + timing.backward_image * images),
         )
 
-    def _estimate(self, layer: Layer, parts: int, pictures: int, rounds: int) -> Pass:
+    def _estimate(self, layer: Layer, parts: int, images: int, rounds: int) -> Pass:
         """Roofline of the matrix product, then the memory traffic of what follows it.
 
         Weights cross once a round and a pass. What is kept for the backward pass stands for the traffic of ReLU,
@@ -90,10 +90,10 @@ class Machine:
         """
         width = 2 if self.computes_in_bf16 else 4
         read = layer.inputs * (1 if layer.reads != "own" else 1 / parts)
-        moved = (read + layer.outputs / parts) * width * pictures + 4 * layer.parameters / parts * rounds
-        arithmetic = 2 * layer.macs / parts * pictures / (self.flops * self.efficiency)
+        moved = (read + layer.outputs / parts) * width * images + 4 * layer.parameters / parts * rounds
+        arithmetic = 2 * layer.macs / parts * images / (self.flops * self.efficiency)
         forward = max(arithmetic, moved / self.memory_bandwidth)
-        after = layer.kept / parts * pictures / self.memory_bandwidth
+        after = layer.kept / parts * images / self.memory_bandwidth
         products = 1 if layer.reads == "image" else 2  # the first layer needs no gradient of its input
         return Pass(forward + after, products * forward + 2 * after)
 

@@ -22,7 +22,7 @@ class PlanOptions(Section):
     devices_per_node: Int | None = Field(None, ge=1, le=65536)
     """Devices that share a node, of a described machine. Default: its own."""
     batch_sizes: Counts = Field((128, 256, 1024), min_length=1)
-    """Pictures of a step over all devices, each tried."""
+    """Images of a step over all devices, each tried."""
     classes: Int | None = Field(None, ge=2)
     """Outputs of fc8. Default: those of the configuration's data, 1,000 where it is a folder."""
     precision: Literal["fp32", "bf16"] | None = None
@@ -32,9 +32,9 @@ class PlanOptions(Section):
     out: str | None = None
     """Write the predictions into this JSON file."""
     curve: str | None = None
-    """Draw images/s from 1 to 1,024 devices into this picture, and print its tables."""
+    """Draw images/s from 1 to 1,024 devices into this image, and print its tables."""
     curve_batch: Int = Field(4096, ge=1)
-    """Pictures of a step over all devices, in the curve that holds them fixed."""
+    """Images of a step over all devices, in the curve that holds them fixed."""
 
     @model_validator(mode="after")
     def _the_machine_fits(self) -> PlanOptions:

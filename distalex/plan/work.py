@@ -38,7 +38,7 @@ def plan(options: PlanOptions) -> list[Prediction]:
     ]
     predictions.sort(key=lambda prediction: (not prediction.fits, -prediction.images_per_second))
     if not predictions:
-        raise UserError(f"batch_sizes={min(options.batch_sizes)}: fewer pictures than devices; give a batch of {max(machines)} or more")
+        raise UserError(f"batch_sizes={min(options.batch_sizes)}: fewer images than devices; give a batch of {max(machines)} or more")
     machine = machines[max(machines)]
     print(_heading(training, classes, machine))
     print(aligned(_rows(predictions)))

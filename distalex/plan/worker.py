@@ -79,7 +79,7 @@ class Worker:
 
 
 def batches_to_time(macs: int, flops: float) -> list[int]:
-    """Two batches of a network of `macs` a picture on a device of `flops` a second, the larger a fraction of a second's work."""
+    """Two batches of a network of `macs` an image on a device of `flops` a second, the larger a fraction of a second's work."""
     large = min(256, max(16, int(min(MOST, FORWARD * flops) / (2 * macs))))
     return [large // 4, large]
 
@@ -97,13 +97,13 @@ def time_layers(worker: Worker, options: Config, classes: int, all_parts: list[i
     timings = {}
     for name, (stage, shape) in whole.items():
         convolves = name.startswith("conv")
-        # A fully connected layer spends its time on weights until many pictures share them.
+        # A fully connected layer spends its time on weights until many images share them.
         batches = sizes if convolves else [4 * size for size in sizes]
         for parts in all_parts:
             if convolves and options.model.columns % parts:
                 continue  # only the columns divide convolutions
             part, channels = _part(stage, options.model.columns, parts, worker.device)
-            rows = [_time_stage(worker, part, _inputs(pictures, channels, shape, worker, name, dtype), dtype) for pictures in batches]
+            rows = [_time_stage(worker, part, _inputs(images, channels, shape, worker, name, dtype), dtype) for images in batches]
             timings[f"{name}/{parts}"] = _through(batches, rows)
     return timings
 
@@ -129,7 +129,7 @@ def _part(stage: nn.Sequential, columns: int, parts: int, device: torch.device) 
     inputs = first.in_channels if isinstance(first, nn.Conv2d) else first.in_features
     own = isinstance(first, nn.Conv2d) and first.groups > 1
     with torch.device("meta"):
-        if own or inputs == 3:  # its column's, or the picture's
+        if own or inputs == 3:  # its column's, or the image's
             channels = [inputs // parts if own else inputs]
         else:
             channels = [len(range(inputs)[share(inputs, number, parts)]) for number in range(parts)]
@@ -153,8 +153,8 @@ def _piece(whole: nn.Conv2d | nn.Linear, inputs: int, parts: int, bias: bool) ->
     return nn.Linear(inputs, len(range(whole.out_features)[share(whole.out_features, parts - 1, parts)]), bias=bias)
 
 
-def _inputs(pictures: int, channels: list[int], shape: torch.Size, worker: Worker, name: str, dtype: torch.dtype) -> tuple[Tensor, ...]:
-    pieces = [torch.randn(pictures, count, *shape[1:], device=worker.device, dtype=dtype) for count in channels]
+def _inputs(images: int, channels: list[int], shape: torch.Size, worker: Worker, name: str, dtype: torch.dtype) -> tuple[Tensor, ...]:
+    pieces = [torch.randn(images, count, *shape[1:], device=worker.device, dtype=dtype) for count in channels]
     if len(shape) == 3:
         pieces = [piece.contiguous(memory_format=torch.channels_last) for piece in pieces]
     return tuple(piece.requires_grad_(name != "conv1") for piece in pieces)

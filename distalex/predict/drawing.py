@@ -11,7 +11,7 @@ from distalex.predict.predictions import SHOWN, Prediction
 
 
 def draw_predictions(predictions: list[Prediction], images: Tensor, path: Path) -> None:
-    """The pictures in a grid, each with its label beside the actual one (green right, red wrong) and top-5 bars (Figure 4)."""
+    """The images in a grid, each with its label beside the actual one (green right, red wrong) and top-5 bars (Figure 4)."""
     from matplotlib.figure import Figure
 
     across = min(4, len(predictions))
@@ -21,12 +21,12 @@ def draw_predictions(predictions: list[Prediction], images: Tensor, path: Path) 
     for axes in grid.flat:
         axes.axis("off")
     for number, (prediction, image) in enumerate(zip(predictions, images.numpy(), strict=True)):
-        picture, bars = grid[number // across * 2][number % across], grid[number // across * 2 + 1][number % across]
+        panel, bars = grid[number // across * 2][number % across], grid[number // across * 2 + 1][number % across]
         right = prediction.actual in (None, prediction.labels[0])
-        picture.imshow(image, interpolation="nearest" if len(image) < 64 else "antialiased")
+        panel.imshow(image, interpolation="nearest" if len(image) < 64 else "antialiased")
         actual = "" if prediction.actual is None else f"\nactual: {prediction.actual}"
         label = prediction.labels[0] if actual else f"{Path(prediction.name).name}: {prediction.labels[0]}"
-        picture.set_title(f"predicted: {label}{actual}" if actual else label, fontsize=9, color="darkgreen" if right else "firebrick")
+        panel.set_title(f"predicted: {label}{actual}" if actual else label, fontsize=9, color="darkgreen" if right else "firebrick")
         colours = ["mediumseagreen" if name == prediction.actual else "lightsteelblue" for name in prediction.labels]
         bars.barh(range(len(prediction.labels)), prediction.probabilities, color=colours, height=0.8)
         bars.set(xlim=(0, 1), ylim=(SHOWN - 0.5, -0.5))

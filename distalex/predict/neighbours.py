@@ -1,4 +1,4 @@
-"""Pictures that are alike to a network: near to each other by its last hidden layer (Section 6.1)."""
+"""Images that are alike to a network: near to each other by its last hidden layer (Section 6.1)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BATCH = 250
 
 
 class Album(NamedTuple):
-    """Pictures of a split that can be searched."""
+    """Images of a split that can be searched."""
 
     samples: np.ndarray
     """(n,) their numbers in the split."""
@@ -35,20 +35,20 @@ class Album(NamedTuple):
 
 
 def open_album(trained: Trained, split: Split, most: int, progress: Callable[[str, int, int], None]) -> Album:
-    """The pictures of `split`, or `most` of them chosen by the run's seed, as `trained` sees them."""
+    """The images of `split`, or `most` of them chosen by the run's seed, as `trained` sees them."""
     samples = chosen(split, most, trained.config.seed)
     labels: list[int] = []
     features = []
     for part, stored in batches_of(split, samples):
         labels += part.tolist()
         features.append(hidden(trained, split.views, stored))
-        progress("looking at training pictures", len(labels), len(samples))
+        progress("looking at training images", len(labels), len(samples))
     return Album(samples, tuple(labels), torch.cat(features))
 
 
 @torch.no_grad()
 def hidden(trained: Trained, views: Augmentation, images: Tensor) -> Tensor:
-    """What fc8 reads, (n, units), of stored pictures (n, side, side, 3) uint8 seen through `views`."""
+    """What fc8 reads, (n, units), of stored images (n, side, side, 3) uint8 seen through `views`."""
     centre_only = trained.config.train.model_copy(update={"mirror_test": False})
     with _reading(trained.net.fc8) as read:
         for part in images.split(BATCH):
@@ -68,21 +68,21 @@ def _reading(layer: nn.Module) -> Iterator[list[Tensor]]:
 
 
 def chosen(split: Split, most: int, seed: int) -> np.ndarray:
-    """Numbers of all pictures of a split, or of `most` chosen by the seed, in order."""
+    """Numbers of all images of a split, or of `most` chosen by the seed, in order."""
     if split.count <= most:
         return np.arange(split.count)
     return np.sort(random.permutation(random.key(seed, "shown"), split.count)[:most])
 
 
 def batches_of(split: Split, samples: np.ndarray) -> Iterator[tuple[Tensor, Tensor]]:
-    """Labels and stored pictures (n, side, side, 3) uint8, valid until the next are asked for."""
+    """Labels and stored images (n, side, side, 3) uint8, valid until the next are asked for."""
     largest = split.batch_size
     for images, labels in split.reader.read([samples[start : start + largest] for start in range(0, len(samples), largest)]):
         yield labels.clone(), images
 
 
-def pictures_of(split: Split, samples: np.ndarray) -> list[tuple[np.ndarray, int]]:
-    """Stored pictures, (side, side, 3) uint8, and their labels."""
+def images_of(split: Split, samples: np.ndarray) -> list[tuple[np.ndarray, int]]:
+    """Stored images, (side, side, 3) uint8, and their labels."""
     return [
         (image.copy(), int(label))
         for labels, images in batches_of(split, samples)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from distalex import random
-from distalex.data.open import Pictures
+from distalex.data.open import Data
 from distalex.evaluate.evaluation import logits_of
 from distalex.runs.trained import Trained
 
@@ -19,7 +19,7 @@ SHOWN = 5  # labels of a prediction
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a network takes one picture for."""
+    """What a network takes one image for."""
 
     name: str
     labels: tuple[str, ...]
@@ -27,7 +27,7 @@ class Prediction:
     probabilities: tuple[float, ...]
     actual: str | None = None
     neighbours: tuple[str, ...] = ()
-    """Labels of the training pictures nearest by the last hidden layer, where they were asked for."""
+    """Labels of the training images nearest by the last hidden layer, where they were asked for."""
 
     def line(self) -> str:
         """E.g. `cat.jpg: cat 93.1 %, dog 4.0 %, …`, with the actual label where it is known."""
@@ -47,11 +47,11 @@ class Prediction:
         return [self.name, self.actual or "", *(cell for pair in pairs for cell in pair), *self.neighbours]
 
 
-def some_of(pictures: Pictures, seed: int, count: int) -> tuple[Tensor, list[str], list[str]]:
-    """`count` of the test pictures, or all of fewer, chosen by `seed`: (n, side, side, 3) uint8, names and actual labels."""
-    chosen = np.sort(random.permutation(random.key(seed, "shown"), pictures.test.count)[:count])
-    ((images, labels),) = list(pictures.test.reader.read([chosen]))
-    return images.cpu().clone(), [f"test {sample}" for sample in chosen], [pictures.classes[label] for label in labels.tolist()]
+def some_of(data: Data, seed: int, count: int) -> tuple[Tensor, list[str], list[str]]:
+    """`count` of the test images, or all of fewer, chosen by `seed`: (n, side, side, 3) uint8, names and actual labels."""
+    chosen = np.sort(random.permutation(random.key(seed, "shown"), data.test.count)[:count])
+    ((images, labels),) = list(data.test.reader.read([chosen]))
+    return images.cpu().clone(), [f"test {sample}" for sample in chosen], [data.classes[label] for label in labels.tolist()]
 
 
 @torch.no_grad()
@@ -61,7 +61,7 @@ def predict(
     names: list[str],
     actual: list[str] | None = None,
 ) -> list[Prediction]:
-    """Predictions for stored pictures (n, side, side, 3) uint8."""
+    """Predictions for stored images (n, side, side, 3) uint8."""
     device = next(trained.net.parameters()).device
     views = trained.views(device)
     logits = torch.cat([logits_of(trained.net, views.test(part.to(device)), trained.config.train) for part in images.split(256)])

@@ -1,4 +1,4 @@
-"""What a trained network sees in pictures: labels with probabilities, and a drawing of them."""
+"""What a trained network sees in images: labels with probabilities, and a drawing of them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from distalex.config.config import Config
 from distalex.console import Console
-from distalex.data.images import is_picture, open_picture, square
+from distalex.data.images import is_image, open_image, square
 from distalex.data.sources.tree import read_file
 from distalex.errors import UserError
 from distalex.files import FIGURE_SUFFIXES
@@ -32,17 +32,17 @@ from distalex.predict.predictions import SHOWN, Prediction, predict, some_of
 from distalex.runs.trained import Trained, load_trained, open_data_of
 
 Batch = tuple[Tensor, list[str], list[str] | None]
-"""Stored pictures (n, side, side, 3) uint8, their names, and their actual labels where these are known."""
+"""Stored images (n, side, side, 3) uint8, their names, and their actual labels where these are known."""
 BATCH = 256
-DRAWN = 100  # pictures of a drawing at most
+DRAWN = 100  # images of a drawing at most
 
 
 def predict_run(options: PredictOptions) -> list[Prediction]:
-    """`python -m distalex.predict RUN [IMAGE …]`. Raises UserError where a named file is no picture."""
+    """`python -m distalex.predict RUN [IMAGE …]`. Raises UserError where a named file is no image."""
     if options.save and Path(options.save).suffix.lower() not in FIGURE_SUFFIXES:
-        raise UserError(f"save={options.save}: the name of a picture to draw is needed, ending in one of {', '.join(FIGURE_SUFFIXES)}")
+        raise UserError(f"save={options.save}: the name of an image to draw is needed, ending in one of {', '.join(FIGURE_SUFFIXES)}")
     console = Console(not (options.json_lines or options.csv))
-    names = pictures_named(options.images)
+    names = images_named(options.images)
     found: list[Prediction] = []
     drawn: list[Tensor] = []
     with start_processes(Config(parallel="none", device=options.device)) as mesh:
@@ -50,9 +50,9 @@ def predict_run(options: PredictOptions) -> list[Prediction]:
         trained.net.to(device=mesh.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         batches: Iterator[Batch]
         if names:
-            batches = read_pictures(names, trained.state["side"], trained.state.get("resize", "short_side"))
+            batches = read_images(names, trained.state["side"], trained.state.get("resize", "short_side"))
         else:
-            batches = iter([pick_test_pictures(trained, options, mesh, console)])
+            batches = iter([pick_test_images(trained, options, mesh, console)])
         album = _album(trained, options, mesh, console) if options.neighbours else None
         writer = csv.writer(sys.stdout)
         if options.csv:
@@ -74,7 +74,7 @@ def predict_run(options: PredictOptions) -> list[Prediction]:
             if options.save and len(drawn) < DRAWN:
                 drawn += list(images.clone())
     if not found:
-        raise UserError(f"{' '.join(options.images[:3])}: none of the {len(names)} file(s) is a readable picture")
+        raise UserError(f"{' '.join(options.images[:3])}: none of the {len(names)} file(s) is a readable image")
     known = [prediction for prediction in found if prediction.actual]
     if known:
         right = sum(prediction.actual == prediction.labels[0] for prediction in known)
@@ -86,23 +86,23 @@ def predict_run(options: PredictOptions) -> list[Prediction]:
 
 
 class Named(NamedTuple):
-    """A picture file that the command line means."""
+    """An image file that the command line means."""
 
     name: str
     typed: bool
-    """Whether by its own name, so that it has to be a picture, and not by its folder or a pattern."""
+    """Whether by its own name, so that it has to be an image, and not by its folder or a pattern."""
 
 
-def pictures_named(images: Sequence[str]) -> list[Named]:
-    """The files that words of the command line mean: files, all pictures in folders, patterns. Raises UserError where one means none."""
+def images_named(images: Sequence[str]) -> list[Named]:
+    """The files that words of the command line mean: files, all images in folders, patterns. Raises UserError where one means none."""
     names: list[Named] = []
     for word in images:
         if "://" in word:
             raise UserError(f"{word}: distalex reads files and fetches nothing; get it first, e.g. with: curl -O {word}")
         if Path(word).is_dir():
-            inside = sorted(str(path) for path in Path(word).rglob("*") if is_picture(path.name) and path.is_file())
+            inside = sorted(str(path) for path in Path(word).rglob("*") if is_image(path.name) and path.is_file())
             if not inside:
-                raise UserError(f"{word}: no picture in this folder; pictures end in .jpg, .png, .webp and the like")
+                raise UserError(f"{word}: no image in this folder; images end in .jpg, .png, .webp and the like")
             names += [Named(name, False) for name in inside]
         elif glob.has_magic(word) and not Path(word).exists():
             matching = sorted(glob.glob(word, recursive=True))
@@ -114,12 +114,12 @@ def pictures_named(images: Sequence[str]) -> list[Named]:
     return names
 
 
-def read_pictures(names: Sequence[Named], side: int, resize: str) -> Iterator[Batch]:
-    """Picture files in batches. Raises UserError for one that was typed and is none; others that are none are told and left out."""
+def read_images(names: Sequence[Named], side: int, resize: str) -> Iterator[Batch]:
+    """Image files in batches. Raises UserError for one that was typed and is none; others that are none are told and left out."""
 
     def read(one: Named) -> np.ndarray | None:
         try:
-            return read_picture(one.name, side, resize)
+            return read_image(one.name, side, resize)
         except UserError as error:
             if one.typed:
                 raise
@@ -129,28 +129,28 @@ def read_pictures(names: Sequence[Named], side: int, resize: str) -> Iterator[Ba
     rest = iter(names)
     with ThreadPoolExecutor(cores()) as readers:
         while part := list(islice(rest, BATCH)):
-            pictures = [(image, one.name) for image, one in zip(readers.map(read, part), part, strict=True) if image is not None]
-            if pictures:
-                yield torch.from_numpy(np.stack([image for image, _ in pictures])), [name for _, name in pictures], None
+            images = [(image, one.name) for image, one in zip(readers.map(read, part), part, strict=True) if image is not None]
+            if images:
+                yield torch.from_numpy(np.stack([image for image, _ in images])), [name for _, name in images], None
 
 
-def read_picture(name: str, side: int, resize: str) -> np.ndarray:
-    """A picture file, `-` for the standard input, as stored pictures are: (side, side, 3) uint8. Raises UserError."""
+def read_image(name: str, side: int, resize: str) -> np.ndarray:
+    """An image file, `-` for the standard input, as stored images are: (side, side, 3) uint8. Raises UserError."""
     try:
-        return square(open_picture(sys.stdin.buffer.read() if name == "-" else read_file(Path(name))), side, resize)
+        return square(open_image(sys.stdin.buffer.read() if name == "-" else read_file(Path(name))), side, resize)
     except FileNotFoundError:
         raise UserError(f"{name}: no such file") from None
     except OSError as error:
-        raise UserError(f"{name}: not a readable picture ({error.strerror or error})") from None
+        raise UserError(f"{name}: not a readable image ({error.strerror or error})") from None
 
 
 def _album(trained: Trained, options: PredictOptions, mesh: Mesh, console: Console) -> Album:
-    """Of the run's training pictures."""
-    pictures = open_data_of(trained, options.data_root, BATCH, mesh, console)
+    """Of the run's training images."""
+    data = open_data_of(trained, options.data_root, BATCH, mesh, console)
     with console.showing():
-        return open_album(trained, pictures.train, options.searched, console.progress)
+        return open_album(trained, data.train, options.searched, console.progress)
 
 
-def pick_test_pictures(trained: Trained, options: PredictOptions, mesh: Mesh, console: Console) -> tuple[Tensor, list[str], list[str]]:
-    """Some of the run's test set, chosen by its seed: pictures, names and actual labels."""
+def pick_test_images(trained: Trained, options: PredictOptions, mesh: Mesh, console: Console) -> tuple[Tensor, list[str], list[str]]:
+    """Some of the run's test set, chosen by its seed: images, names and actual labels."""
     return some_of(open_data_of(trained, options.data_root, options.count, mesh, console), trained.config.seed, options.count)

@@ -1,4 +1,4 @@
-"""A contact sheet: stored pictures beside what training sees of them, as `python -m distalex.prepare show`."""
+"""A contact sheet: stored images beside what training sees of them, as `python -m distalex.prepare show`."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from distalex import random
 from distalex.config.config import Config
 from distalex.console import Console
 from distalex.data.batches import Batch
-from distalex.data.open import Pictures, open_pictures
+from distalex.data.open import Data, open_data
 from distalex.errors import UserError
 from distalex.files import FIGURE_SUFFIXES
 from distalex.parallel.start import start_processes
@@ -21,24 +21,24 @@ HEADING = 0.25  # inches of epochs above all
 
 
 def show(options: ShowOptions, run: Config) -> Path:
-    """Draw some training pictures of `run`, and what its first epochs see of each. Raises UserError."""
+    """Draw some training images of `run`, and what its first epochs see of each. Raises UserError."""
     path = Path(options.out)
     if path.suffix.lower() not in FIGURE_SUFFIXES:
-        raise UserError(f"out={options.out}: the name of a picture to draw is needed, ending in one of {', '.join(FIGURE_SUFFIXES)}")
+        raise UserError(f"out={options.out}: the name of an image to draw is needed, ending in one of {', '.join(FIGURE_SUFFIXES)}")
     console = Console()
     with start_processes(run) as mesh, console.showing():
-        pictures = open_pictures(_training_only(run, options.count), mesh, console.say, console.progress)
-        count = min(options.count, pictures.train.count)
-        samples = np.sort(random.permutation(random.key(run.seed, "shown"), pictures.train.count)[:count])
-        ((stored, _),) = ((images.numpy().copy(), labels) for images, labels in pictures.train.reader.read([samples]))
-        batches = [pictures.train.seen(samples, epoch) for epoch in range(options.views)]
-        figure = _draw(pictures, samples, stored, batches)
+        data = open_data(_training_only(run, options.count), mesh, console.say, console.progress)
+        count = min(options.count, data.train.count)
+        samples = np.sort(random.permutation(random.key(run.seed, "shown"), data.train.count)[:count])
+        ((stored, _),) = ((images.numpy().copy(), labels) for images, labels in data.train.reader.read([samples]))
+        batches = [data.train.seen(samples, epoch) for epoch in range(options.views)]
+        figure = _draw(data, samples, stored, batches)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=120)
     except OSError as error:
         raise UserError(f"out={path}: cannot be written ({error.strerror or error}); give another place") from None
-    console.say(f"drawn: {path}: {count} of {pictures.train.count:,} training pictures, in the first {options.views} epochs")
+    console.say(f"drawn: {path}: {count} of {data.train.count:,} training images, in the first {options.views} epochs")
     return path
 
 
@@ -49,35 +49,35 @@ def _training_only(run: Config, count: int) -> Config:
     return run.model_copy(update={"data": data, "train": train})
 
 
-def _draw(pictures: Pictures, samples: np.ndarray, stored: np.ndarray, batches: list[Batch]) -> Any:
-    """A row for each picture: as stored with its label, then as each batch has it, with both labels where it is mixed."""
+def _draw(data: Data, samples: np.ndarray, stored: np.ndarray, batches: list[Batch]) -> Any:
+    """A row for each image: as stored with its label, then as each batch has it, with both labels where it is mixed."""
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     down, across = len(samples), 1 + len(batches)
     figure = Figure(figsize=(across * CELL, down * (CELL + TITLE) + HEADING), layout=ConstrainedLayoutEngine(w_pad=0.05, h_pad=0.05))
     grid = figure.subplots(down, across, squeeze=False)
-    views = [pictures.train.views.colours(batch.images).cpu().numpy() for batch in batches]
-    for row, (sample, picture) in enumerate(zip(samples, stored, strict=True)):
-        label = pictures.classes[int(batches[0].labels[row])]
-        _fill(grid[row, 0], picture, f"{_short(label)}\nnumber {sample}")
-        for column, (batch, images) in enumerate(zip(batches, views, strict=True), 1):
-            _fill(grid[row, column], images[row], _labels(batch, row, pictures.classes))
+    views = [data.train.views.colours(batch.images).cpu().numpy() for batch in batches]
+    for row, (sample, image) in enumerate(zip(samples, stored, strict=True)):
+        label = data.classes[int(batches[0].labels[row])]
+        _fill(grid[row, 0], image, f"{_short(label)}\nnumber {sample}")
+        for column, (batch, seen) in enumerate(zip(batches, views, strict=True), 1):
+            _fill(grid[row, column], seen[row], _labels(batch, row, data.classes))
     for column, axes in enumerate(grid[0]):
         heading = "stored" if column == 0 else f"epoch {column - 1}"
         axes.annotate(heading, (0.5, 1.0), (0, 26), "axes fraction", "offset points", ha="center", fontsize=9)
     return figure
 
 
-def _fill(axes: Any, picture: np.ndarray, title: str) -> None:
-    axes.imshow(picture, interpolation="nearest" if len(picture) < 64 else "antialiased")
+def _fill(axes: Any, image: np.ndarray, title: str) -> None:
+    axes.imshow(image, interpolation="nearest" if len(image) < 64 else "antialiased")
     axes.set_title(title, fontsize=7)
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
 
 
 def _labels(batch: Batch, row: int, classes: tuple[str, ...]) -> str:
-    """Of a mixed picture both labels, with their shares."""
+    """Of a mixed image both labels, with their shares."""
     if batch.mix is None:
         return ""
     share = float(batch.mix.shares[row])

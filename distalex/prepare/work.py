@@ -1,4 +1,4 @@
-"""Writes pictures into prepared files, as `python -m distalex.prepare`; `train` does it by itself for a named data set."""
+"""Writes images into prepared files, as `python -m distalex.prepare`; `train` does it by itself for a named data set."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def prepare_source(options: PrepareOptions) -> list[Prepared]:
     for one in prepared:
         info, files = one.info, f" in {len(one.paths)} files" if len(one.paths) > 1 else ""
         size = f"{info.side}x{info.side} in {len(info.classes)} classes, {info.bytes / 1e6:,.1f} MB"
-        console.say(f"{one.paths[0]}: {len(info):,} pictures of {size}{files}")
+        console.say(f"{one.paths[0]}: {len(info):,} images of {size}{files}")
     console.say(_how_to_train(options, data, prepared))
     return prepared
 
@@ -55,7 +55,7 @@ def _how_to_train(options: PrepareOptions, data: DataConfig, prepared: list[Prep
     told = f"{command} --data.name=beton {shlex.quote(f'--data.train={options.out}')}"
     if len(prepared) == 2:
         return told
-    return f"{told} --data.test=FILE.beton, naming a file of test pictures; --holdout=0.1 here would have held some out"
+    return f"{told} --data.test=FILE.beton, naming a file of test images; --holdout=0.1 here would have held some out"
 
 
 def check(options: CheckOptions) -> Prepared:
@@ -66,7 +66,7 @@ def check(options: CheckOptions) -> Prepared:
     kind = f"{info.side}x{info.side} {info.encoding}" + (f" (quality {info.quality})" if info.encoding != "raw" else "")
     classes = f"{len(info.classes)} classes ({', '.join(info.classes[:3])}{', …' if len(info.classes) > 3 else ''})"
     print(
-        f"{options.file}: whole. {len(info):,} pictures of {kind} in {classes}, {info.bytes / 1e6:,.1f} MB, {len(prepared.paths)} file(s)\n"
+        f"{options.file}: whole. {len(info):,} images of {kind} in {classes}, {info.bytes / 1e6:,.1f} MB, {len(prepared.paths)} file(s)\n"
         f"from {info.origin} ({info.name} {info.split}, fingerprint {info.fingerprint}), {len(info.skipped)} skipped; written by {made}"
     )
     return prepared
@@ -83,7 +83,7 @@ def _data_options(options: PrepareOptions) -> DataConfig:
     if options.out is None and (options.split != "both" or options.holdout or options.per_file or options.overwrite):
         raise UserError("--split, --holdout, --per_file and --overwrite go with --out=FILE.beton, which is missing")
     if options.out is not None and not options.out.endswith(".beton"):
-        raise UserError(f"out={options.out}: the name of a .beton file is needed, e.g. --out=pictures.beton")
+        raise UserError(f"out={options.out}: the name of a .beton file is needed, e.g. --out=images.beton")
     values = {key: getattr(options, key) for key in ("root", "dataset", "labels", "resize", "encoding", "quality", "skip_bad")}
     return validate(DataConfig, {**values, "name": source, "stored_size": options.size, "holdout": options.holdout or 0.1}, {})
 
@@ -115,7 +115,7 @@ def _write(data: DataConfig, out: Path, options: PrepareOptions, console: Consol
             prepared.append(write_all(source, path, done, how, options.per_file, options.overwrite))
             tell_skipped(prepared[-1], console.say)
         if options.overwrite and len(prepared) == 1:
-            remove(test_file(out))  # of an earlier preparing, whose pictures may be among these
+            remove(test_file(out))  # of an earlier preparing, whose images may be among these
     return prepared
 
 
@@ -127,11 +127,11 @@ def _require_free(sources: list[Source], out: Path, per_file: int | None) -> Non
         wanted = [shard_path(path, shard, shards) for shard in range(shards)]
         found = existing(path)
         if set(found) - set(wanted) or (found and found == wanted):
-            what = "exists" if written else f"exists, and would be taken for the test pictures of {out}"
+            what = "exists" if written else f"exists, and would be taken for the test images of {out}"
             raise UserError(f"{found[0]}: {what}; give another --out, or replace it with --overwrite")
         for one in found:
             if read_info(one).fingerprint != sources[number].fingerprint:
-                raise UserError(f"{one}: is of other pictures; give another --out, or replace it with --overwrite")
+                raise UserError(f"{one}: is of other images; give another --out, or replace it with --overwrite")
 
 
 @contextmanager

@@ -15,26 +15,26 @@ from torch.nn import functional
 from distalex import random
 from distalex.config.config import Config
 from distalex.console import Console
-from distalex.data.open import Pictures
+from distalex.data.open import Data
 from distalex.evaluate.evaluation import logits_of
 from distalex.parallel.mesh import Mesh
 from distalex.parallel.start import start_processes
-from distalex.predict.neighbours import batches_of, chosen, hidden, open_album, pictures_of
+from distalex.predict.neighbours import batches_of, chosen, hidden, images_of, open_album
 from distalex.report.options import ReportOptions
 from distalex.runs.trained import Trained, load_trained, open_data_of
 
-SHOWN = 8  # pictures of a row of predictions (Figure 4, left)
-QUERIES, NEAREST = 5, 6  # pictures whose neighbours are shown, and how many of each (Figure 4, right)
+SHOWN = 8  # images of a row of predictions (Figure 4, left)
+QUERIES, NEAREST = 5, 6  # images whose neighbours are shown, and how many of each (Figure 4, right)
 BATCH = 250
-LARGEST = 128  # side in pixels of a picture on the page
+LARGEST = 128  # side in pixels of an image on the page
 PAIRS = 10  # of classes that are taken for each other most
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A picture on the page and what the network takes it for."""
+    """An image on the page and what the network takes it for."""
 
-    picture: str
+    image: str
     """A data URI."""
     actual: str
     labels: tuple[str, ...]
@@ -47,7 +47,7 @@ class Shown:
 class Column:
     """The first filters of a column (Figure 3)."""
 
-    picture: str
+    image: str
     count: int
     colour: float
     """Mean share of a filter's energy that is colour and not grey."""
@@ -62,7 +62,7 @@ class Learned:
     tested_on: str
     count: int
     of: int
-    """Pictures that were looked at, of so many."""
+    """Images that were looked at, of so many."""
     loss: float
     top1: float
     top5: float
@@ -72,9 +72,9 @@ class Learned:
     mistakes: tuple[Shown, ...]
     """The surest ones."""
     neighbours: tuple[tuple[Shown, ...], ...]
-    """A test picture, then the training pictures nearest to it."""
+    """A test image, then the training images nearest to it."""
     searched: int
-    """Training pictures that were searched for these."""
+    """Training images that were searched for these."""
 
     def confused(self) -> list[tuple[str, str, int]]:
         """Pairs of an actual class and another that it is taken for, the most frequent first."""
@@ -92,24 +92,24 @@ def filters_of(trained: Trained) -> tuple[Column, ...]:
 
 
 def learn(options: ReportOptions, place: str, console: Console) -> Learned:
-    """Look at test and training pictures through the network of the run at `place`. Raises UserError where it or the data are missing."""
+    """Look at test and training images through the network of the run at `place`. Raises UserError where it or the data are missing."""
     with start_processes(Config(parallel="none", device=options.device)) as mesh:
         trained = load_trained(place, options.runs_dir)
         trained.net.to(device=mesh.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        pictures = open_data_of(trained, options.data_root, BATCH, mesh, console)
+        data = open_data_of(trained, options.data_root, BATCH, mesh, console)
         with console.showing(), torch.no_grad():
-            return _look(trained, pictures, options, mesh, console)
+            return _look(trained, data, options, mesh, console)
 
 
-def _look(trained: Trained, pictures: Pictures, options: ReportOptions, mesh: Mesh, console: Console) -> Learned:
-    test, classes = pictures.test, trained.classes
-    looked = chosen(test, options.pictures, trained.config.seed)
+def _look(trained: Trained, data: Data, options: ReportOptions, mesh: Mesh, console: Console) -> Learned:
+    test, classes = data.test, trained.classes
+    looked = chosen(test, options.images, trained.config.seed)
     outputs, labels = [], []
     for batch, images in batches_of(test, looked):
         outputs.append(logits_of(trained.net, test.views.test(images.to(mesh.device)), trained.config.train).cpu())
         labels.append(batch)
-        console.progress("looking at test pictures", sum(map(len, outputs)), len(looked))
-    console.done("looking at test pictures")
+        console.progress("looking at test images", sum(map(len, outputs)), len(looked))
+    console.done("looking at test images")
     logits, actual = torch.cat(outputs), torch.cat(labels)
     shares = logits.softmax(1)
     hits = logits.topk(min(5, len(classes))).indices == actual[:, None]
@@ -119,14 +119,14 @@ def _look(trained: Trained, pictures: Pictures, options: ReportOptions, mesh: Me
 
     def shown(places: list[int]) -> tuple[Shown, ...]:
         return tuple(
-            _shown(image, int(label), shares[place], classes, f"test picture {looked[place]}")
-            for place, (image, label) in zip(places, pictures_of(test, looked[places]), strict=True)
+            _shown(image, int(label), shares[place], classes, f"test image {looked[place]}")
+            for place, (image, label) in zip(places, images_of(test, looked[places]), strict=True)
         )
 
     return Learned(
         trained.path.name,
         classes,
-        pictures.tested_on,
+        data.tested_on,
         len(looked),
         test.count,
         float(functional.cross_entropy(logits, actual)),
@@ -135,22 +135,22 @@ def _look(trained: Trained, pictures: Pictures, options: ReportOptions, mesh: Me
         np.bincount(actual.numpy() * len(classes) + logits.argmax(1).numpy(), minlength=len(classes) ** 2).reshape(len(classes), -1),
         shown([int(place) for place in some]),
         shown(surest),
-        _neighbours(trained, pictures, looked[some[:QUERIES]], options.searched, console) if options.searched else (),
-        min(options.searched, pictures.train.count),
+        _neighbours(trained, data, looked[some[:QUERIES]], options.searched, console) if options.searched else (),
+        min(options.searched, data.train.count),
     )
 
 
-def _neighbours(trained: Trained, pictures: Pictures, queries: np.ndarray, most: int, console: Console) -> tuple[tuple[Shown, ...], ...]:
-    """A test picture and the training pictures nearest to it (Figure 4, right)."""
-    wanted = pictures_of(pictures.test, queries)
-    album = open_album(trained, pictures.train, most, console.progress)
-    places, apart = album.nearest(hidden(trained, pictures.test.views, torch.from_numpy(np.stack([image for image, _ in wanted]))), NEAREST)
+def _neighbours(trained: Trained, data: Data, queries: np.ndarray, most: int, console: Console) -> tuple[tuple[Shown, ...], ...]:
+    """A test image and the training images nearest to it (Figure 4, right)."""
+    wanted = images_of(data.test, queries)
+    album = open_album(trained, data.train, most, console.progress)
+    places, apart = album.nearest(hidden(trained, data.test.views, torch.from_numpy(np.stack([image for image, _ in wanted]))), NEAREST)
     rows = []
     for query, (image, label), near, distances in zip(queries, wanted, places.tolist(), apart.tolist(), strict=True):
-        row = [Shown(_as_uri(image), trained.classes[label], (), (), f"test picture {query}")]
+        row = [Shown(_as_uri(image), trained.classes[label], (), (), f"test image {query}")]
         samples = album.samples[near]
-        for (other, actual), sample, distance in zip(pictures_of(pictures.train, samples), samples, distances, strict=True):
-            row.append(Shown(_as_uri(other), trained.classes[actual], (), (), f"training picture {sample}, {distance:.3g} away"))
+        for (other, actual), sample, distance in zip(images_of(data.train, samples), samples, distances, strict=True):
+            row.append(Shown(_as_uri(other), trained.classes[actual], (), (), f"training image {sample}, {distance:.3g} away"))
         rows.append(tuple(row))
     return tuple(rows)
 
@@ -161,21 +161,21 @@ def _shown(image: np.ndarray, label: int, shares: Tensor, classes: tuple[str, ..
 
 
 def _as_uri(image: np.ndarray) -> str:
-    """A picture (side, side, 3) uint8: small ones as they are, larger ones scaled down and as JPEG."""
-    picture = Image.fromarray(image)
-    if max(picture.size) > LARGEST:
-        picture = picture.resize((LARGEST, LARGEST), Image.Resampling.LANCZOS)
-    return _uri(picture, "PNG" if max(picture.size) <= 48 else "JPEG")
+    """An image (side, side, 3) uint8: small ones as they are, larger ones scaled down and as JPEG."""
+    drawn = Image.fromarray(image)
+    if max(drawn.size) > LARGEST:
+        drawn = drawn.resize((LARGEST, LARGEST), Image.Resampling.LANCZOS)
+    return _uri(drawn, "PNG" if max(drawn.size) <= 48 else "JPEG")
 
 
-def _uri(picture: Image.Image, kind: str) -> str:
+def _uri(image: Image.Image, kind: str) -> str:
     file = io.BytesIO()
-    picture.save(file, kind, **({"quality": 88} if kind == "JPEG" else {"optimize": True}))
+    image.save(file, kind, **({"quality": 88} if kind == "JPEG" else {"optimize": True}))
     return f"data:image/{kind.lower()};base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def _column(weight: Tensor) -> Column:
-    """A picture of filters (n, 3, side, side) in rows of 8, each from its least to its largest weight around grey."""
+    """An image of filters (n, 3, side, side) in rows of 8, each from its least to its largest weight around grey."""
     grey = weight.mean(1, keepdim=True)
     energy = weight.square().sum((1, 2, 3))
     colour = ((weight - grey).square().sum((1, 2, 3)) / energy.clamp_min(1e-30)).mean()
@@ -189,12 +189,12 @@ def _column(weight: Tensor) -> Column:
         sheet[top : top + side, left : left + side, :3] = filter_
         sheet[top : top + side, left : left + side, 3] = 255
     scale = max(1, 320 // sheet.shape[1])
-    picture = Image.fromarray(sheet).resize((sheet.shape[1] * scale, sheet.shape[0] * scale), Image.Resampling.NEAREST)
-    return Column(_uri(picture, "PNG"), count, float(colour))
+    image = Image.fromarray(sheet).resize((sheet.shape[1] * scale, sheet.shape[0] * scale), Image.Resampling.NEAREST)
+    return Column(_uri(image, "PNG"), count, float(colour))
 
 
 def drawn_confusion(shares: np.ndarray) -> str:
-    """Shares of each row (classes, classes) as a picture, a pixel or more a pair, the brighter the larger by its root."""
+    """Shares of each row (classes, classes) as an image, a pixel or more a pair, the brighter the larger by its root."""
     from matplotlib import colormaps
 
     pixels = (colormaps["viridis"](np.sqrt(shares))[:, :, :3] * 255).round().astype(np.uint8)

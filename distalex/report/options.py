@@ -22,11 +22,11 @@ class ReportOptions(Section):
     """Write it again and again while a run goes on; the page loads itself anew meanwhile."""
     every: Float = Field(10.0, ge=1, le=3600)
     """`watch`: seconds between two pages."""
-    pictures: Int = Field(10_000, ge=0)
-    """Test pictures that the network of a single run looks at, for confusion and predictions; of more, so many are chosen by the seed.
+    images: Int = Field(10_000, ge=0)
+    """Test images that the network of a single run looks at, for confusion and predictions; of more, so many are chosen by the seed.
     0: none, and no neighbours."""
     searched: Int = Field(2_000, ge=0)
-    """Training pictures among which neighbours are searched; chosen by the seed. 0: no neighbours."""
+    """Training images among which neighbours are searched; chosen by the seed. 0: no neighbours."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` takes a GPU where there is one."""
     data_root: str | None = None

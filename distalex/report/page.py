@@ -1,4 +1,4 @@
-"""Runs as one page of HTML: pictures, numbers and styles all inside it, nothing fetched from anywhere."""
+"""Runs as one page of HTML: images, numbers and styles all inside it, nothing fetched from anywhere."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from distalex.report.options import ReportOptions
 
 MARK = "distalex report"  # in the head of every page, so that no other file is written over
 TABLE_ROWS = 40  # of evaluations
-CELLS = 20  # classes whose confusion is a table of numbers and not a picture
+CELLS = 20  # classes whose confusion is a table of numbers and not an image
 PLACES = ("name", "runs_dir")  # options that differ between any two runs
 
 
@@ -126,7 +126,7 @@ def _look(before: Looked, run: History, options: ReportOptions, console: Console
         columns = filters_of(load_trained(str(path), options.runs_dir))
     except (UserError, OSError) as error:
         return Looked(note=str(error))
-    if not options.pictures:
+    if not options.images:
         return Looked(columns, stamp=stamp)
     try:
         return Looked(columns, learn(options, str(path), console), stamp=stamp)
@@ -213,7 +213,7 @@ def _command(run: History) -> str:
 
 
 def _confusion(learned: Any) -> dict[str, Any]:
-    """Few classes as rows of (count, share of the row), many as a picture."""
+    """Few classes as rows of (count, share of the row), many as an image."""
     counts = learned.confusion
     totals = counts.sum(1, keepdims=True).clip(1)
     if len(counts) <= CELLS:
@@ -221,7 +221,7 @@ def _confusion(learned: Any) -> dict[str, Any]:
             (name, [(int(count), float(count / total)) for count in row])
             for name, row, total in zip(learned.classes, counts, totals[:, 0], strict=True)
         ]
-        return {"rows": rows, "picture": "", "pairs": learned.confused()}
+        return {"rows": rows, "image": "", "pairs": learned.confused()}
     from distalex.report.learned import drawn_confusion
 
-    return {"rows": [], "picture": drawn_confusion(counts / totals), "pairs": learned.confused()}
+    return {"rows": [], "image": drawn_confusion(counts / totals), "pairs": learned.confused()}

@@ -13,7 +13,7 @@ from distalex.config.schema import validate
 from distalex.console import Console
 from distalex.data.augment.augmentation import Augmentation
 from distalex.data.augment.statistics import Statistics
-from distalex.data.open import Pictures, open_pictures
+from distalex.data.open import Data, open_data
 from distalex.errors import UserError
 from distalex.machine.precision import arithmetic
 from distalex.model.alexnet import AlexNet
@@ -33,7 +33,7 @@ class Trained:
     path: Path
 
     def views(self, device: torch.device, dtype: torch.dtype | None = None) -> Augmentation:
-        """How it sees stored pictures, in the run's arithmetic or in `dtype`."""
+        """How it sees stored images, in the run's arithmetic or in `dtype`."""
         state, options = self.state, self.config
         statistics = Statistics(tuple(state["mean"]), tuple(tuple(row) for row in state["covariance"]))
         return Augmentation(
@@ -57,16 +57,16 @@ def load_trained(place: str, runs_dir: str) -> Trained:
     return Trained(net.eval(), configuration, tuple(state["classes"]), state, path)
 
 
-def open_data_of(trained: Trained, data_root: str | None, batch_size: int, mesh: Mesh, console: Console) -> Pictures:
-    """The pictures that a network was trained with, from `data_root` if they have moved. Raises UserError for other classes."""
-    data = trained.config.data.model_copy(update={"root": data_root or trained.config.data.root, "cache": "none"})
+def open_data_of(trained: Trained, data_root: str | None, batch_size: int, mesh: Mesh, console: Console) -> Data:
+    """The images that a network was trained with, from `data_root` if they have moved. Raises UserError for other classes."""
+    section = trained.config.data.model_copy(update={"root": data_root or trained.config.data.root, "cache": "none"})
     train = trained.config.train.model_copy(update={"batch_size": batch_size, "eval_batch_size": None})
     with console.showing():
-        configuration = trained.config.model_copy(update={"data": data, "train": train})
-        pictures = open_pictures(configuration, mesh, console.say, console.progress)
-    if pictures.classes != trained.classes:
+        configuration = trained.config.model_copy(update={"data": section, "train": train})
+        data = open_data(configuration, mesh, console.say, console.progress)
+    if data.classes != trained.classes:
         raise UserError(
             f"{trained.path}: trained on {len(trained.classes)} classes ({', '.join(trained.classes[:3])}, …), "
-            f"the data has {len(pictures.classes)}; name other data with --data_root=DIR"
+            f"the data has {len(data.classes)}; name other data with --data_root=DIR"
         )
-    return pictures
+    return data

@@ -16,7 +16,7 @@ from distalex.runs.checkpoint import find, read_tensors
 def load_weights(net: AlexNet, place: str, runs_dir: str, normalize: str, say: Callable[[str], None]) -> None:
     """Start `net` from a run or a state dict, ours, torchvision's or the released code's; a classifier of another size starts anew.
 
-    Says so where the weights saw pictures on another scale than `normalize`, this run's. Raises UserError where any other weight
+    Says so where the weights saw images on another scale than `normalize`, this run's. Raises UserError where any other weight
     is missing or has another shape.
     """
     path = find(place, runs_dir)
@@ -26,7 +26,7 @@ def load_weights(net: AlexNet, place: str, runs_dir: str, normalize: str, say: C
         raise UserError(f"model.weights={place}: holds no state dict of tensors")
     saw = "paper" if is_released(weights) else content["config"]["data"]["normalize"] if "format" in content else normalize
     if saw != normalize:
-        say(f"model.weights={place}: saw its pictures with data.normalize={saw}; --data.normalize={saw} keeps what it learned")
+        say(f"model.weights={place}: saw its images with data.normalize={saw}; --data.normalize={saw} keeps what it learned")
     weights, own = from_released(weights, place) if is_released(weights) else from_torchvision(weights), net.state_dict()
     if "fc8.weight" in weights and weights["fc8.weight"].shape != own["fc8.weight"].shape:
         say(f"fc8 starts anew: {place} tells {len(weights['fc8.weight'])} classes apart, this run {net.classes}")

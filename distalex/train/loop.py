@@ -15,7 +15,7 @@ from torch.nn import functional
 from distalex.config.config import Config
 from distalex.console import Console
 from distalex.data.batches import Batch, Part
-from distalex.data.open import Pictures, open_pictures
+from distalex.data.open import Data, open_data
 from distalex.errors import NotFinite, Stopped
 from distalex.evaluate.evaluation import Evaluation, evaluate
 from distalex.machine.precision import has_bf16
@@ -56,34 +56,34 @@ def train(config: Config) -> Summary:
     TrainingError where the loss stops being finite or the disk does not take the last checkpoint.
     """
     with start_processes(config, choose_parallel) as mesh, open_run(config, mesh, Console(mesh.is_first)) as run:
-        pictures = open_pictures(config, mesh, run.say, run.console.progress)
-        require_agreement({"data": pictures.describe(), "classes": pictures.classes, "colours": pictures.statistics})
-        state, forward = build_state(config, mesh, pictures, run)
+        data = open_data(config, mesh, run.say, run.console.progress)
+        require_agreement({"data": data.describe(), "classes": data.classes, "colours": data.statistics})
+        state, forward = build_state(config, mesh, data, run)
         run.begin(state)
-        run.say(_introduction(config, mesh, pictures, state.net, run))
+        run.say(_introduction(config, mesh, data, state.net, run))
         evaluation = None
         while evaluation is None:
             try:
-                train_epoch(state, forward, pictures, config, run)
+                train_epoch(state, forward, data, config, run)
             except NotFinite:
                 run.roll_back(state)
                 continue
             if run.stop_requested():
                 run.save(state)
                 break
-            evaluation = end_epoch(state, forward, pictures, config, run)
+            evaluation = end_epoch(state, forward, data, config, run)
         run.require_saved(state)
         if evaluation is None:
             run.say(f"stopped at step {state.step:,} and saved; go on with --name={run.folder.name} --checkpoint.resume=auto")
         else:
-            run.show(pictures, state.step)
+            run.show(data, state.step)
         return Summary(run.folder, state.step, evaluation, run.stop_signal)
 
 
-def train_epoch(state: TrainState, forward: Parallel, pictures: Pictures, config: Config, run: Run) -> None:
+def train_epoch(state: TrainState, forward: Parallel, data: Data, config: Config, run: Run) -> None:
     """What is left of the epoch, or of what the run is to do of it. Raises NotFinite where the run is to go back."""
-    for batch in run.steps(pictures.train.train(state.epoch, state.step_in_epoch), state):
-        run.log(train_step(state, forward, batch, config), state, pictures.train.steps_per_epoch)
+    for batch in run.steps(data.train.train(state.epoch, state.step_in_epoch), state):
+        run.log(train_step(state, forward, batch, config), state, data.train.steps_per_epoch)
         if config.checkpoint.every_steps and state.step % config.checkpoint.every_steps == 0:
             run.save(state)
 
@@ -91,7 +91,7 @@ def train_epoch(state: TrainState, forward: Parallel, pictures: Pictures, config
 def train_step(state: TrainState, forward: Parallel, batch: Batch, config: Config) -> StepResult:
     """One optimizer step on this replica's part of a batch; nothing in it waits for the device.
 
-    The loss of each picture is divided by the whole batch's size and gradients add up over parts and replicas, so that
+    The loss of each image is divided by the whole batch's size and gradients add up over parts and replicas, so that
     they equal the gradient of the mean loss over the batch, however it is divided and however uneven it is.
     """
     options, traffic, device = config.train, forward.mesh.traffic, batch.labels.device
@@ -137,7 +137,7 @@ def is_finite(loss: Tensor, state: TrainState, mesh: Mesh, otherwise: str) -> bo
 
 
 def summed_loss(logits: Tensor, part: Part, smoothing: float) -> Tensor:
-    """Cross-entropy summed over pictures; of a mixed one with each of its labels, weighed by their shares."""
+    """Cross-entropy summed over images; of a mixed one with each of its labels, weighed by their shares."""
     if part.mix is None:
         return functional.cross_entropy(logits, part.labels, reduction="sum", label_smoothing=smoothing)
     own, other = (
@@ -146,19 +146,19 @@ def summed_loss(logits: Tensor, part: Part, smoothing: float) -> Tensor:
     return torch.lerp(other, own, part.mix.shares).sum()
 
 
-def end_epoch(state: TrainState, forward: Parallel, pictures: Pictures, config: Config, run: Run) -> Evaluation | None:
+def end_epoch(state: TrainState, forward: Parallel, data: Data, config: Config, run: Run) -> Evaluation | None:
     """Evaluate and save when it is time. Returns the evaluation that ends the run."""
-    whole_epoch = state.step_in_epoch >= pictures.train.steps_per_epoch
+    whole_epoch = state.step_in_epoch >= data.train.steps_per_epoch
     if whole_epoch:
         state.epoch, state.step_in_epoch = state.epoch + 1, 0
     ends, best, evaluation = run.ended(state), False, None
     due = whole_epoch and state.epoch % config.train.evaluate_every == 0
     if ends or due:
         try:
-            evaluation = evaluate_average(state, forward, pictures, config, run)
+            evaluation = evaluate_average(state, forward, data, config, run)
         except Stopped:  # the state is that before the evaluation, so that the run goes on with it
             if whole_epoch:
-                state.epoch, state.step_in_epoch = state.epoch - 1, pictures.train.steps_per_epoch
+                state.epoch, state.step_in_epoch = state.epoch - 1, data.train.steps_per_epoch
             return None
         if due:  # an evaluation that only ends a part of the run must not change how it goes on
             state.schedule.evaluated(evaluation.loss)
@@ -169,9 +169,9 @@ def end_epoch(state: TrainState, forward: Parallel, pictures: Pictures, config: 
     return evaluation if ends else None
 
 
-def evaluate_average(state: TrainState, forward: Parallel, pictures: Pictures, config: Config, run: Run) -> Evaluation:
+def evaluate_average(state: TrainState, forward: Parallel, data: Data, config: Config, run: Run) -> Evaluation:
     """Evaluate the moving average of the weights if there is one, else the weights. Raises Stopped."""
-    measured = partial(evaluate, forward, pictures.test, forward.mesh, config.train, stop_requested=run.stop_requested)
+    measured = partial(evaluate, forward, data.test, forward.mesh, config.train, stop_requested=run.stop_requested)
     if state.average is None:
         return measured()
     state.average.swap(state.net)
@@ -181,25 +181,25 @@ def evaluate_average(state: TrainState, forward: Parallel, pictures: Pictures, c
         state.average.swap(state.net)
 
 
-def build_state(config: Config, mesh: Mesh, pictures: Pictures, run: Run) -> tuple[TrainState, Parallel]:
+def build_state(config: Config, mesh: Mesh, data: Data, run: Run) -> tuple[TrainState, Parallel]:
     """Network, optimizer and schedule at the start of the run, divided as the mesh asks.
 
     Raises UserError where weights, layer names or the mesh do not fit the network.
     """
-    net = build_model(config.model, len(pictures.classes), config.data.image_size, config.seed)
+    net = build_model(config.model, len(data.classes), config.data.image_size, config.seed)
     if config.model.weights:
         load_weights(net, config.model.weights, config.runs_dir, config.data.normalize, run.say)
     freeze(net, config.model.freeze)
     forward = parallelize(net, config.train, mesh)
     optimizer = build_optimizer(net, config.optim, forward.shards)
-    steps = pictures.train.steps_per_epoch
+    steps = data.train.steps_per_epoch
     described: dict[str, Any] = {
         "config": run.config.model_dump(mode="json"),
-        "classes": list(pictures.classes),
-        "mean": list(pictures.statistics.mean),
-        "covariance": [list(row) for row in pictures.statistics.covariance],
-        "side": pictures.side,
-        "resize": pictures.resize,
+        "classes": list(data.classes),
+        "mean": list(data.statistics.mean),
+        "covariance": [list(row) for row in data.statistics.covariance],
+        "side": data.side,
+        "resize": data.resize,
     }
     average = MovingAverage(net, config.train.ema) if config.train.ema else None
     schedule = Schedule(config.optim, steps * config.train.epochs, steps)
@@ -211,7 +211,7 @@ def choose_parallel(config: Config, topology: Topology, device: torch.device) ->
     return plan.choose(config, topology.world_size, topology.local_world_size, device)
 
 
-def _introduction(config: Config, mesh: Mesh, pictures: Pictures, net: AlexNet, run: Run) -> str:
+def _introduction(config: Config, mesh: Mesh, data: Data, net: AlexNet, run: Run) -> str:
     processes = mesh.topology.world_size
     held = sum(parameter.numel() for parameter in net.parameters()) / 1e6
     largest = -(-config.train.batch_size // mesh.replicas)
@@ -224,11 +224,11 @@ def _introduction(config: Config, mesh: Mesh, pictures: Pictures, net: AlexNet, 
             f"{config.data.image_size}x{config.data.image_size}, "
             f"{computes} on {processes} {mesh.device.type} process{'es' * (processes > 1)} (--parallel={mesh.parallel}), "
             f"{torch.get_num_threads()} thread(s) each",
-            f"data {config.data.name}: {pictures.describe()}; augment={config.data.augment}, "
+            f"data {config.data.name}: {data.describe()}; augment={config.data.augment}, "
             f"normalize={config.data.normalize}, loader={config.data.loader}",
-            f"batch {config.train.batch_size} = {mesh.replicas} x {largest} pictures, {mesh.columns} process{'es' * (mesh.columns > 1)} "
-            f"a replica, {pictures.train.steps_per_epoch:,} steps an epoch; "
-            f"a network that knows nothing has loss ln {len(pictures.classes)} = {math.log(len(pictures.classes)):.3f}",
+            f"batch {config.train.batch_size} = {mesh.replicas} x {largest} images, {mesh.columns} process{'es' * (mesh.columns > 1)} "
+            f"a replica, {data.train.steps_per_epoch:,} steps an epoch; "
+            f"a network that knows nothing has loss ln {len(data.classes)} = {math.log(len(data.classes)):.3f}",
         ]
     )
 

@@ -47,7 +47,7 @@ def forward_work(layer: nn.Module, given: Sequence[Tensor], out: Sequence[Tensor
 
 
 def backward_work(layer: nn.Module, given: Sequence[Tensor], out: Sequence[Tensor]) -> Work:
-    """Of the backward pass, which computes the gradients that are wanted: of weights that are not frozen, of an input that is no picture.
+    """Of the backward pass, which computes the gradients that are wanted: of weights that are not frozen, of an input that is no image.
 
     It reads the output's gradient, the input again, and for the input's gradient the weights; it writes what it computes.
     """

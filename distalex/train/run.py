@@ -25,7 +25,7 @@ from distalex.config.loading import load_config
 from distalex.config.schema import flatten
 from distalex.console import Console
 from distalex.data.batches import Batch
-from distalex.data.open import Pictures
+from distalex.data.open import Data
 from distalex.errors import TrainingError, UserError
 from distalex.evaluate.evaluation import Evaluation
 from distalex.machine.description import computes_on, describe_machine
@@ -53,7 +53,7 @@ ORDERED_BY = (
     "train.batch_size",
     *(f"data.{key}" for key in ("name", "dataset", "train", "order", "holdout", "validation", "fraction")),
 )
-"""Options that say which pictures each step of an epoch sees."""
+"""Options that say which images each step of an epoch sees."""
 MOST_LEFT_OUT = 20  # steps whose loss was not finite, before a run that rolls back gives up
 LAST_COPY = 600.0  # seconds for a run's last copy elsewhere
 LAST_COPY_STOPPED = 10.0  # where a signal has told the run to end
@@ -269,7 +269,7 @@ class Run:
         return f"{self.folder}: cannot be written ({error.strerror}); give another place with --runs_dir=DIR"
 
     def _measure_peak(self, classes: int) -> None:
-        """What all processes together reach in matrix products, and what a picture takes: forward, and twice that backward."""
+        """What all processes together reach in matrix products, and what an image takes: forward, and twice that backward."""
         train = self.config.train
         self.flops = 3 * 2 * count_macs(self.config.model, classes, self.config.data.image_size)
         self.own_peak = matmul_peak(self.mesh.device, arithmetic(train.precision, self.mesh.device))
@@ -358,7 +358,7 @@ class Run:
         self.console.done(f"epoch {state.epoch}/{self.config.train.epochs}")
         self.say(
             f"epoch {state.epoch}/{self.config.train.epochs}  step {state.step:,}: {self.config.data.tested_on} "
-            f"top-1 {values['top1']:.2f} %  top-5 {values['top5']:.2f} %  loss {values['loss']:.4f}  ({values['count']:,} pictures)"
+            f"top-1 {values['top1']:.2f} %  top-5 {values['top5']:.2f} %  loss {values['loss']:.4f}  ({values['count']:,} images)"
         )
         self._restart_window()
 
@@ -382,7 +382,7 @@ class Run:
                 "--checkpoint.resume=auto, which goes on from the last checkpoint"
             )
 
-    def show(self, pictures: Pictures, step: int) -> None:
+    def show(self, data: Data, step: int) -> None:
         """Weights & Biases' table of predictions and copies of checkpoints, from the files of a run that is done; by rank 0 alone."""
         if self.wandb is None:
             return
@@ -390,15 +390,15 @@ class Run:
         last, best = folder / f"step-{step:08d}.pt", folder / "best.pt"
 
         def look() -> tuple[list[Prediction], torch.Tensor]:
-            images, names, actual = some_of(pictures, self.config.seed, self.config.log.pictures)
+            images, names, actual = some_of(data, self.config.seed, self.config.log.images)
             return predict(load_trained(str(last), self.config.runs_dir), images, names, actual), images
 
-        if self.config.log.pictures:
+        if self.config.log.images:
             self.wandb.log_predictions(look, step)
         if self.config.log.artifacts:
             same = best.samefile(last) if best.exists() else True
             files = {last: ["last", "best"]} if same else {last: ["last"], best: ["best"]}
-            self.wandb.keep(files, {"name": self.config.data.name, "described": pictures.describe()}, self.config.data.name)
+            self.wandb.keep(files, {"name": self.config.data.name, "described": data.describe()}, self.config.data.name)
 
     def roll_back(self, state: TrainState) -> None:
         """Restore `state` from the newest checkpoint; the step that it stands at will change nothing when it comes again.

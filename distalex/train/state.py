@@ -34,7 +34,7 @@ class TrainState:
     left_out: set[int] = field(default_factory=set)
     """Steps whose loss was not finite and that change nothing."""
     described: dict[str, Any] = field(default_factory=dict)
-    """What the weights need besides: configuration, classes, colour statistics, side of the stored pictures."""
+    """What the weights need besides: configuration, classes, colour statistics, side of the stored images."""
 
     def state_dict(self) -> dict[str, Any]:
         """The whole network's state on rank 0, joined from all columns; something incomplete elsewhere.

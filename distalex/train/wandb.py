@@ -115,12 +115,12 @@ class WeightsAndBiases:
         self._try(send)
 
     def log_predictions(self, look: Callable[[], tuple[Sequence[Prediction], Tensor]], step: int) -> None:
-        """A table of the pictures (n, side, side, 3) uint8 and what each is taken for, that `look` gives; asked only where W&B is on."""
+        """A table of the images (n, side, side, 3) uint8 and what each is taken for, that `look` gives; asked only where W&B is on."""
 
         def send(run: Any) -> None:
             import wandb
 
-            table = wandb.Table(columns=["picture", "name", "actual", "predicted", "right", "probability", "others"])
+            table = wandb.Table(columns=["image", "name", "actual", "predicted", "right", "probability", "others"])
             for one, image in zip(*look(), strict=True):
                 cells = one.actual, one.labels[0], one.actual == one.labels[0], round(one.probabilities[0], 4), ", ".join(one.labels[1:])
                 table.add_data(wandb.Image(image.numpy()), one.name, *cells)

@@ -1,4 +1,4 @@
-"""From stored uint8 pictures to the network's input: window, mirror, colour noise, normalising, resizing, turning, cutout.
+"""From stored uint8 images to the network's input: window, mirror, colour noise, normalising, resizing, turning, cutout.
 
 Runs on the device, after the loader, and so is the same for every loader. Draws are keyed by (seed, epoch, sample).
 """
@@ -33,7 +33,7 @@ LONGEST_SHAPE = 4 / 3
 
 
 class Augmentation:
-    """Turns a batch of stored pictures into the network's input, for training (keyed draws) or testing (fixed windows)."""
+    """Turns a batch of stored images into the network's input, for training (keyed draws) or testing (fixed windows)."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Augmentation:
         device: torch.device,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        """`side`: of the stored pictures in pixels; `dtype`: of the network's input."""
+        """`side`: of the stored images in pixels; `dtype`: of the network's input."""
         photographs = options.of_folders
         self.options, self.seed, self.device, self.dtype = options, seed, device, dtype
         self.window = max(1, round(side * (options.crop or (0.875 if photographs else 1.0))))
@@ -76,14 +76,14 @@ class Augmentation:
         return x
 
     def test(self, images: Tensor) -> Tensor:
-        """The centre window of every picture: (n, side, side, 3) uint8 -> (n, 3, size, size)."""
+        """The centre window of every image: (n, side, side, 3) uint8 -> (n, 3, size, size)."""
         start = (self.side - self.window) // 2
         return self._fixed_window(images, start, start)
 
     def ten(self, images: Tensor) -> Iterator[Tensor]:
-        """Ten views of every picture, one after the other: four corners, the centre, and their mirror images (Section 4.1).
+        """Ten views of every image, one after the other: four corners, the centre, and their mirror images (Section 4.1).
 
-        The corners are the farthest that a random window gets: those of the picture, or of the black margin around it.
+        The corners are the farthest that a random window gets: those of the image, or of the black margin around it.
         """
         first, last, centre = -self.margin, self.side + self.margin - self.window, (self.side - self.window) // 2
         for top, left in ((first, first), (first, last), (last, first), (last, last), (centre, centre)):
@@ -104,7 +104,7 @@ class Augmentation:
         return torch.from_numpy(noise.astype(np.float32)).to(self.device, non_blocking=True)
 
     def _draw_window(self, images: Tensor, samples: np.ndarray, epoch: int, shift: Tensor) -> Tensor:
-        """What `data.augment` sees of each picture."""
+        """What `data.augment` sees of each image."""
         augment = self.options.augment
         mirrored = self._uniform("mirror", samples, epoch) < (0.0 if augment in ("none", "crop") else 0.5)
         if augment == "resized_crop":
@@ -143,10 +143,10 @@ class Augmentation:
 
 
 def draw_resized_crops(seed: int, samples: np.ndarray, epoch: int, side: int, scale: tuple[float, ...]) -> Windows:
-    """Windows of pictures of `side` pixels, as torchvision's RandomResizedCrop draws them.
+    """Windows of images of `side` pixels, as torchvision's RandomResizedCrop draws them.
 
-    An area, uniform in `scale` as a share of the picture, and a shape, log-uniform in 3/4 to 4/3, are drawn up to ten times
-    until the window fits, else it is the whole picture; its place is uniform.
+    An area, uniform in `scale` as a share of the image, and a shape, log-uniform in 3/4 to 4/3, are drawn up to ten times
+    until the window fits, else it is the whole image; its place is uniform.
     """
 
     def draw(purpose: str, *attempt: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Pictures of prepared files put into a batch, by a decoder that Numba compiles once and keeps on disk.
+"""Images of prepared files put into a batch, by a decoder that Numba compiles once and keeps on disk.
 
 FFCV's own decoders are compiled in every process, for seconds, and know one file. JPEG goes through FFCV's library,
 which is libjpeg-turbo.
@@ -26,7 +26,7 @@ ALONE = 2**22  # bytes; a thread that copies less than this is done before anoth
 
 
 def load_library() -> None:
-    """Make FFCV's library known to Numba's linker, before the first picture is decoded."""
+    """Make FFCV's library known to Numba's linker, before the first image is decoded."""
     import llvmlite.binding
 
     import_ffcv()
@@ -35,8 +35,8 @@ def load_library() -> None:
     llvmlite.binding.load_library_permanently(ffcv._libffcv.__file__)
 
 
-class StoredPictures:
-    """Where each picture of one or more prepared files of one size lies in memory, in one numbering."""
+class StoredImages:
+    """Where each image of one or more prepared files of one size lies in memory, in one numbering."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         from ffcv.fields.rgb_image import IMAGE_MODES
@@ -58,7 +58,7 @@ class StoredPictures:
         self.threads: ThreadPoolExecutor | None = None
 
     def decode(self, samples: np.ndarray, out: np.ndarray, workers: int) -> np.ndarray:
-        """Fill `out` (n, side, side, 3) uint8 with the pictures of `samples`, on `workers` threads. Raises OSError for damaged ones."""
+        """Fill `out` (n, side, side, 3) uint8 with the images of `samples`, on `workers` threads. Raises OSError for damaged ones."""
         arrays = out, self.addresses[samples], self.sizes[samples], self.is_jpeg[samples]
         if workers > 1 and (out.nbytes > ALONE or arrays[-1].any()):
             if self.threads is None:
@@ -68,13 +68,13 @@ class StoredPictures:
         else:
             bad = _decode(*arrays)
         if bad:
-            raise OSError(f"{bad} damaged picture(s) among samples {samples[:3].tolist()}, …")
+            raise OSError(f"{bad} damaged image(s) among samples {samples[:3].tolist()}, …")
         return out
 
 
 @njit(nogil=True, cache=True)
 def _decode(out: Any, addresses: Any, sizes: Any, is_jpeg: Any) -> Any:
-    """Returns how many pictures could not be decoded."""
+    """Returns how many images could not be decoded."""
     side, each, bad = u4(out.shape[1]), u8(out.shape[1] * out.shape[2] * 3), 0
     zero, one = u4(0), u4(1)
     for number in range(len(addresses)):

@@ -13,13 +13,13 @@ from PIL import Image
 from distalex import random
 from distalex.console import size_text
 from distalex.data.beton.writer import Encoding
-from distalex.data.sources.source import BadPicture, Source
+from distalex.data.sources.source import BadImage, Source
 from distalex.data.sources.statistics import MEASURED
 from distalex.machine.resources import cores
 
 PAGE = 2**23  # bytes; FFCV's
-READ_BACK = 64  # pictures compared with their source after writing
-TRIED = 24  # pictures that an estimate is taken from
+READ_BACK = 64  # images compared with their source after writing
+TRIED = 24  # images that an estimate is taken from
 RAW = Encoding()
 
 
@@ -30,7 +30,7 @@ class How(NamedTuple):
     workers: int = 0
     """Writing processes; 0 for one a core."""
     skip_bad: bool = False
-    """Leave unreadable pictures out and list them, instead of stopping at the first."""
+    """Leave unreadable images out and list them, instead of stopping at the first."""
 
 
 PLAIN = How()
@@ -52,23 +52,23 @@ class Estimate:
         lasts = f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
         size = size_text(self.bytes)
         kind = f"{source.side}x{source.side} {encoding.name}"
-        return f"{source.name} {source.split}: {len(source):,} pictures of {kind}, about {size} and {lasts}"
+        return f"{source.name} {source.split}: {len(source):,} images of {kind}, about {size} and {lasts}"
 
 
 def estimate(source: Source, how: How) -> Estimate:
-    """Size and time of preparing `source`, from some of its pictures."""
+    """Size and time of preparing `source`, from some of its images."""
     encoding, writers = how.encoding, writers_of(source, how.workers)
-    raw, sizes = PAGE / (PAGE // (source.side**2 * 3)), []  # no picture lies on two pages
+    raw, sizes = PAGE / (PAGE // (source.side**2 * 3)), []  # no image lies on two pages
     start, read = time.perf_counter(), 0
     for sample in random.permutation(random.key(0, "estimate"), len(source))[:TRIED].tolist():
         try:
-            picture = source.picture(sample)
-        except BadPicture:
+            image = source.image(sample)
+        except BadImage:
             continue  # `write` will tell
         read += 1
         if encoding.name != "raw":
             buffer = BytesIO()
-            Image.fromarray(picture).save(buffer, "JPEG", quality=encoding.quality)
+            Image.fromarray(image).save(buffer, "JPEG", quality=encoding.quality)
             sizes.append(buffer.tell())
     each = (time.perf_counter() - start) / max(1, read) + 1e-4  # and a little for writing
     jpeg = float(np.mean(sizes)) if sizes else raw / 8

@@ -27,7 +27,7 @@ def import_ffcv() -> Any:
     except ImportError as error:
         raise UserError(
             f"FFCV cannot be imported ({error}); ./launch/test.sh or ./launch/quickstart.sh installs it (it needs "
-            "libturbojpeg0-dev, libopencv-dev, pkg-config and a C++ compiler), or read the pictures without it: --data.loader=torchvision"
+            "libturbojpeg0-dev, libopencv-dev, pkg-config and a C++ compiler), or read the images without it: --data.loader=torchvision"
         ) from None
     finally:
         numba.typed.Dict, numba.set_num_threads = typed, set_num_threads  # type: ignore[misc]

@@ -24,7 +24,7 @@ from distalex.data.augment.statistics import Statistics
 from distalex.data.beton.estimate import PLAIN, READ_BACK, How, estimate, writers_of
 from distalex.data.beton.ffcv import import_ffcv
 from distalex.data.beton.sidecar import FORMAT, Info, Prepared, checksums, read_info, read_prepared, remove, shard_path, sidecar
-from distalex.data.beton.writer import Encoding, Progress, write_pictures
+from distalex.data.beton.writer import Encoding, Progress, write_images
 from distalex.data.sources.source import Source
 from distalex.data.sources.statistics import measure
 from distalex.errors import UserError
@@ -39,7 +39,7 @@ def write_all(
     per_file: int | None = None,
     overwrite: bool = False,
 ) -> Prepared:
-    """Write `source` to `path`, or spread it over files of `per_file` pictures, of which those that are there already are kept.
+    """Write `source` to `path`, or spread it over files of `per_file` images, of which those that are there already are kept.
 
     With `overwrite`, other files that stand for `path` are taken away once all is written.
     Raises UserError as `write` does; then the files that are whole stay, and the next call goes on from there.
@@ -96,7 +96,7 @@ def write(
     """Write `source` to `path` and its sidecar, both whole or not at all, and read the file back.
 
     `part_of` says what `source` is a part of, and which; by default it is a source of its own.
-    Raises UserError, leaving nothing behind, where a picture cannot be read or the disk is full.
+    Raises UserError, leaving nothing behind, where an image cannot be read or the disk is full.
     """
     import_ffcv()
     if path.is_dir():
@@ -110,9 +110,9 @@ def write(
     _require_room(path, estimate(source, how).bytes)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        written = write_pictures(source, temporary, progress, how.encoding, writers_of(source, how.workers), how.skip_bad)
+        written = write_images(source, temporary, progress, how.encoding, writers_of(source, how.workers), how.skip_bad)
         if not len(written.kept):
-            raise UserError(f"{path}: none of the {len(source):,} pictures is readable; the first: {written.skipped[0]}")
+            raise UserError(f"{path}: none of the {len(source):,} images is readable; the first: {written.skipped[0]}")
         good = source if not written.skipped else source.select(written.kept, source.split)
         _read_back(temporary, good, how.encoding.is_jpeg(written.kept))
         with open(temporary, "rb") as file:
@@ -168,7 +168,7 @@ def _require_room(path: Path, needed: float) -> None:
 
 
 def _read_back(path: Path, source: Source, is_jpeg: np.ndarray) -> None:
-    """Compare every label, and some pictures, with the source."""
+    """Compare every label, and some images, with the source."""
     from ffcv.reader import Reader
 
     reader = Reader(str(path))
@@ -180,7 +180,7 @@ def _read_back(path: Path, source: Source, is_jpeg: np.ndarray) -> None:
     for sample in np.linspace(0, len(source) - 1, min(READ_BACK, len(source)), dtype=np.int64).tolist():
         start = int(reader.metadata["f0"]["data_ptr"][sample])
         stored = memory[start : start + sizes[start]]
-        written = source.picture(sample)
+        written = source.image(sample)
         if is_jpeg[sample]:
             read = np.asarray(Image.open(BytesIO(stored.tobytes())).convert("RGB"), dtype=np.float32)
             good = float(np.abs(read - written).mean()) < 64  # noise at a low quality is the hardest; photographs are at 2

@@ -17,7 +17,7 @@ from ffcv.pipeline.compiler import Compiler
 from ffcv.transforms import ToTensor
 from torch import Tensor
 
-from distalex.data.beton.decoder import StoredPictures, load_library
+from distalex.data.beton.decoder import StoredImages, load_library
 from distalex.errors import UserError
 
 
@@ -72,9 +72,9 @@ class Batches:
 
 
 class BatchLoader(Loader):
-    """FFCV's loader of the pictures in `stored`."""
+    """FFCV's loader of the images in `stored`."""
 
-    stored: StoredPictures
+    stored: StoredImages
 
     def over(self, batches: Sequence[np.ndarray]) -> Epoch:
         return Epoch(self, Batches(batches, self.batch_size))
@@ -83,7 +83,7 @@ class BatchLoader(Loader):
 class Pixels(SimpleRGBImageDecoder):
     """In place of FFCV's decoder of squares."""
 
-    def __init__(self, stored: StoredPictures, workers: int) -> None:
+    def __init__(self, stored: StoredImages, workers: int) -> None:
         super().__init__()
         self.stored, self.workers = stored, workers
 
@@ -92,7 +92,7 @@ class Pixels(SimpleRGBImageDecoder):
 
 
 class Labels(IntDecoder):
-    def __init__(self, stored: StoredPictures) -> None:
+    def __init__(self, stored: StoredImages) -> None:
         super().__init__()
         self.stored = stored
 
@@ -103,7 +103,7 @@ class Labels(IntDecoder):
 def open_loader(paths: Sequence[Path], largest_batch: int, workers: int) -> BatchLoader:
     """A loader of prepared files of one size, in one numbering, with `workers` threads besides FFCV's own."""
     load_library()
-    stored = StoredPictures(paths)
+    stored = StoredImages(paths)
     Compiler.set_enabled(False)  # for ours are
     try:
         loader = BatchLoader(

@@ -33,20 +33,20 @@ class Info(BaseModel):
     split: str
     classes: tuple[str, ...]
     counts: tuple[int, ...]
-    """Pictures of each class in this file."""
+    """Images of each class in this file."""
     side: int
     resize: str
-    """Which side of a picture became `side`: short_side or max_side."""
+    """Which side of an image became `side`: short_side or max_side."""
     mean: tuple[float, float, float]
     covariance: tuple[tuple[float, float, float], ...]
     encoding: str
     quality: int
     """Of JPEG."""
     fingerprint: str
-    """Of the whole source, skipped pictures and other files included."""
+    """Of the whole source, skipped images and other files included."""
     origin: str
     skipped: tuple[str, ...]
-    """What was said of each picture that was left out."""
+    """What was said of each image that was left out."""
     shard: int
     shards: int
     """Files that the source is spread over, of which this is number `shard`."""
@@ -70,7 +70,7 @@ class Prepared:
 
     paths: tuple[Path, ...]
     info: Info
-    """Counts, statistics and skipped pictures of all."""
+    """Counts, statistics and skipped images of all."""
 
 
 def sidecar(path: Path) -> Path:
@@ -141,7 +141,7 @@ def _together(infos: Sequence[Info]) -> Info:
 def read_info(path: Path, fingerprint: str | None = None, whole: bool = False) -> Info:
     """The description of a prepared file, after checking that the file is what it says.
 
-    With `whole`, every byte of it, however large, and the table of its pictures. Raises UserError in one line where file or
+    With `whole`, every byte of it, however large, and the table of its images. Raises UserError in one line where file or
     sidecar is missing, truncated, foreign, changed or (with `fingerprint`) made from something else.
     """
     if not path.is_file():
@@ -156,7 +156,7 @@ def read_info(path: Path, fingerprint: str | None = None, whole: bool = False) -
     if whole:
         _check_table(path, info)
     if fingerprint is not None and info.fingerprint != fingerprint:
-        raise UserError(f"{path}: made from other pictures than {info.origin} holds now{AGAIN}")
+        raise UserError(f"{path}: made from other images than {info.origin} holds now{AGAIN}")
     return info
 
 
@@ -181,7 +181,7 @@ def _read_sidecar(path: Path) -> Info:
 
 
 def _check_table(path: Path, info: Info) -> None:
-    """FFCV's own table in the file: as many pictures as described, each with its label, and inside the file."""
+    """FFCV's own table in the file: as many images as described, each with its label, and inside the file."""
     import_ffcv()
     from ffcv.reader import Reader
 
@@ -190,7 +190,7 @@ def _check_table(path: Path, info: Info) -> None:
     ends = reader.alloc_table["ptr"] + reader.alloc_table["size"]
     counts = tuple(np.bincount(labels, minlength=len(info.classes)).tolist())
     if counts != info.counts or int(ends.max(initial=0)) > info.bytes:
-        raise UserError(f"{path}: its table of {len(labels):,} pictures does not fit its description{AGAIN}")
+        raise UserError(f"{path}: its table of {len(labels):,} images does not fit its description{AGAIN}")
 
 
 def checksum(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""FFCV's writer, made to notice when a writing process fails, to leave bad pictures out, and to encode each picture as it is told."""
+"""FFCV's writer, made to notice when a writing process fails, to leave bad images out, and to encode each image as it is told."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from distalex import random
-from distalex.data.sources.source import BadPicture, Source
+from distalex.data.sources.source import BadImage, Source
 from distalex.errors import UserError
 
 Progress = Callable[[int, int], None]
-"""Called with how many pictures are done, and of how many."""
+"""Called with how many images are done, and of how many."""
 
-CHUNK = 100  # pictures that a process takes at once
+CHUNK = 100  # images that a process takes at once
 
 
 class Encoding(NamedTuple):
-    """How pictures are kept."""
+    """How images are kept."""
 
     name: str = "raw"
-    """`raw` pixels; `jpg`, about a tenth of the size and slower to read; `mixed`, every other picture JPEG."""
+    """`raw` pixels; `jpg`, about a tenth of the size and slower to read; `mixed`, every other image JPEG."""
     quality: int = 90
     """Of JPEG, 1 to 100."""
 
@@ -44,8 +44,8 @@ class Written(NamedTuple):
     """What was said of each other one."""
 
 
-def write_pictures(source: Source, path: Path, progress: Progress, encoding: Encoding, workers: int, skip_bad: bool) -> Written:
-    """Write `source` to `path` as FFCV's `.beton`. Raises BadPicture at the first unreadable one unless `skip_bad`."""
+def write_images(source: Source, path: Path, progress: Progress, encoding: Encoding, workers: int, skip_bad: bool) -> Written:
+    """Write `source` to `path` as FFCV's `.beton`. Raises BadImage at the first unreadable one unless `skip_bad`."""
     writer = _writer_class()(str(path), _fields("raw", encoding), num_workers=workers)
     bad: dict[int, str] = writer.write(source, progress, encoding, skip_bad)
     kept = np.setdiff1d(np.arange(len(source)), np.array(sorted(bad), dtype=np.int64))
@@ -72,13 +72,13 @@ def _work(task: _Task, todo: Any, memory: Any, allocator: Any, done: Any, result
                     os._exit(1)  # it was killed, and nobody will finish this file
                 for sample, is_jpeg in zip(chunk, task.encoding.is_jpeg(np.array(chunk)).tolist(), strict=True):
                     try:
-                        picture = source.picture(sample)
-                    except BadPicture as error:
+                        image = source.image(sample)
+                    except BadImage as error:
                         if not task.skip_bad:
                             raise
                         bad[sample] = str(error)
                         continue
-                    handle_sample((picture, int(source.labels[sample])), sample, layout.names, metadata, allocator, task.fields[is_jpeg])
+                    handle_sample((image, int(source.labels[sample])), sample, layout.names, metadata, allocator, task.fields[is_jpeg])
                 with done.get_lock():
                     done.value += len(chunk)
         results.put((allocator.allocations, bad))
@@ -103,7 +103,7 @@ def _writer_class() -> Any:
     from ffcv.writer import DatasetWriter
 
     class Writer(DatasetWriter):
-        """FFCV's own `_write_common` waits forever for a process that failed, and knows no picture to leave out."""
+        """FFCV's own `_write_common` waits forever for a process that failed, and knows no image to leave out."""
 
         def write(self, source: Source, progress: Progress, encoding: Encoding, skip_bad: bool) -> dict[int, str]:
             self.num_samples = len(source)
@@ -133,7 +133,7 @@ def _writer_class() -> Any:
             return bad
 
         def without(self, bad: dict[int, str], allocations: list[Any]) -> list[Any]:
-            """Close the gaps that bad pictures left in the file's table: rows move up, samples get new numbers."""
+            """Close the gaps that bad images left in the file's table: rows move up, samples get new numbers."""
             if not bad:
                 return allocations
             metadata = np.frombuffer(self.metadata_sm.buf, dtype=self.metadata_type)
@@ -149,7 +149,7 @@ def _writer_class() -> Any:
 
 
 def _collect(processes: list[Any], results: Any, done: Any, total: int, progress: Progress) -> tuple[list[Any], dict[int, str]]:
-    """Every process's allocations and bad pictures. Raises what a process raised, or that one was killed."""
+    """Every process's allocations and bad images. Raises what a process raised, or that one was killed."""
     allocations: list[Any] = []
     bad: dict[int, str] = {}
     for _ in processes:

@@ -40,7 +40,7 @@ def open_files(root: str) -> Files:
         return _together(root, tar_files([path / name for name in archives], root, list(map(_stem, archives))), files, others)
     if path.is_file():
         if not _is_archive(path.name) and _pread_file(path, 257, 5) != b"ustar":
-            raise UserError(f"data.root={root}: a folder, a tar archive or a table (.csv, .tsv, .parquet) of pictures is needed")
+            raise UserError(f"data.root={root}: a folder, a tar archive or a table (.csv, .tsv, .parquet) of images is needed")
         return tar_files([path], root)
     found = [name for pattern in _braces(root) for name in sorted(glob.glob(pattern))]
     if found:
@@ -50,7 +50,7 @@ def open_files(root: str) -> Files:
 
 
 def _is_archive(name: str) -> bool:
-    """Of pictures, that is: ImageNet's devkit is an archive too."""
+    """Of images, that is: ImageNet's devkit is an archive too."""
     return name.lower().endswith(TAR + COMPRESSED) and "devkit" not in name.lower()
 
 

@@ -1,4 +1,4 @@
-"""Data sets with names: CIFAR-10 and CIFAR-100, scikit-learn's digits, torchvision's, and synthetic pictures."""
+"""Data sets with names: CIFAR-10 and CIFAR-100, scikit-learn's digits, torchvision's, and synthetic images."""
 
 from __future__ import annotations
 
@@ -136,5 +136,5 @@ def _pickles(wanted: Cifar, root: Path, split: str, classes: tuple[str, ...], si
             raise UserError(f"{root / name}: not a {wanted.title} batch ({error}); unpack {wanted.archive} again") from None
     numbers = np.concatenate(labels)
     if len(numbers) != sum(map(len, pixels)) or not len(numbers) or numbers.min() < 0 or numbers.max() >= len(classes):
-        raise UserError(f"{root}: its {split} labels do not fit its pictures or classes; unpack {wanted.archive} again")
+        raise UserError(f"{root}: its {split} labels do not fit its images or classes; unpack {wanted.archive} again")
     return of_arrays(wanted.name, split, classes, np.concatenate(pixels).transpose(0, 2, 3, 1), numbers, side, str(root))

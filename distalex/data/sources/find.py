@@ -1,4 +1,4 @@
-"""Finds the pictures that a configuration names, and recognises by content what lies at a `data.root`."""
+"""Finds the images that a configuration names, and recognises by content what lies at a `data.root`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from distalex.config.data import DataConfig
-from distalex.data.images import is_picture, open_picture
+from distalex.data.images import is_image, open_image
 from distalex.data.sources.archives import open_files
 from distalex.data.sources.cifar import CIFAR10, CIFAR10_CLASSES, CIFAR100, Cifar, cifar, find_cifar, is_cifar
 from distalex.data.sources.digits import digits
@@ -39,7 +39,7 @@ def open_sources(options: DataConfig) -> tuple[Source, Source]:
 
 
 def list_sources(options: DataConfig) -> tuple[Source, ...]:
-    """Training and test split, or all pictures where there is no test set, in the order of their names."""
+    """Training and test split, or all images where there is no test set, in the order of their names."""
     return tuple(replace(source, resize=options.resize) for source in _listed(options))
 
 
@@ -100,7 +100,7 @@ def _of_files(files: Files, splits: Splits, split: str, options: DataConfig) -> 
         split,
         classes,
         np.array([numbers[sample.label] for sample in samples], dtype=np.int64),
-        lambda sample: open_picture(files.read(names[sample])),
+        lambda sample: open_image(files.read(names[sample])),
         lambda sample: files.where(names[sample]),
         lambda sample: files.stamp(names[sample]),
         options.side,
@@ -110,7 +110,7 @@ def _of_files(files: Files, splits: Splits, split: str, options: DataConfig) -> 
 
 
 def _left_out(files: Files, splits: Splits) -> str:
-    """What is said of pictures that belong to no split, such as those beside class folders."""
+    """What is said of images that belong to no split, such as those beside class folders."""
     used = {sample.name for samples in splits.values() for sample in samples}
-    others = [name for name in files.names if is_picture(name) and name not in used]
-    return f"{len(others):,} picture(s) at {files.origin} are left out, e.g. {printable(others[0])}" if others else ""
+    others = [name for name in files.names if is_image(name) and name not in used]
+    return f"{len(others):,} image(s) at {files.origin} are left out, e.g. {printable(others[0])}" if others else ""

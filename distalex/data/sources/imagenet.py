@@ -20,8 +20,8 @@ IMAGENETS_LABELS = (
 )
 
 
-def _validation(files: Files, pictures: list[str], labels: str | None, synsets: list[str]) -> list[Sample]:
-    """ImageNet's validation pictures, whose classes stand in a file: Kaggle's CSV, the devkit's, or a list of synsets."""
+def _validation(files: Files, images: list[str], labels: str | None, synsets: list[str]) -> list[Sample]:
+    """ImageNet's validation images, whose classes stand in a file: Kaggle's CSV, the devkit's, or a list of synsets."""
     beside = [name for wanted in IMAGENETS_LABELS for name in files.names if os.path.basename(name) == wanted]
     if labels:
         place = labels
@@ -34,14 +34,14 @@ def _validation(files: Files, pictures: list[str], labels: str | None, synsets: 
         place, content = files.where(beside[0]), files.read(beside[0])
     else:
         raise UserError(
-            f"data.root={files.origin}: nothing says which classes its validation pictures are of; put {IMAGENETS_LABELS[0]} or the "
+            f"data.root={files.origin}: nothing says which classes its validation images are of; put {IMAGENETS_LABELS[0]} or the "
             f"devkit's {IMAGENETS_LABELS[2]} and meta.mat there, or name a file with --data.labels=FILE"
         )
-    by_picture = _labels_of_validation(content, place, [os.path.basename(name) for name in sorted(pictures)], synsets, _meta(files))
+    by_image = _labels_of_validation(content, place, [os.path.basename(name) for name in sorted(images)], synsets, _meta(files))
     known = {synset[:9]: synset for synset in synsets}  # with words, where the training classes have such
     samples = []
-    for name in pictures:
-        label = by_picture.get(os.path.splitext(os.path.basename(name))[0])
+    for name in images:
+        label = by_image.get(os.path.splitext(os.path.basename(name))[0])
         if label is None or label not in known:
             says = "nothing" if label is None else f"{label}, which is none of the {len(synsets):,} training classes,"
             raise UserError(f"{place}: says {says} of {os.path.basename(name)}; use the file of the same ImageNet release")
@@ -54,11 +54,11 @@ def _labels_of_validation(content: bytes, place: str, names: list[str], synsets:
     rows = [re.split(r"[\s,]+", line) for line in lines if not line.startswith("ImageId")]
     if rows and len(rows[0]) == 1:
         if len(rows) != len(names):
-            raise UserError(f"{place}: {len(rows):,} lines for {len(names):,} validation pictures; a line a picture is needed")
+            raise UserError(f"{place}: {len(rows):,} lines for {len(names):,} validation images; a line an image is needed")
         rows = [[name, row[0]] for name, row in zip(names, rows, strict=True)]
     short = next((number for number, row in enumerate(rows, 1) if len(row) < 2), None)
     if short:
-        raise UserError(f"{place}, row {short}: a picture without a class: {rows[short - 1][0][:60]}; complete it")
+        raise UserError(f"{place}, row {short}: an image without a class: {rows[short - 1][0][:60]}; complete it")
     from_zero = any(row[1] == "0" for row in rows)
     found = {}
     for number, row in enumerate(rows, 1):

@@ -1,4 +1,4 @@
-"""A source: labelled pictures by number, in one fixed, shuffled order, so that a sample has the same number whichever loader reads it."""
+"""A source: labelled images by number, in one fixed, shuffled order, so that a sample has the same number whichever loader reads it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from distalex.data.images import square
 from distalex.errors import UserError
 
 
-class BadPicture(UserError):
-    """A file that is no readable picture."""
+class BadImage(UserError):
+    """A file that is no readable image."""
 
 
 @dataclass(frozen=True)
@@ -29,32 +29,32 @@ class Source:
     labels: np.ndarray
     """int64, one a sample."""
     open: Callable[[int], Image.Image]
-    """The picture of a sample as it is kept; may raise OSError."""
+    """The image of a sample as it is kept; may raise OSError."""
     places: Callable[[int], str]
     """Where a sample comes from, for messages."""
     stamps: Callable[[int], str]
-    """What changes where the picture of a sample does: its file's size and time, or a digest."""
+    """What changes where the image of a sample does: its file's size and time, or a digest."""
     side: int
-    """Side in pixels of the square that `picture` gives."""
+    """Side in pixels of the square that `image` gives."""
     origin: str
     resize: str = "short_side"
-    """Which side of a picture becomes `side`; see `pictures.square`."""
+    """Which side of an image becomes `side`; see `images.square`."""
     note: str = ""
     """What a user should know of how it was read."""
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def picture(self, sample: int) -> np.ndarray:
-        """(side, side, 3) uint8: RGB, resized as `pictures.square` says.
+    def image(self, sample: int) -> np.ndarray:
+        """(side, side, 3) uint8: RGB, resized as `images.square` says.
 
-        Raises BadPicture, a UserError, naming the file, where it is not a readable picture.
+        Raises BadImage, a UserError, naming the file, where it is not a readable image.
         """
         try:
             return square(self.open(sample), self.side, self.resize)
         except OSError as error:
             reason = error.strerror or str(error)
-            raise BadPicture(f"{self.places(sample)}: not a readable picture ({reason}); mend it or take it away") from None
+            raise BadImage(f"{self.places(sample)}: not a readable image ({reason}); mend it or take it away") from None
 
     @property
     def fingerprint(self) -> str:
@@ -92,7 +92,7 @@ class Source:
 
 
 def of_arrays(name: str, split: str, classes: tuple[str, ...], pixels: np.ndarray, labels: np.ndarray, side: int, origin: str) -> Source:
-    """A source of pictures in memory: `pixels` (n, height, width, 3) uint8."""
+    """A source of images in memory: `pixels` (n, height, width, 3) uint8."""
     content = hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=6).hexdigest()
     return Source(
         name,
@@ -110,7 +110,7 @@ def of_arrays(name: str, split: str, classes: tuple[str, ...], pixels: np.ndarra
 def hold_out(source: Source, fraction: float) -> tuple[Source, Source]:
     """Training and test part, the latter with `fraction` of every class (one at least), chosen by key. 0: all are in both.
 
-    Raises UserError for a class with one picture, which cannot be in both parts.
+    Raises UserError for a class with one image, which cannot be in both parts.
     """
     if not fraction:
         return replace(source, split="train"), replace(source, split="test")
@@ -118,8 +118,8 @@ def hold_out(source: Source, fraction: float) -> tuple[Source, Source]:
     for label, members in enumerate(_shuffled_classes(source, "holdout")):
         if len(members) < 2:
             raise UserError(
-                f"{source.origin}: class {source.classes[label]} has {len(members)} picture(s); two are needed where a test set is held "
-                "out; add some, or test on the training pictures with --data.holdout=0"
+                f"{source.origin}: class {source.classes[label]} has {len(members)} image(s); two are needed where a test set is held "
+                "out; add some, or test on the training images with --data.holdout=0"
             )
         test += members[: min(len(members) - 1, max(1, round(len(members) * fraction)))].tolist()
     held = np.zeros(len(source), dtype=bool)

@@ -40,10 +40,10 @@ def classes_of(splits: Splits, origin: str) -> tuple[str, ...]:
     whole = set().union(*counts.values())
     classes = ordered(whole)
     if len(classes) < 2:
-        raise UserError(f"data.root={origin}: pictures of two or more classes are needed, found only {classes[0]}")
+        raise UserError(f"data.root={origin}: images of two or more classes are needed, found only {classes[0]}")
     if "test" in counts and set(counts["train"]) != set(counts["test"]):
         odd = [class_ for class_ in classes if (class_ in counts["train"]) != (class_ in counts["test"])]
-        raise UserError(f"data.root={origin}: the training and the test pictures differ in their classes: {', '.join(odd[:5])}")
+        raise UserError(f"data.root={origin}: the training and the test images differ in their classes: {', '.join(odd[:5])}")
     return classes
 
 

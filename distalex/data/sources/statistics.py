@@ -8,20 +8,20 @@ import numpy as np
 
 from distalex import random
 from distalex.data.augment.statistics import Statistics
-from distalex.data.sources.source import BadPicture, Source
+from distalex.data.sources.source import BadImage, Source
 from distalex.machine.resources import cores
 
-MEASURED = 10_000  # pictures that colour statistics are taken from
+MEASURED = 10_000  # images that colour statistics are taken from
 
 
 def measure(source: Source) -> Statistics:
-    """Mean and covariance of the colours of (up to 10,000, keyed) pictures of a training set; of those that can be read."""
+    """Mean and covariance of the colours of (up to 10,000, keyed) images of a training set; of those that can be read."""
     samples = np.sort(random.permutation(random.key(0, "statistics"), len(source))[:MEASURED])
 
     def moments(sample: int) -> tuple[int, np.ndarray, np.ndarray]:
         try:
-            pixels = source.picture(int(sample)).reshape(-1, 3).astype(np.float64)
-        except BadPicture:  # which writing names, or leaves out
+            pixels = source.image(int(sample)).reshape(-1, 3).astype(np.float64)
+        except BadImage:  # which writing names, or leaves out
             return 0, np.zeros(3), np.zeros((3, 3))
         return len(pixels), pixels.sum(0), pixels.T @ pixels
 

@@ -20,7 +20,7 @@ def synthetic(options: DataConfig) -> tuple[Source, Source]:
             name,
             tuple(f"class{number:03d}" for number in range(options.synthetic_classes)),
             labels,
-            lambda sample: Image.fromarray(_synthetic_picture(name, sample, int(labels[sample]), options)),
+            lambda sample: Image.fromarray(_synthetic_image(name, sample, int(labels[sample]), options)),
             lambda sample: f"synthetic {name} {sample}",
             lambda sample: "",
             options.side,
@@ -30,7 +30,7 @@ def synthetic(options: DataConfig) -> tuple[Source, Source]:
     return split("train", options.synthetic_images), split("test", max(2, options.synthetic_images // 4))
 
 
-def _synthetic_picture(split: str, sample: int, label: int, options: DataConfig) -> np.ndarray:
+def _synthetic_image(split: str, sample: int, label: int, options: DataConfig) -> np.ndarray:
     side = options.side
     noise = random.bits(random.key(0, "synthetic", split, sample), np.arange(side * side * 3)).reshape(side, side, 3) % 128
     tint = random.bits(random.key(0, "tint", label), np.arange(3)) % 96

@@ -1,4 +1,4 @@
-"""A table of pictures: CSV, TSV or Parquet with a path and a class in each row, and perhaps a split."""
+"""A table of images: CSV, TSV or Parquet with a path and a class in each row, and perhaps a split."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from distalex.data.images import is_picture
+from distalex.data.images import is_image
 from distalex.data.sources.splits import TEST, TRAIN, Sample, Splits, class_name
 from distalex.data.sources.tree import Files, read_file, stamp
 from distalex.errors import UserError
 
 SUFFIXES = (".csv", ".tsv", ".parquet")
-PATHS = ("path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path", "img", "image_id", "picture")
+PATHS = ("path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path", "img", "image_id", "image")
 LABELS = ("label", "class", "class_name", "category", "target", "label_name", "y")
 SPLITS = ("split", "subset", "partition", "set", "fold")
 
@@ -24,7 +24,7 @@ def is_table(root: str) -> bool:
 
 
 def read_table(root: str) -> tuple[Files, Splits]:
-    """The pictures that a table lists, their paths relative to the table's folder.
+    """The images that a table lists, their paths relative to the table's folder.
 
     Columns are found by name (path, label, split and the like) or, without a header, are path and label.
     Raises UserError, naming the line, for a table that cannot be understood.
@@ -39,7 +39,7 @@ def read_table(root: str) -> tuple[Files, Splits]:
     lines = {name: number for number, (name, _, _) in rows[::-1]}
     if len(lines) < len(rows):
         number, (name, _, _) = next((number, row) for number, row in rows if lines[row[0]] != number)
-        raise UserError(f"{path}, line {number}: {name} stands in line {lines[name]} already; list each picture once")
+        raise UserError(f"{path}, line {number}: {name} stands in line {lines[name]} already; list each image once")
     names = [name for _, (name, _, _) in rows]
     files = Files(
         root,
@@ -97,7 +97,7 @@ def _columns_of(path: Path, row: Sequence[str]) -> tuple[tuple[int, int, int | N
     place, label, split = (next((names.index(name) for name in known if name in names), None) for known in (PATHS, LABELS, SPLITS))
     if place is not None and label is not None:
         return (place, label, split), True
-    if len(row) >= 2 and is_picture(row[0].strip()):
+    if len(row) >= 2 and is_image(row[0].strip()):
         return (0, 1, None), False
     raise UserError(
         f"{path}: its first row is {','.join(row)[:60]!r}; a header with path and label (and split) is needed, or rows of path,label"

@@ -19,7 +19,7 @@ from distalex.errors import UserError
 def open_torchvision(options: DataConfig) -> tuple[Source, Source]:
     """One of torchvision's classification sets by its name there, downloaded where that is possible.
 
-    Raises UserError for an unknown name, one that does not classify pictures, or one that cannot be had.
+    Raises UserError for an unknown name, one that does not classify images, or one that cannot be had.
     """
     from torchvision import datasets
 
@@ -65,15 +65,15 @@ def _of_torchvision(dataset: Any, split: str, options: DataConfig, root: str) ->
     listed = next((getattr(dataset, name) for name in ("targets", "labels", "_labels") if hasattr(dataset, name)), None)
     labels = np.asarray([dataset[sample][1] for sample in range(len(dataset))] if listed is None else listed)
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer) or len(labels) != len(dataset):
-        raise UserError(f"data.dataset={options.dataset}: its targets are no classes; a set with one class a picture is needed")
+        raise UserError(f"data.dataset={options.dataset}: its targets are no classes; a set with one class an image is needed")
     names = [str(name) for name in getattr(dataset, "classes", [])]
     count = max(int(labels.max()) + 1, len(names))
     classes = tuple(names) if len(names) == count and len(set(names)) == count else tuple(map(str, range(count)))
 
-    def picture(sample: int) -> Image.Image:
+    def open_sample(sample: int) -> Image.Image:
         image = dataset[sample][0]
         if not isinstance(image, Image.Image):
-            raise OSError(f"not a picture but {type(image).__name__}")
+            raise OSError(f"not an image but {type(image).__name__}")
         return image
 
     name = str(options.dataset).lower()
@@ -82,6 +82,6 @@ def _of_torchvision(dataset: Any, split: str, options: DataConfig, root: str) ->
         return f"{name} {split} {sample}"
 
     def stamp(sample: int) -> str:
-        return str(len(dataset))  # torchvision does not say where its pictures come from
+        return str(len(dataset))  # torchvision does not say where its images come from
 
-    return Source(name, split, classes, labels.astype(np.int64), picture, place, stamp, options.side, root)
+    return Source(name, split, classes, labels.astype(np.int64), open_sample, place, stamp, options.side, root)

@@ -7,7 +7,7 @@ import os
 from collections import defaultdict
 from collections.abc import Sequence
 
-from distalex.data.images import is_picture
+from distalex.data.images import is_image
 from distalex.data.sources.splits import TEST, TRAIN, Sample, Splits, _split_word
 from distalex.data.sources.tree import Files
 from distalex.errors import UserError
@@ -15,15 +15,15 @@ from distalex.errors import UserError
 LABEL_SUFFIXES = (".cls", ".json", ".txt")
 
 
-def _is_webdataset(files: Files, pictures: Sequence[str]) -> bool:
-    """Whether most of the first pictures have a label file beside them that differs in its suffix alone.
+def _is_webdataset(files: Files, images: Sequence[str]) -> bool:
+    """Whether most of the first images have a label file beside them that differs in its suffix alone.
 
     In class folders a .txt or .json is a caption or something else; the folder is the class.
     """
-    flat = files.archives or len({os.path.dirname(name) for name in pictures[:1000]}) == 1
+    flat = files.archives or len({os.path.dirname(name) for name in images[:1000]}) == 1
     suffixes = LABEL_SUFFIXES if flat else LABEL_SUFFIXES[:1]
     others = {name for name in files.names if name.lower().endswith(suffixes)}
-    keys = [_key(name) for name in pictures[:16]]
+    keys = [_key(name) for name in images[:16]]
     return 2 * sum(any(key + suffix in others for suffix in suffixes) for key in keys) > len(keys)
 
 
@@ -36,7 +36,7 @@ def _key(name: str) -> str:
 def webdataset(files: Files) -> Splits:
     """Pairs `KEY.jpg` and `KEY.cls`, `KEY.json` (its `label`, `cls` or `class`) or `KEY.txt`; splits by the shards' names.
 
-    Raises UserError where a picture has no label.
+    Raises UserError where an image has no label.
     """
     groups: dict[str, dict[str, str]] = defaultdict(dict)
     for name in files.names:
@@ -44,9 +44,9 @@ def webdataset(files: Files) -> Splits:
         groups[key][name[len(key) :].lower()] = name
     labelled: list[tuple[str, str]] = []
     for parts in groups.values():
-        picture = next((name for suffix, name in parts.items() if is_picture(suffix)), None)
-        if picture is not None:
-            labelled.append((picture, _label_of_pair(files, picture, parts)))
+        image = next((name for suffix, name in parts.items() if is_image(suffix)), None)
+        if image is not None:
+            labelled.append((image, _label_of_pair(files, image, parts)))
     if not labelled:
         raise UserError(f"data.root={files.origin}: no pairs of KEY.jpg and KEY.cls are there; WebDataset's shards have them")
     splits: Splits = defaultdict(list)
@@ -58,7 +58,7 @@ def webdataset(files: Files) -> Splits:
     return {"all": [sample for split in splits.values() for sample in split]}
 
 
-def _label_of_pair(files: Files, picture: str, parts: dict[str, str]) -> str:
+def _label_of_pair(files: Files, image: str, parts: dict[str, str]) -> str:
     for suffix in LABEL_SUFFIXES:
         if suffix not in parts:
             continue
@@ -78,4 +78,4 @@ def _label_of_pair(files: Files, picture: str, parts: dict[str, str]) -> str:
         if text and "\n" not in text:
             return text
         raise UserError(f"{files.where(name)}: a label is one line of text, found {text[:40]!r}")
-    raise UserError(f"{files.where(picture)}: has no label beside it ({', '.join(LABEL_SUFFIXES)}); add one or leave the picture out")
+    raise UserError(f"{files.where(image)}: has no label beside it ({', '.join(LABEL_SUFFIXES)}); add one or leave the image out")
