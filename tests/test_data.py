@@ -19,8 +19,7 @@ from PIL import Image
 
 from distalex.cli.main import main
 from distalex.config.data import DataConfig
-from distalex.data import images
-from distalex.data import order
+from distalex.data import images, order
 from distalex.data.beton import sidecar as described
 from distalex.data.beton.estimate import How
 from distalex.data.beton.files import Encoding, write, write_all

@@ -38,26 +38,26 @@ def _train(request: Request) -> int:
     options = dict(request.options)
     dry = {key: options.pop(key) for key in DryRunOptions.model_fields if key in options}
     dry_run = validate(DryRunOptions, dry, dict.fromkeys(dry, "command line"))
-    configuration = load_config(options.pop("config", None), options)
+    config = load_config(options.pop("config", None), options)
     if dry_run.dry_run:
-        return _dry_run(configuration, dry_run)
-    if configuration.parallel != "auto":
-        layout(configuration.parallel, Topology.from_environment().world_size, configuration.model.columns)
+        return _dry_run(config, dry_run)
+    if config.parallel != "auto":
+        layout(config.parallel, Topology.from_environment().world_size, config.model.columns)
     from distalex.train.loop import train_until_stopped
 
-    return train_until_stopped(configuration)
+    return train_until_stopped(config)
 
 
-def _dry_run(configuration: Config, options: DryRunOptions) -> int:
+def _dry_run(config: Config, options: DryRunOptions) -> int:
     topology = Topology.from_environment()
     if topology.rank:
         return 0  # rank 0 tells it
     world_size = options.world_size or topology.world_size
-    layout(configuration.parallel if configuration.parallel != "auto" else "data", world_size, configuration.model.columns)
+    layout(config.parallel if config.parallel != "auto" else "data", world_size, config.model.columns)
     from distalex.plan.cost import classes_of
     from distalex.plan.dry_run import describe_layout
 
-    print(describe_layout(configuration, world_size, classes_of(configuration)))
+    print(describe_layout(config, world_size, classes_of(config)))
     return 0
 
 

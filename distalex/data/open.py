@@ -47,12 +47,12 @@ class Data:
         return f"{counts} of {self.side}x{self.side} in {len(self.classes)} classes"
 
 
-def open_data(configuration: Config, mesh: Mesh, say: Callable[[str], None], progress: Callable[[str, int, int], None]) -> Data:
-    """Training and test images as `configuration` names them, prepared by one process of each node if need be.
+def open_data(config: Config, mesh: Mesh, say: Callable[[str], None], progress: Callable[[str, int, int], None]) -> Data:
+    """Training and test images as `config` names them, prepared by one process of each node if need be.
 
     Raises UserError where data cannot be found, read or prepared, or does not fit into the memory that is to hold it.
     """
-    options, train = configuration.data, configuration.train
+    options, train = config.data, config.train
     workers = options.workers or max(1, cores() // mesh.topology.local_world_size)
     sizes = {"train": train.batch_size, "test": train.eval_batch_size or train.batch_size}
     largest = {split: order.largest_share(size, mesh.replicas, mesh.columns, train.accumulate) for split, size in sizes.items()}
@@ -62,9 +62,9 @@ def open_data(configuration: Config, mesh: Mesh, say: Callable[[str], None], pro
         _require_memory(options, opened, device, mesh.topology.local_world_size)
         opened = opened._replace(readers=[_cached(opened, number, largest, device, progress) for number in range(2)])
     dtype = arithmetic(train.precision, mesh.device)
-    views = Augmentation(options, opened.side, opened.statistics, configuration.seed, mesh.device, dtype)
+    views = Augmentation(options, opened.side, opened.statistics, config.seed, mesh.device, dtype)
     splits = [
-        Split(reader, count, size, views, mesh, configuration.seed, train.accumulate, options.order)
+        Split(reader, count, size, views, mesh, config.seed, train.accumulate, options.order)
         for reader, count, size in zip(opened.readers, opened.counts, sizes.values(), strict=True)
     ]
     return Data(splits[0], splits[1], opened.classes, opened.statistics, opened.side, opened.resize, options.tested_on)
@@ -82,22 +82,22 @@ class Opened(NamedTuple):
 
 
 def _open_readers(
-    options: DataConfig,
+    config: DataConfig,
     largest: dict[str, int],
     workers: int,
     say: Callable[[str], None],
     progress: Callable[[str, int, int], None],
 ) -> Opened:
-    if options.loader == "ffcv" or options.name == "beton":
-        return _open_prepared(_prepared_files(options, say, progress), largest, workers)
-    sources = open_sources(options)
+    if config.loader == "ffcv" or config.name == "beton":
+        return _open_prepared(_prepared_files(config, say, progress), largest, workers)
+    sources = open_sources(config)
     counts, classes, side = [len(source) for source in sources], sources[0].classes, sources[0].side
-    if options.loader == "torchvision":
+    if config.loader == "torchvision":
         readers: list[Reader] = [TorchvisionReader(source, workers if cores() > 1 else 0) for source in sources]
-        return Opened(readers, counts, classes, side, _measured(sources[0], say), options.resize)
+        return Opened(readers, counts, classes, side, _measured(sources[0], say), config.resize)
     statistics = Statistics((127.5,) * 3, tuple(tuple(row) for row in (np.eye(3) * 73.6**2).tolist()))
     noise: list[Reader] = [SyntheticReader(source.labels, side, size) for source, size in zip(sources, largest.values(), strict=True)]
-    return Opened(noise, counts, classes, side, statistics, options.resize)
+    return Opened(noise, counts, classes, side, statistics, config.resize)
 
 
 def _open_prepared(prepared: list[Prepared], largest: dict[str, int], workers: int) -> Opened:
@@ -109,13 +109,13 @@ def _open_prepared(prepared: list[Prepared], largest: dict[str, int], workers: i
     return Opened(readers, [len(train), len(test)], train.classes, train.side, train.statistics, train.resize)
 
 
-def _require_memory(options: DataConfig, opened: Opened, device: torch.device, processes: int) -> None:
+def _require_memory(config: DataConfig, opened: Opened, device: torch.device, processes: int) -> None:
     """Every process of a host holds all images."""
     needed = sum(opened.counts) * opened.side**2 * 3 * processes
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_memory()
     if needed > 0.9 * free:
         raise UserError(
-            f"data.cache={options.cache}: {size_text(needed)} are needed for {processes} process(es), "
+            f"data.cache={config.cache}: {size_text(needed)} are needed for {processes} process(es), "
             f"{size_text(free)} are free; use --data.cache=none, which leaves it to the system what it keeps in memory"
         )
 

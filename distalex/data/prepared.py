@@ -22,16 +22,16 @@ from distalex.errors import UserError
 from distalex.files import wait_for_lock, write_atomically
 
 
-def _prepared_files(options: DataConfig, say: Callable[[str], None], progress: Callable[[str, int, int], None]) -> list[Prepared]:
-    if options.name != "beton":
-        return prepare(options, say, progress)
-    assert options.train is not None
-    train = Path(options.train)
-    test = Path(options.test) if options.test else test_file(train)
+def _prepared_files(config: DataConfig, say: Callable[[str], None], progress: Callable[[str, int, int], None]) -> list[Prepared]:
+    if config.name != "beton":
+        return prepare(config, say, progress)
+    assert config.train is not None
+    train = Path(config.train)
+    test = Path(config.test) if config.test else test_file(train)
     try:
         return [read_prepared(path) for path in (train, test)]
     except UserError as error:
-        if not options.test and str(error).startswith(f"{test}: no such file"):
+        if not config.test and str(error).startswith(f"{test}: no such file"):
             raise UserError(f"data.test: none was given and {test} does not exist; name it with --data.test=FILE.beton") from None
         raise
 
@@ -41,18 +41,18 @@ def test_file(train: Path) -> Path:
     return train.with_name(f"{re.sub(r'(-[0-9]{5}-of-[0-9]{5})?[.]beton$', '', train.name)}.test.beton")
 
 
-def prepare(options: DataConfig, say: Callable[[str], None], progress: Callable[[str, int, int], None], workers: int = 0) -> list[Prepared]:
+def prepare(config: DataConfig, say: Callable[[str], None], progress: Callable[[str, int, int], None], workers: int = 0) -> list[Prepared]:
     """The prepared files of a named data set, written by the first process that asks; the others wait as long as it takes."""
-    how = How(Encoding(options.encoding, options.quality), workers, options.skip_bad)
-    kept = "" if how.encoding == RAW else f"-{options.encoding}{options.quality}"
-    with wait_for_lock(prepared_folder() / f"{options.name}.lock", say):
+    how = How(Encoding(config.encoding, config.quality), workers, config.skip_bad)
+    kept = "" if how.encoding == RAW else f"-{config.encoding}{config.quality}"
+    with wait_for_lock(prepared_folder() / f"{config.name}.lock", say):
         prepared = []
-        for source in open_sources(options):
+        for source in open_sources(config):
             fingerprint = source.fingerprint
             path = prepared_folder() / f"{source.name}-{source.split}-{source.side}{kept}-{fingerprint}.beton"
             try:
                 found = read_prepared(path, fingerprint)
-                if found.info.skipped and not options.skip_bad:
+                if found.info.skipped and not config.skip_bad:
                     raise UserError(
                         f"{path}: {len(found.info.skipped)} bad image(s) were left out of it, and data.skip_bad is off; prepare it again"
                     )

@@ -42,7 +42,7 @@ def evaluate(
     forward: Parallel,
     split: Split,
     mesh: Mesh,
-    options: TrainConfig,
+    config: TrainConfig,
     ten_crop: bool = False,
     stop_requested: Callable[[], bool] = lambda: False,
 ) -> Evaluation:
@@ -65,7 +65,7 @@ def evaluate(
         if not len(batch.labels):
             continue
         net = partial(forward.evaluate, count=len(batch.labels))
-        logits = logits_of_ten(net, split.views.ten(batch.images), options) if ten_crop else logits_of(net, batch.images, options)
+        logits = logits_of_ten(net, split.views.ten(batch.images), config) if ten_crop else logits_of(net, batch.images, config)
         hits = logits.topk(min(5, classes)).indices == batch.labels[:, None]
         loss = functional.cross_entropy(logits, batch.labels, reduction="sum")
         sums += torch.stack([loss, hits[:, 0].sum(), hits.sum(), torch.full_like(loss, len(hits))])
@@ -76,16 +76,16 @@ def evaluate(
     return Evaluation(loss / count, 100.0 * top1 / count, 100.0 * top5 / count, int(count), confusion)
 
 
-def logits_of(net: Callable[[Tensor], Tensor], images: Tensor, options: TrainConfig) -> Tensor:
+def logits_of(net: Callable[[Tensor], Tensor], images: Tensor, config: TrainConfig) -> Tensor:
     """fp32 logits (n, classes), computed in the precision of `images`; the mean with the mirror images' where the run says so."""
     images = images.contiguous(memory_format=torch.channels_last)
     with torch.autocast(images.device.type, torch.bfloat16, enabled=images.dtype == torch.bfloat16):
         logits = net(images).float()
-        return (logits + net(images.flip(3)).float()) / 2 if options.mirror_test else logits
+        return (logits + net(images.flip(3)).float()) / 2 if config.mirror_test else logits
 
 
-def logits_of_ten(net: Callable[[Tensor], Tensor], views: Iterable[Tensor], options: TrainConfig) -> Tensor:
+def logits_of_ten(net: Callable[[Tensor], Tensor], views: Iterable[Tensor], config: TrainConfig) -> Tensor:
     """Logits (n, classes) whose soft-max is the mean of the soft-max outputs on each of ten views."""
-    options = options.model_copy(update={"mirror_test": False})  # mirror images are among the views
-    outputs = [logits_of(net, view, options).log_softmax(1) for view in views]
+    config = config.model_copy(update={"mirror_test": False})  # mirror images are among the views
+    outputs = [logits_of(net, view, config).log_softmax(1) for view in views]
     return torch.stack(outputs).logsumexp(0) - math.log(len(outputs))

@@ -42,26 +42,26 @@ class AlexNet(nn.Module):
     drop6: nn.Module
     drop7: nn.Module
 
-    def __init__(self, options: ModelConfig, classes: int, image_size: int) -> None:
+    def __init__(self, config: ModelConfig, classes: int, image_size: int) -> None:
         super().__init__()
-        self.columns, self.classes, self.image_size = options.columns, classes, image_size
-        self.table = convolutions(options)
-        activation: Callable[[], nn.Module] = nn.Tanh if options.activation == "tanh" else partial(nn.ReLU, inplace=True)
+        self.columns, self.classes, self.image_size = config.columns, classes, image_size
+        self.table = convolutions(config)
+        activation: Callable[[], nn.Module] = nn.Tanh if config.activation == "tanh" else partial(nn.ReLU, inplace=True)
         self.activation = activation()
-        pooled = POOLED_SMALL if options.name == "cifar" else POOLED
+        pooled = POOLED_SMALL if config.name == "cifar" else POOLED
         channels, side = 3, image_size
         for number, (name, conv) in enumerate(self.table.items(), 1):
-            groups = options.columns if conv.reads == "own" else 1
-            bias = not options.batch_norm  # which has a shift of its own
+            groups = config.columns if conv.reads == "own" else 1
+            bias = not config.batch_norm  # which has a shift of its own
             layer = nn.Conv2d(channels, conv.channels, conv.kernel, conv.stride, conv.padding, groups=groups, bias=bias)
-            normalises = conv.lrn and options.lrn
+            normalises = conv.lrn and config.lrn
             after: list[nn.Module] = [
-                LocalResponseNorm(options.lrn_alpha, options.columns) if normalises else activation()  # either rectifies
+                LocalResponseNorm(config.lrn_alpha, config.columns) if normalises else activation()  # either rectifies
             ]
             if conv.pool:  # windows of 3 every 2 pixels overlap (Section 3.4)
                 # ReLU and tanh commute with the maximum, so where nothing stands between them they take the fewer pixels.
                 after.insert(1 if normalises else 0, MaxPool(conv.window, conv.margin))
-            if options.batch_norm:
+            if config.batch_norm:
                 after.insert(len(after) - 1, BatchNorm(conv.channels))
             self.add_module(name, layer)
             self.add_module(f"after{number}", nn.Sequential(*after))
@@ -72,13 +72,13 @@ class AlexNet(nn.Module):
         """How often adaptive pooling repeats each of fc6's inputs."""
         self.pool = _pool_to(pooled, side)
         units = channels * pooled**2
-        for name, width in (("fc6", options.fc6), ("fc7", options.fc7)):
+        for name, width in (("fc6", config.fc6), ("fc7", config.fc7)):
             self.add_module(name, nn.Linear(units, width) if width else None)
             units = width or units
         self.fc8 = nn.Linear(units, classes)
-        dropped = ("drop6", "drop7") if options.name == "paper" else ("drop5", "drop6")
+        dropped = ("drop6", "drop7") if config.name == "paper" else ("drop5", "drop6")
         for name in ("drop5", "drop6", "drop7"):
-            self.add_module(name, KeyedDropout(options.dropout, name) if name in dropped else nn.Identity())
+            self.add_module(name, KeyedDropout(config.dropout, name) if name in dropped else nn.Identity())
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (images, classes), before any soft-max, of normalised images (images, 3, side, side)."""
@@ -126,16 +126,16 @@ def _side_after(side: int, conv: Conv) -> int:
     return (side + 2 * conv.margin - conv.window) // 2 + 1 if conv.pool else side
 
 
-def count_macs(options: ModelConfig, classes: int, image_size: int) -> int:
+def count_macs(config: ModelConfig, classes: int, image_size: int) -> int:
     """Multiplications, each with an addition, of one image's forward pass."""
     macs, channels, side = 0, 3, image_size
-    for conv in convolutions(options).values():
-        groups = options.columns if conv.reads == "own" else 1
+    for conv in convolutions(config).values():
+        groups = config.columns if conv.reads == "own" else 1
         positions = ((side + 2 * conv.padding - conv.kernel) // conv.stride + 1) ** 2
         macs += positions * conv.channels * channels // groups * conv.kernel**2
         channels, side = conv.channels, _side_after(side, conv)
-    units = channels * (POOLED_SMALL if options.name == "cifar" else POOLED) ** 2
-    for width in (options.fc6, options.fc7, classes):
+    units = channels * (POOLED_SMALL if config.name == "cifar" else POOLED) ** 2
+    for width in (config.fc6, config.fc7, classes):
         if width:
             macs += units * width
             units = width

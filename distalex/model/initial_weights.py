@@ -14,14 +14,14 @@ from distalex.model.batch_norm import BatchNorm
 from distalex.model.dropout import KeyedDropout
 
 
-def build_model(options: ModelConfig, classes: int, image_size: int, seed: int) -> AlexNet:
+def build_model(config: ModelConfig, classes: int, image_size: int, seed: int) -> AlexNet:
     """The whole network on the CPU, its weights keyed by the seed and each layer's name."""
     with torch.device("meta"):
-        net = AlexNet(options, classes, image_size)
+        net = AlexNet(config, classes, image_size)
     net._apply(lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype))  # `to_empty` imports the compiler first, for a second
     for name, layer in net.named_modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
-            _initialise(layer, name, options.init, net, random.generator(seed, "init", name))
+            _initialise(layer, name, config.init, net, random.generator(seed, "init", name))
         elif isinstance(layer, KeyedDropout):
             layer.draw.zero_()
         elif isinstance(layer, BatchNorm):

@@ -40,25 +40,25 @@ ONE_TOWER = {
 }
 
 
-def convolutions(options: ModelConfig) -> dict[str, Conv]:
-    """The network that `options` names, as a table."""
-    match options.name:
+def convolutions(config: ModelConfig) -> dict[str, Conv]:
+    """The network that `config` names, as a table."""
+    match config.name:
         case "paper":
-            window = 3 if options.pool == "overlapping" else 2
+            window = 3 if config.pool == "overlapping" else 2
             return {
                 name: conv._replace(
-                    channels=round(conv.channels * options.width),
-                    reads=conv.reads if conv.reads == "image" else "both" if name in options.exchange else "own",
+                    channels=round(conv.channels * config.width),
+                    reads=conv.reads if conv.reads == "image" else "both" if name in config.exchange else "own",
                     window=window,
                 )
                 for name, conv in PAPER.items()
-                if name not in options.without
+                if name not in config.without
             }
         case "seed" | "torchvision":
             return ONE_TOWER
         case "cifar":
             table = {}
-            for number, (channels, kernel) in enumerate(zip(options.channels, options.kernels, strict=True), 1):
+            for number, (channels, kernel) in enumerate(zip(config.channels, config.kernels, strict=True), 1):
                 reads = "both" if number > 1 else "image"
-                table[f"conv{number}"] = Conv(channels, kernel, 1, kernel // 2, reads, pool=f"conv{number}" in options.pooled, margin=1)
+                table[f"conv{number}"] = Conv(channels, kernel, 1, kernel // 2, reads, pool=f"conv{number}" in config.pooled, margin=1)
             return table

@@ -17,7 +17,7 @@ from distalex.optim.lars import LARS
 from distalex.parallel.shards import Shards
 
 
-def build_optimizer(net: nn.Module, options: OptimConfig, shards: Shards) -> torch.optim.Optimizer:
+def build_optimizer(net: nn.Module, config: OptimConfig, shards: Shards) -> torch.optim.Optimizer:
     """The optimizer over the parameters of `net` that learn, one group for each learning rate and decay.
 
     `shards` says which of them are divided among processes.
@@ -25,29 +25,29 @@ def build_optimizer(net: nn.Module, options: OptimConfig, shards: Shards) -> tor
     Raises UserError where `optim.layer_lr` names no layer.
     """
     layers = {name for name, module in net.named_modules() if any(True for _ in module.parameters(recurse=False))}
-    for layer in options.layer_lr:
+    for layer in config.layer_lr:
         if layer not in layers:
             raise UserError(f"optim.layer_lr={layer}: no such layer; there are {', '.join(sorted(layers))}")
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in net.named_parameters():
         if parameter.requires_grad:
-            groups.setdefault(_rate_and_decay(name, net, options), []).append(parameter)
+            groups.setdefault(_rate_and_decay(name, net, config), []).append(parameter)
     parameters = [
-        {"params": members, "lr": options.lr * rate, "rate": rate, "weight_decay": decay} for (rate, decay), members in groups.items()
+        {"params": members, "lr": config.lr * rate, "rate": rate, "weight_decay": decay} for (rate, decay), members in groups.items()
     ]
-    match options.name:
+    match config.name:
         case "sgd":
             return _eager(torch.optim.SGD)(
                 parameters,
-                lr=options.lr,
-                momentum=options.momentum,
-                nesterov=options.nesterov and options.momentum > 0,
+                lr=config.lr,
+                momentum=config.momentum,
+                nesterov=config.nesterov and config.momentum > 0,
                 fused=True,
             )
         case "adam":
-            return _eager(torch.optim.Adam)(parameters, lr=options.lr, betas=options.betas, eps=options.eps, fused=True)  # type: ignore[arg-type]
+            return _eager(torch.optim.Adam)(parameters, lr=config.lr, betas=config.betas, eps=config.eps, fused=True)  # type: ignore[arg-type]
         case "adamw":
-            return _eager(torch.optim.AdamW)(parameters, lr=options.lr, betas=options.betas, eps=options.eps, fused=True)  # type: ignore[arg-type]
+            return _eager(torch.optim.AdamW)(parameters, lr=config.lr, betas=config.betas, eps=config.eps, fused=True)  # type: ignore[arg-type]
         case "lars":
             names = {parameter: name for name, parameter in net.named_parameters()}
 
@@ -55,7 +55,7 @@ def build_optimizer(net: nn.Module, options: OptimConfig, shards: Shards) -> tor
                 """Of whole parameters, where this process has some rows of them."""
                 return shards.norms({names[parameter]: tensor for parameter, tensor in zip(parameters, tensors, strict=True)})  # type: ignore[index]
 
-            return LARS(parameters, options.lr, options.momentum, options.weight_decay, options.trust, norms)
+            return LARS(parameters, config.lr, config.momentum, config.weight_decay, config.trust, norms)
 
 
 @cache
@@ -73,12 +73,12 @@ def _eager(kind: type[torch.optim.Optimizer]) -> Any:
     return type(kind.__name__, (kind,), {"step": plain_step})
 
 
-def _rate_and_decay(name: str, net: nn.Module, options: OptimConfig) -> tuple[float, float]:
+def _rate_and_decay(name: str, net: nn.Module, config: OptimConfig) -> tuple[float, float]:
     """Multiple of the learning rate, and weight decay, of the parameter `name`."""
     layer, _, kind = name.rpartition(".")
-    rate = options.layer_lr.get(layer, 1.0)
+    rate = config.layer_lr.get(layer, 1.0)
     if isinstance(net.get_submodule(layer), BatchNorm):
-        return rate, options.weight_decay if options.norm_decay else 0.0
+        return rate, config.weight_decay if config.norm_decay else 0.0
     if kind == "bias":
-        return rate * options.bias_lr, options.weight_decay if options.bias_decay else 0.0
-    return rate, options.weight_decay
+        return rate * config.bias_lr, config.weight_decay if config.bias_decay else 0.0
+    return rate, config.weight_decay

@@ -12,9 +12,9 @@ from distalex.config.optim import OptimConfig
 class Schedule:
     """The learning rate of each step of a run, as a share of `optim.lr`."""
 
-    def __init__(self, options: OptimConfig, total_steps: int, steps_per_epoch: int) -> None:
-        self.options, self.total = options, max(1, total_steps)
-        self.warmup = round(options.warmup_epochs * steps_per_epoch)
+    def __init__(self, config: OptimConfig, total_steps: int, steps_per_epoch: int) -> None:
+        self.options, self.total = config, max(1, total_steps)
+        self.warmup = round(config.warmup_epochs * steps_per_epoch)
         self.reductions, self.best, self.waited = 0, math.inf, 0
 
     def at(self, step: int) -> float:

@@ -38,14 +38,14 @@ def require_agreement(facts: Mapping[str, Any]) -> None:
                 )
 
 
-def facts_of(configuration: Config, device: torch.device) -> dict[str, Any]:
+def facts_of(config: Config, device: torch.device) -> dict[str, Any]:
     """What a run's numbers depend on besides its data, by name: the configuration, the software and the arithmetic."""
     return {
         "Python": platform.python_version(),
         "torch": torch.__version__,
         "distalex": f"{__version__} (code {_digest_of_the_code()})",
-        "arithmetic": str(arithmetic(configuration.train.precision, device)),
-        **{name: value for name, value in flatten(configuration.model_dump(mode="json")).items() if name not in OF_A_NODE},
+        "arithmetic": str(arithmetic(config.train.precision, device)),
+        **{name: value for name, value in flatten(config.model_dump(mode="json")).items() if name not in OF_A_NODE},
     }
 
 

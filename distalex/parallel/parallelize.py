@@ -46,7 +46,7 @@ class Parallel:
         return nullcontext() if now or not isinstance(self.wrapped, DistributedDataParallel) else self.wrapped.no_sync()
 
 
-def parallelize(net: AlexNet, options: TrainConfig, mesh: Mesh, trains: bool = True) -> Parallel:
+def parallelize(net: AlexNet, config: TrainConfig, mesh: Mesh, trains: bool = True) -> Parallel:
     """Divide, move, compile and replicate the whole `net` (on the CPU) as the configuration and mesh ask; changes it in place.
 
     With `trains` false only `evaluate` can be called, and nothing is compiled or replicated for it.
@@ -62,7 +62,7 @@ def parallelize(net: AlexNet, options: TrainConfig, mesh: Mesh, trains: bool = T
     share_statistics(net, mesh)
     gpu_convolutions.adapt(net, mesh)
     net.to(device=mesh.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    wrapped: nn.Module = _compile(plain) if options.compile and trains else plain
+    wrapped: nn.Module = _compile(plain) if config.compile and trains else plain
     own = tuple(shards.rows) if mesh.spreads_images else ()  # no other process of the gradients' group has these rows
     shares = any(parameter.requires_grad for name, parameter in net.named_parameters() if name not in own)
     if mesh.gradient_group is not None and trains and shares:

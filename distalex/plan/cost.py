@@ -65,28 +65,28 @@ class Prediction:
         return self.batch / self.images_per_second
 
 
-def predict(options: Config, classes: int, machine: Machine, parallel: str, world_size: int, batch: int) -> Prediction:
-    """A training step of `options` with `classes` classes, divided by `parallel` among `world_size` devices.
+def predict(config: Config, classes: int, machine: Machine, parallel: str, world_size: int, batch: int) -> Prediction:
+    """A training step of `config` with `classes` classes, divided by `parallel` among `world_size` devices.
 
     Raises UserError where they cannot be divided so.
     """
-    mesh = layout(parallel, world_size, options.model.columns)
-    layers = layers_of(options.model, classes, options.data.image_size, options.train.precision)
+    mesh = layout(parallel, world_size, config.model.columns)
+    layers = layers_of(config.model, classes, config.data.image_size, config.train.precision)
     held = busiest(layers, parallel, mesh, batch)
     passes = _passes(layers, held, machine, parallel, mesh)
-    traffic = sent(options, layers, parallel, mesh, world_size - 1, batch)
+    traffic = sent(config, layers, parallel, mesh, world_size - 1, batch)
     compute = sum(seconds.forward + seconds.backward for seconds in passes)
-    exchange = _exchange(options, layers, held, passes, traffic, machine, parallel, mesh)
-    gradients = _gradients(options, layers, held, passes, machine, parallel, mesh)
+    exchange = _exchange(config, layers, held, passes, traffic, machine, parallel, mesh)
+    gradients = _gradients(config, layers, held, passes, machine, parallel, mesh)
     learning = sum(
-        len(rows) * layer.row_parameters for layer, rows in zip(layers, held.rows, strict=True) if layer.name not in options.model.freeze
+        len(rows) * layer.row_parameters for layer, rows in zip(layers, held.rows, strict=True) if layer.name not in config.model.freeze
     )
-    optimizer = UPDATE_BYTES[options.optim.name] * learning / machine.memory_bandwidth
+    optimizer = UPDATE_BYTES[config.optim.name] * learning / machine.memory_bandwidth
     busy = compute + exchange + gradients + optimizer
     rounds = rounds_of(parallel, mesh, held.joint_images)
     exchanges = rounds * (2 * sum(map(_reads_all, layers, held.divided)) + 1) if mesh.mp > 1 else 0
     host = max(0.0, machine.host_step + exchanges * machine.host_exchange - busy)
-    needed = memory(options, layers, parallel, mesh, world_size - 1, batch)
+    needed = memory(config, layers, parallel, mesh, world_size - 1, batch)
     return Prediction(
         parallel,
         world_size,
@@ -122,7 +122,7 @@ def _passes(layers: tuple[Layer, ...], held: Holding, machine: Machine, parallel
 
 
 def _exchange(
-    options: Config,
+    config: Config,
     layers: tuple[Layer, ...],
     held: Holding,
     passes: list[Pass],
@@ -134,7 +134,7 @@ def _exchange(
     """Exposed seconds of activations, logits and images."""
     if mesh.mp == 1:
         return 0.0
-    width = 2 if options.train.precision == "bf16" else 4
+    width = 2 if config.train.precision == "bf16" else 4
     rounds = rounds_of(parallel, mesh, held.joint_images)
     exposed = 0.0
     for number, layer in enumerate(layers):
@@ -158,7 +158,7 @@ def _rounds_of_gathers(machine: Machine, nbytes: float, devices: int, rounds: in
 
 
 def _gradients(
-    options: Config,
+    config: Config,
     layers: tuple[Layer, ...],
     held: Holding,
     passes: list[Pass],
@@ -173,7 +173,7 @@ def _gradients(
     for number in reversed(range(len(layers))):
         layer, rows, cut = layers[number], held.rows[number], held.divided[number]
         clock += passes[number].backward
-        nbytes = 4 * exchanged_parameters(layer, rows, cut, parallel, mesh, layer.name in options.model.freeze)
+        nbytes = 4 * exchanged_parameters(layer, rows, cut, parallel, mesh, layer.name in config.model.freeze)
         waiting, total = waiting + nbytes, total + nbytes
         if waiting and (number == 0 or waiting >= (FIRST_BUCKET if on_the_way == 0 else BUCKET)):
             seconds = machine.all_reduce(waiting, devices, mesh.dp * mesh.mp, 1 if parallel == "owt" else mesh.mp)
@@ -184,31 +184,29 @@ def _gradients(
 
 
 def rank(
-    options: Config, classes: int, machine: Machine, world_size: int, batches: tuple[int, ...], modes: tuple[str, ...] = ()
+    config: Config, classes: int, machine: Machine, world_size: int, batches: tuple[int, ...], modes: tuple[str, ...] = ()
 ) -> list[Prediction]:
     """Every mode that can divide the network among `world_size` devices, at every batch: the fastest first.
 
     What does not fit into memory comes last. `modes` restricts them.
     """
-    layers = layers_of(options.model, classes, options.data.image_size, options.train.precision)
+    layers = layers_of(config.model, classes, config.data.image_size, config.train.precision)
     # One process needs no `data`, and a single replica of columns is `model`.
     candidates = modes or (("none",) if world_size == 1 else ("data", "model", "owt") if world_size == 2 else MODES)
-    names = [mode for mode in candidates if divides(options, layers, mode, world_size)]
-    predictions = [
-        predict(options, classes, machine, mode, world_size, batch) for mode in names for batch in batches if batch >= world_size
-    ]
+    names = [mode for mode in candidates if divides(config, layers, mode, world_size)]
+    predictions = [predict(config, classes, machine, mode, world_size, batch) for mode in names for batch in batches if batch >= world_size]
     return sorted(predictions, key=lambda prediction: (not prediction.fits, -prediction.images_per_second))
 
 
-def divides(options: Config, layers: tuple[Layer, ...], parallel: str, world_size: int) -> bool:
+def divides(config: Config, layers: tuple[Layer, ...], parallel: str, world_size: int) -> bool:
     """Whether a mode can divide the network among so many devices, each of which needs a row of every divided layer."""
     try:
-        mesh = layout(parallel, world_size, options.model.columns)
+        mesh = layout(parallel, world_size, config.model.columns)
     except UserError:
         return False
     return min(layer.rows for layer in layers if parallel != "owt" or not layer.convolves) >= mesh.mp
 
 
-def classes_of(options: Config) -> int:
+def classes_of(config: Config) -> int:
     """Classes of the configured data, as far as its name tells: those of a folder are taken for ImageNet's thousand."""
-    return {"cifar10": 10, "digits": 10, "synthetic": options.data.synthetic_classes}.get(options.data.name, 1000)
+    return {"cifar10": 10, "digits": 10, "synthetic": config.data.synthetic_classes}.get(config.data.name, 1000)

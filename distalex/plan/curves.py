@@ -20,20 +20,20 @@ COLOURS = {"data": "tab:blue", "hybrid": "tab:green", "owt": "tab:orange", "mode
 NAMES = {"data": "data parallel (DDP)", "hybrid": "replicas of two columns", "owt": "One Weird Trick", "model": "two columns"}
 
 
-def curves(training: Config, classes: int, machine: Machine, batch: int, per_device: bool) -> dict[str, dict[int, Prediction]]:
+def curves(config: Config, classes: int, machine: Machine, batch: int, per_device: bool) -> dict[str, dict[int, Prediction]]:
     """Predictions from 1 to 1,024 devices by mode; `batch` images a step, or a device."""
-    layers = layers_of(training.model, classes, training.data.image_size, training.train.precision)
+    layers = layers_of(config.model, classes, config.data.image_size, config.train.precision)
     return {
         mode: {
-            devices: predict(training, classes, machine, mode, devices, batch * devices if per_device else batch)
+            devices: predict(config, classes, machine, mode, devices, batch * devices if per_device else batch)
             for devices in CURVE
-            if divides(training, layers, mode, devices) and (per_device or batch >= devices)
+            if divides(config, layers, mode, devices) and (per_device or batch >= devices)
         }
         for mode in COLOURS
     }
 
 
-def draw_curves(training: Config, classes: int, machine: Machine, batch: int, path: Path) -> None:
+def draw_curves(config: Config, classes: int, machine: Machine, batch: int, path: Path) -> None:
     """Two panels, a fixed batch and a fixed share of each device, into `path`, and their tables on the terminal. Raises UserError."""
     from matplotlib.figure import Figure
 
@@ -41,7 +41,7 @@ def draw_curves(training: Config, classes: int, machine: Machine, batch: int, pa
     panels = figure.subplots(1, 2)
     for axes, per_device, images in zip(panels, (False, True), (batch, PER_DEVICE), strict=True):
         what = f"{images:,} images {'a device' if per_device else 'a step, over all devices'}"
-        found = curves(training, classes, machine, images, per_device)
+        found = curves(config, classes, machine, images, per_device)
         _draw_panel(axes, found)
         axes.set_title(what, fontsize=11)
         print(f"\nimages/s at {what}")
@@ -49,7 +49,7 @@ def draw_curves(training: Config, classes: int, machine: Machine, batch: int, pa
     panels[0].set_ylabel("predicted images/s")
     panels[0].legend(fontsize=9, loc="upper left", frameon=False)
     figure.suptitle(
-        f"A model, not a measurement: {training.model.name} network, {training.train.precision}, on {machine.name} devices, "
+        f"A model, not a measurement: {config.model.name} network, {config.train.precision}, on {machine.name} devices, "
         f"{machine.devices_per_node} a node",
         fontsize=11,
     )

@@ -16,42 +16,42 @@ from distalex.plan.layers import Layer, layers_of
 SIDE_BY_SIDE = 4  # kinds of process in one table
 
 
-def describe_layout(options: Config, world_size: int, classes: int) -> str:
+def describe_layout(config: Config, world_size: int, classes: int) -> str:
     """Who would hold what: rows of every layer, images, memory and bytes of each kind of process. Starts nothing.
 
-    Raises UserError where `options.parallel` cannot divide the network among `world_size` processes.
+    Raises UserError where `config.parallel` cannot divide the network among `world_size` processes.
     """
-    parallel, batch = options.parallel, options.train.batch_size
+    parallel, batch = config.parallel, config.train.batch_size
     if parallel == "auto":
         raise UserError("parallel=auto: decided when the processes run; name a mode for a dry run, or see python -m distalex.plan")
-    mesh = layout(parallel, world_size, options.model.columns)
-    layers = layers_of(options.model, classes, options.data.image_size, options.train.precision)
-    if not divides(options, layers, parallel, world_size):
+    mesh = layout(parallel, world_size, config.model.columns)
+    layers = layers_of(config.model, classes, config.data.image_size, config.train.precision)
+    if not divides(config, layers, parallel, world_size):
         rows = min(layer.rows for layer in layers if parallel != "owt" or not layer.convolves)
         raise UserError(f"parallel={parallel}: a layer has {rows} outputs for {mesh.mp} processes to divide; try --parallel=data")
     groups: dict[tuple[Any, ...], list[int]] = {}
     for number in range(world_size):
         groups.setdefault(_kind(holding(layers, parallel, mesh, number, batch), mesh), []).append(number)
     members = list(groups.values())
-    columns = [_describe_kind(options, layers, parallel, mesh, ranks) for ranks in members]
+    columns = [_describe_kind(config, layers, parallel, mesh, ranks) for ranks in members]
     tables = []
     for first in range(0, len(columns), SIDE_BY_SIDE):
         shown = columns[first : first + SIDE_BY_SIDE]
         tables.append(aligned([[name, *(column[name] for column in shown)] for name in shown[0]]))
-    return "\n\n".join([_describe_mesh(options, layers, parallel, mesh, classes), *tables, "Nothing was started and nothing was written."])
+    return "\n\n".join([_describe_mesh(config, layers, parallel, mesh, classes), *tables, "Nothing was started and nothing was written."])
 
 
-def _describe_mesh(options: Config, layers: tuple[Layer, ...], parallel: str, mesh: Layout, classes: int) -> str:
+def _describe_mesh(config: Config, layers: tuple[Layer, ...], parallel: str, mesh: Layout, classes: int) -> str:
     processes = mesh.dp * mesh.mp
-    rounds = rounds_of(parallel, mesh, options.train.batch_size)
+    rounds = rounds_of(parallel, mesh, config.train.batch_size)
     in_rounds = f", which fully connected layers take in {rounds} rounds" if rounds > 1 else ""
     divided = f", each divided among {mesh.mp}" if mesh.mp > 1 else ""
     return (
-        f"{options.model.name} network at {options.data.image_size}x{options.data.image_size}, {classes} classes: "
-        f"{sum(layer.parameters for layer in layers):,} parameters; {options.train.precision}, {options.optim.name}\n"
+        f"{config.model.name} network at {config.data.image_size}x{config.data.image_size}, {classes} classes: "
+        f"{sum(layer.parameters for layer in layers):,} parameters; {config.train.precision}, {config.optim.name}\n"
         f"--parallel={parallel} on {processes:,} process{'es' * (processes > 1)}: mesh ({mesh.dp}, {mesh.mp}), "
         f"{mesh.dp} replica{'s' * (mesh.dp > 1)}{divided}; "
-        f"batch {options.train.batch_size:,}{in_rounds}"
+        f"batch {config.train.batch_size:,}{in_rounds}"
     )
 
 
@@ -61,12 +61,12 @@ def _kind(held: Holding, mesh: Layout) -> tuple[Any, ...]:
     return (rows, held.images, held.joint_images)
 
 
-def _describe_kind(options: Config, layers: tuple[Layer, ...], parallel: str, mesh: Layout, ranks: list[int]) -> dict[str, str]:
+def _describe_kind(config: Config, layers: tuple[Layer, ...], parallel: str, mesh: Layout, ranks: list[int]) -> dict[str, str]:
     """One column of the dry run's table."""
-    batch = options.train.batch_size
+    batch = config.train.batch_size
     held = holding(layers, parallel, mesh, ranks[0], batch)
-    needs = memory(options, layers, parallel, mesh, ranks[0], batch)
-    sends = sent(options, layers, parallel, mesh, ranks[0], batch)
+    needs = memory(config, layers, parallel, mesh, ranks[0], batch)
+    sends = sent(config, layers, parallel, mesh, ranks[0], batch)
     text = {
         "ranks": name_ranks(ranks),
         "processes": f"{len(ranks):,}",

@@ -104,13 +104,13 @@ def activation_bytes(layers: tuple[Layer, ...], held: Holding, number: int, para
     return width * held.joint_images * (own * (mesh.mp - 1) + layer.inputs - own)
 
 
-def sent(options: Config, layers: tuple[Layer, ...], parallel: str, mesh: Layout, rank: int, batch: int) -> Sent:
+def sent(config: Config, layers: tuple[Layer, ...], parallel: str, mesh: Layout, rank: int, batch: int) -> Sent:
     """Bytes that process `rank` sends in a step of `batch` images."""
     held, column = holding(layers, parallel, mesh, rank, batch), rank % mesh.mp
-    width = 2 if options.train.precision == "bf16" else 4
+    width = 2 if config.train.precision == "bf16" else 4
     ring = mesh.mp if parallel == "owt" else mesh.dp
     shared = sum(
-        exchanged_parameters(layer, rows, cut, parallel, mesh, layer.name in options.model.freeze)
+        exchanged_parameters(layer, rows, cut, parallel, mesh, layer.name in config.model.freeze)
         for layer, rows, cut in zip(layers, held.rows, held.divided, strict=True)
     )
     activations = sum(activation_bytes(layers, held, number, parallel, mesh, column, width) for number in range(len(layers)))
@@ -119,27 +119,27 @@ def sent(options: Config, layers: tuple[Layer, ...], parallel: str, mesh: Layout
     return Sent(
         gradients=4 * shared * 2 * (ring - 1) // ring,
         activations=activations,
-        images=(read.stop - read.start) * (mesh.mp - 1) * 3 * options.data.side**2 if gathers_images else 0,
+        images=(read.stop - read.start) * (mesh.mp - 1) * 3 * config.data.side**2 if gathers_images else 0,
         logits=width * held.joint_images * len(held.rows[-1]) * (mesh.mp - 1),
     )
 
 
-def memory(options: Config, layers: tuple[Layer, ...], parallel: str, mesh: Layout, rank: int, batch: int) -> Memory:
+def memory(config: Config, layers: tuple[Layer, ...], parallel: str, mesh: Layout, rank: int, batch: int) -> Memory:
     """Bytes that process `rank` needs for a step of `batch` images."""
     held = holding(layers, parallel, mesh, rank, batch)
-    bf16 = options.train.precision == "bf16"
+    bf16 = config.train.precision == "bf16"
     width = 2 if bf16 else 4
     learning, kept = 0, 0.0
     for layer, rows in zip(layers, held.rows, strict=True):
         part = len(rows) / layer.rows
         images = held.images if layer.convolves else held.joint_images
         inputs = layer.inputs * (part if layer.reads == "own" else 1)  # the other columns' too where it reads both
-        kept += -(-images // options.train.accumulate) * (width * inputs + layer.kept * part)
-        learning += 0 if layer.name in options.model.freeze else len(rows) * layer.row_parameters
+        kept += -(-images // config.train.accumulate) * (width * inputs + layer.kept * part)
+        learning += 0 if layer.name in config.model.freeze else len(rows) * layer.row_parameters
     held_parameters = parameters(layers, held)
     return Memory(
-        weights=(4 + 2 * bf16 + 4 * (options.train.ema is not None)) * held_parameters,
+        weights=(4 + 2 * bf16 + 4 * (config.train.ema is not None)) * held_parameters,
         gradients=4 * learning,
-        optimizer=(0 if options.optim.name == "sgd" and not options.optim.momentum else STATE_BYTES[options.optim.name]) * learning,
+        optimizer=(0 if config.optim.name == "sgd" and not config.optim.momentum else STATE_BYTES[config.optim.name]) * learning,
         activations=round(kept),
     )

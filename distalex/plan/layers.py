@@ -45,11 +45,11 @@ class Layer:
 
 
 @lru_cache(maxsize=16)
-def layers_of(options: ModelConfig, classes: int, image_size: int, precision: str) -> tuple[Layer, ...]:
-    """The layers of the network that `options` names, computing in `precision` (fp32 or bf16)."""
+def layers_of(config: ModelConfig, classes: int, image_size: int, precision: str) -> tuple[Layer, ...]:
+    """The layers of the network that `config` names, computing in `precision` (fp32 or bf16)."""
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     with torch.device("meta"):
-        net = AlexNet(options, classes, image_size).to(dtype)
+        net = AlexNet(config, classes, image_size).to(dtype)
         x = torch.empty(2, 3, image_size, image_size, dtype=dtype)
         layers = []
         for name, stage in stages(net).items():

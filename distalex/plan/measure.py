@@ -25,10 +25,10 @@ from distalex.plan.layers import layers_of
 from distalex.plan.machine import Link, Machine, Timing
 
 
-def as_computed(configuration: Config, device: torch.device) -> Config:
-    """`configuration` with the precision that it has on `device`."""
-    precision = "bf16" if arithmetic(configuration.train.precision, device) == torch.bfloat16 else "fp32"
-    return configuration.model_copy(update={"train": configuration.train.model_copy(update={"precision": precision})})
+def as_computed(config: Config, device: torch.device) -> Config:
+    """`config` with the precision that it has on `device`."""
+    precision = "bf16" if arithmetic(config.train.precision, device) == torch.bfloat16 else "fp32"
+    return config.model_copy(update={"train": config.train.model_copy(update={"precision": precision})})
 
 
 BETWEEN_NODES = Link(1e-4, 1.25e9)  # not measured from one node: 10 Gb/s Ethernet is assumed
@@ -36,8 +36,8 @@ SECONDS = 180.0
 LAUNCHER = ("RANK", "WORLD_SIZE", "MASTER_", "LOCAL_", "GROUP_", "ROLE_", "TORCHELASTIC_", "TORCH_NCCL", "OMP_NUM_THREADS")
 
 
-def choose(options: Config, world_size: int, local_world_size: int, device: torch.device | str = "cpu") -> str:
-    """The mode of `--parallel` that is predicted to be fastest for `options` on processes such as this one.
+def choose(config: Config, world_size: int, local_world_size: int, device: torch.device | str = "cpu") -> str:
+    """The mode of `--parallel` that is predicted to be fastest for `config` on processes such as this one.
 
     Measures the machine unless that is remembered, in processes of its own: call it in one process, the others waiting.
     Raises UserError where the machine cannot be measured.
@@ -45,25 +45,25 @@ def choose(options: Config, world_size: int, local_world_size: int, device: torc
     if world_size == 1:
         return "none"
     kind = torch.device(device).type
-    options = as_computed(options, torch.device(device))
-    machine = this_machine(options, classes_of(options), local_world_size, kind)
-    return choose_on(machine, options, world_size)
+    config = as_computed(config, torch.device(device))
+    machine = this_machine(config, classes_of(config), local_world_size, kind)
+    return choose_on(machine, config, world_size)
 
 
-def choose_on(machine: Machine, options: Config, world_size: int) -> str:
+def choose_on(machine: Machine, config: Config, world_size: int) -> str:
     """The fastest mode on `machine` at the configured batch; `data` where nothing else fits."""
-    batch = max(options.train.batch_size, world_size)
-    predictions = rank(options, classes_of(options), machine, world_size, (batch,))
+    batch = max(config.train.batch_size, world_size)
+    predictions = rank(config, classes_of(config), machine, world_size, (batch,))
     return predictions[0].parallel
 
 
-def this_machine(options: Config, classes: int, processes: int, device: str, remeasure: bool = False) -> Machine:
-    """This machine as `processes` processes share it, training `options`: remembered, or measured now."""
-    key = _key(options, classes, processes, device)
+def this_machine(config: Config, classes: int, processes: int, device: str, remeasure: bool = False) -> Machine:
+    """This machine as `processes` processes share it, training `config`: remembered, or measured now."""
+    key = _key(config, classes, processes, device)
     path = _cache() / f"machine-{hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]}.json"
     found = None if remeasure else _remembered(path, key)
     if found is None:
-        found = _measure(options, classes, processes, device)
+        found = _measure(config, classes, processes, device)
         _remember(path, key, found)
     return Machine(
         name=f"this ({processes} {device} process{'es' * (processes > 1)})",
@@ -77,30 +77,30 @@ def this_machine(options: Config, classes: int, processes: int, device: str, rem
         devices_per_node=processes,
         overlap=found.get("overlap", 0.0),
         timings={name: Timing(*values) for name, values in found["timings"].items()},
-        computes_in_bf16=options.train.precision == "bf16",
+        computes_in_bf16=config.train.precision == "bf16",
     )
 
 
-def _key(options: Config, classes: int, processes: int, device: str) -> dict[str, Any]:
+def _key(config: Config, classes: int, processes: int, device: str) -> dict[str, Any]:
     """All that a measurement depends on."""
-    network = options.model.model_dump(mode="json", exclude={"weights", "freeze", "init"})
+    network = config.model.model_dump(mode="json", exclude={"weights", "freeze", "init"})
     return {
         "distalex": __version__,
         "processor": computes_on(torch.device(device)),
         "cores": cores(),
         "torch": torch.__version__,
-        "precision": options.train.precision,
+        "precision": config.train.precision,
         "network": network,
-        "image_size": options.data.image_size,
+        "image_size": config.data.image_size,
         "classes": classes,
         "processes": processes,
-        "threads": _threads(options, processes),
+        "threads": _threads(config, processes),
         "device": device,
     }
 
 
-def _threads(options: Config, processes: int) -> int:
-    return options.train.threads or max(1, cores() // processes)
+def _threads(config: Config, processes: int) -> int:
+    return config.train.threads or max(1, cores() // processes)
 
 
 def _cache() -> Path:
@@ -131,16 +131,16 @@ def _memory(processes: int, device: str) -> float:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / processes
 
 
-def _measure(options: Config, classes: int, processes: int, device: str) -> dict[str, Any]:
+def _measure(config: Config, classes: int, processes: int, device: str) -> dict[str, Any]:
     """Start the measuring processes and wait for what the first one prints."""
-    columns = options.model.columns
+    columns = config.model.columns
     parts = sorted({1, *(count for count in (2, columns, processes) if count > 1 and processes > 1)})
-    layers = layers_of(options.model, classes, options.data.image_size, options.train.precision)
+    layers = layers_of(config.model, classes, config.data.image_size, config.train.precision)
     task = {
-        "config": options.model_dump(mode="json"),
+        "config": config.model_dump(mode="json"),
         "classes": classes,
         "processes": processes,
-        "threads": _threads(options, processes),
+        "threads": _threads(config, processes),
         "parts": parts,
         "macs": sum(layer.macs for layer in layers),
         "device": device,

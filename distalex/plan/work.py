@@ -49,7 +49,7 @@ def plan(options: PlanOptions) -> list[Prediction]:
     return predictions
 
 
-def _this_machine(training: Config, classes: int, options: PlanOptions) -> tuple[Config, dict[int, Machine]]:
+def _this_machine(config: Config, classes: int, options: PlanOptions) -> tuple[Config, dict[int, Machine]]:
     """The configuration as it computes here, and this machine as each count of processes shares it."""
     import torch
 
@@ -64,18 +64,18 @@ def _this_machine(training: Config, classes: int, options: PlanOptions) -> tuple
         raise UserError(
             f"world_size={counts[-1]}: too many to measure on {cores()} cores; describe the cluster instead, e.g. --machine=a100"
         )
-    training = as_computed(training, torch.device(device))
-    return training, {count: this_machine(training, classes, count, device, options.remeasure) for count in counts}
+    config = as_computed(config, torch.device(device))
+    return config, {count: this_machine(config, classes, count, device, options.remeasure) for count in counts}
 
 
-def _heading(training: Config, classes: int, machine: Machine) -> str:
-    layers = layers_of(training.model, classes, training.data.image_size, training.train.precision)
+def _heading(config: Config, classes: int, machine: Machine) -> str:
+    layers = layers_of(config.model, classes, config.data.image_size, config.train.precision)
     source = (
         "measured here" if machine.timings else f"a model of described devices: {100 * machine.efficiency:.0f} % of the peak is assumed"
     )
     return (
-        f"{training.model.name} network at {training.data.image_size}x{training.data.image_size}, {classes} classes, "
-        f"{sum(layer.parameters for layer in layers):,} parameters, {training.train.precision}, {training.optim.name}\n"
+        f"{config.model.name} network at {config.data.image_size}x{config.data.image_size}, {classes} classes, "
+        f"{sum(layer.parameters for layer in layers):,} parameters, {config.train.precision}, {config.optim.name}\n"
         f"machine {machine.name}, {source}; without the loader; milliseconds, MB and GB are of the busiest device"
     )
 
@@ -98,11 +98,11 @@ def numbers_of(prediction: Prediction) -> dict[str, Any]:
     return {**asdict(prediction), "sent": prediction.sent._asdict(), "memory": prediction.memory._asdict()}
 
 
-def write_json(path: Path, training: Config, machine: Machine, predictions: Sequence[Prediction]) -> None:
+def write_json(path: Path, config: Config, machine: Machine, predictions: Sequence[Prediction]) -> None:
     """Raises UserError where it cannot be written."""
     result = {
         "machine": asdict(machine),
-        "config": training.model_dump(mode="json"),
+        "config": config.model_dump(mode="json"),
         "predictions": [numbers_of(prediction) for prediction in predictions],
     }
     try:

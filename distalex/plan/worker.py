@@ -84,12 +84,12 @@ def batches_to_time(macs: int, flops: float) -> list[int]:
     return [large // 4, large]
 
 
-def time_layers(worker: Worker, options: Config, classes: int, all_parts: list[int], sizes: list[int]) -> dict[str, Timing]:
+def time_layers(worker: Worker, config: Config, classes: int, all_parts: list[int], sizes: list[int]) -> dict[str, Timing]:
     """Every layer, divided among each count of `all_parts` devices that can divide it, at two batch `sizes`."""
-    dtype = torch.bfloat16 if options.train.precision == "bf16" else torch.float32
+    dtype = torch.bfloat16 if config.train.precision == "bf16" else torch.float32
     with torch.device("meta"):
-        net = AlexNet(options.model, classes, options.data.image_size)
-        inputs = torch.empty(1, 3, options.data.image_size, options.data.image_size)
+        net = AlexNet(config.model, classes, config.data.image_size)
+        inputs = torch.empty(1, 3, config.data.image_size, config.data.image_size)
         whole = {}
         for name, stage in stages(net).items():
             whole[name] = (stage, inputs.shape[1:])
@@ -100,9 +100,9 @@ def time_layers(worker: Worker, options: Config, classes: int, all_parts: list[i
         # A fully connected layer spends its time on weights until many images share them.
         batches = sizes if convolves else [4 * size for size in sizes]
         for parts in all_parts:
-            if convolves and options.model.columns % parts:
+            if convolves and config.model.columns % parts:
                 continue  # only the columns divide convolutions
-            part, channels = _part(stage, options.model.columns, parts, worker.device)
+            part, channels = _part(stage, config.model.columns, parts, worker.device)
             rows = [_time_stage(worker, part, _inputs(images, channels, shape, worker, name, dtype), dtype) for images in batches]
             timings[f"{name}/{parts}"] = _through(batches, rows)
     return timings

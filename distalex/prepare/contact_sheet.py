@@ -20,16 +20,16 @@ TITLE = 0.3  # inches of two lines of labels above each
 HEADING = 0.25  # inches of epochs above all
 
 
-def show(options: ShowOptions, run: Config) -> Path:
-    """Draw some training images of `run`, and what its first epochs see of each. Raises UserError."""
+def show(options: ShowOptions, config: Config) -> Path:
+    """Draw some training images of `config`, and what its first epochs see of each. Raises UserError."""
     path = Path(options.out)
     if path.suffix.lower() not in FIGURE_SUFFIXES:
         raise UserError(f"out={options.out}: the name of an image to draw is needed, ending in one of {', '.join(FIGURE_SUFFIXES)}")
     console = Console()
-    with start_processes(run) as mesh, console.showing():
-        data = open_data(_training_only(run, options.count), mesh, console.say, console.progress)
+    with start_processes(config) as mesh, console.showing():
+        data = open_data(_training_only(config, options.count), mesh, console.say, console.progress)
         count = min(options.count, data.train.count)
-        samples = np.sort(random.permutation(random.key(run.seed, "shown"), data.train.count)[:count])
+        samples = np.sort(random.permutation(random.key(config.seed, "shown"), data.train.count)[:count])
         ((stored, _),) = ((images.numpy().copy(), labels) for images, labels in data.train.reader.read([samples]))
         batches = [data.train.seen(samples, epoch) for epoch in range(options.views)]
         figure = _draw(data, samples, stored, batches)
@@ -42,11 +42,11 @@ def show(options: ShowOptions, run: Config) -> Path:
     return path
 
 
-def _training_only(run: Config, count: int) -> Config:
-    """`run` in batches of `count`; where it names prepared files, the test file need not exist."""
-    data = run.data.model_copy(update={"test": run.data.train, "cache": "none"})
-    train = run.train.model_copy(update={"batch_size": count, "eval_batch_size": None, "accumulate": 1})
-    return run.model_copy(update={"data": data, "train": train})
+def _training_only(config: Config, count: int) -> Config:
+    """`config` in batches of `count`; where it names prepared files, the test file need not exist."""
+    data = config.data.model_copy(update={"test": config.data.train, "cache": "none"})
+    train = config.train.model_copy(update={"batch_size": count, "eval_batch_size": None, "accumulate": 1})
+    return config.model_copy(update={"data": data, "train": train})
 
 
 def _draw(data: Data, samples: np.ndarray, stored: np.ndarray, batches: list[Batch]) -> Any:

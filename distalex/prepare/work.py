@@ -42,10 +42,10 @@ def prepare_source(options: PrepareOptions) -> list[Prepared]:
     return prepared
 
 
-def _how_to_train(options: PrepareOptions, data: DataConfig, prepared: list[Prepared]) -> str:
+def _how_to_train(options: PrepareOptions, config: DataConfig, prepared: list[Prepared]) -> str:
     command = "train on it with: python -m distalex.train"
     if options.out is None:
-        values = {"name": data.name, "root": data.root, "dataset": data.dataset, "labels": data.labels}
+        values = {"name": config.name, "root": config.root, "dataset": config.dataset, "labels": config.labels}
         values["skip_bad"] = "true" if options.skip_bad else None
         changed = {"stored_size": options.size} | {
             key: value for key in ("resize", "encoding", "quality") if (value := getattr(options, key)) != getattr(DataConfig(), key)
@@ -88,19 +88,19 @@ def _data_options(options: PrepareOptions) -> DataConfig:
     return validate(DataConfig, {**values, "name": source, "stored_size": options.size, "holdout": options.holdout or 0.1}, {})
 
 
-def _sources(options: PrepareOptions, data: DataConfig) -> list[Source]:
+def _sources(options: PrepareOptions, config: DataConfig) -> list[Source]:
     """The splits to write, in order."""
-    sources: tuple[Source, ...] = list_sources(data)
+    sources: tuple[Source, ...] = list_sources(config)
     if len(sources) == 1 and options.split == "both" and not options.holdout:
         return [sources[0].shuffled()]
     if len(sources) == 1:
-        sources = hold_out(sources[0], data.holdout)
+        sources = hold_out(sources[0], config.holdout)
     shuffled = {source.split: source.shuffled() for source in sources}
     return list(shuffled.values()) if options.split == "both" else [shuffled[options.split]]
 
 
-def _write(data: DataConfig, out: Path, options: PrepareOptions, console: Console) -> list[Prepared]:
-    sources = _sources(options, data)
+def _write(config: DataConfig, out: Path, options: PrepareOptions, console: Console) -> list[Prepared]:
+    sources = _sources(options, config)
     targets = [out, test_file(out)][: len(sources)]
     how = How(Encoding(options.encoding, options.quality), options.workers, options.skip_bad)
     with _only_one_writes(out.parent, console):

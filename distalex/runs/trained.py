@@ -48,13 +48,13 @@ def load_trained(place: str, runs_dir: str) -> Trained:
     """
     path = find(place, runs_dir)
     state = load(path)
-    configuration = validate(Config, state["config"], {})
-    net = build_model(configuration.model, len(state["classes"]), configuration.data.image_size, configuration.seed)
+    config = validate(Config, state["config"], {})
+    net = build_model(config.model, len(state["classes"]), config.data.image_size, config.seed)
     try:
         net.load_state_dict(state["average"] or state["model"])
     except (KeyError, RuntimeError) as error:
         raise UserError(f"{path}: its weights do not fit its configuration ({' '.join(str(error).split())[:160]})") from None
-    return Trained(net.eval(), configuration, tuple(state["classes"]), state, path)
+    return Trained(net.eval(), config, tuple(state["classes"]), state, path)
 
 
 def open_data_of(trained: Trained, data_root: str | None, batch_size: int, mesh: Mesh, console: Console) -> Data:
@@ -62,8 +62,8 @@ def open_data_of(trained: Trained, data_root: str | None, batch_size: int, mesh:
     section = trained.config.data.model_copy(update={"root": data_root or trained.config.data.root, "cache": "none"})
     train = trained.config.train.model_copy(update={"batch_size": batch_size, "eval_batch_size": None})
     with console.showing():
-        configuration = trained.config.model_copy(update={"data": section, "train": train})
-        data = open_data(configuration, mesh, console.say, console.progress)
+        config = trained.config.model_copy(update={"data": section, "train": train})
+        data = open_data(config, mesh, console.say, console.progress)
     if data.classes != trained.classes:
         raise UserError(
             f"{trained.path}: trained on {len(trained.classes)} classes ({', '.join(trained.classes[:3])}, …), "

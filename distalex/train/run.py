@@ -79,16 +79,16 @@ def _differences(before: dict[str, Any], now: dict[str, Any], options: Iterable[
 class Run:
     """The folder `runs_dir/name`, its metrics, checkpoints and progress."""
 
-    def __init__(self, configuration: Config, mesh: Mesh, console: Console) -> None:
+    def __init__(self, config: Config, mesh: Mesh, console: Console) -> None:
         """Looks, but creates nothing. Raises UserError where the folder is another run's."""
-        check_wandb(configuration.log.wandb)
-        options = configuration.data
-        name = configuration.name or mesh.from_first(f"{options.name}-{configuration.model.name}-{time.strftime('%Y%m%d-%H%M%S')}")
-        self.config = configuration.model_copy(update={"name": name})
+        check_wandb(config.log.wandb)
+        options = config.data
+        name = config.name or mesh.from_first(f"{options.name}-{config.model.name}-{time.strftime('%Y%m%d-%H%M%S')}")
+        self.config = config.model_copy(update={"name": name})
         self.mesh, self.console = mesh, console
-        self.folder = Path(configuration.runs_dir) / name
+        self.folder = Path(config.runs_dir) / name
         self.metrics = MetricsFile(self.folder / "metrics.jsonl", self.say)
-        remote = configuration.checkpoint.remote
+        remote = config.checkpoint.remote
         self.remote = Remote(remote, name, self.say) if remote else None
         self.resumed = self._find_checkpoint()
         self.wandb: WeightsAndBiases | None = None
@@ -448,9 +448,9 @@ class Run:
 
 
 @contextmanager
-def open_run(configuration: Config, mesh: Mesh, console: Console) -> Iterator[Run]:
+def open_run(config: Config, mesh: Mesh, console: Console) -> Iterator[Run]:
     """A run that listens for SIGTERM, SIGUSR1 and Ctrl-C, and whose checkpoint and W&B run are finished whatever happens."""
-    run = Run(configuration, mesh, console)
+    run = Run(config, mesh, console)
 
     def remember(number: int, _: FrameType | None) -> None:
         if run.stop_signal is not None and number == signal.SIGINT:

@@ -55,11 +55,11 @@ def check_wandb(mode: str) -> None:
 class WeightsAndBiases:
     """A Weights & Biases run of rank 0. Any failure of it is one warning, and training goes on."""
 
-    def __init__(self, configuration: Config, folder: Path, console: Console) -> None:
+    def __init__(self, config: Config, folder: Path, console: Console) -> None:
         self.run: Any = None
         self.waiting = ""
         self.console, self.folder = console, folder
-        given = configuration.log.wandb
+        given = config.log.wandb
         self.mode = os.environ.get("WANDB_MODE", given) if given != "disabled" else "disabled"
         if self.mode == "disabled":
             return
@@ -71,13 +71,13 @@ class WeightsAndBiases:
             self.run = wandb.init(
                 id=self._id_of(folder) if self.mode == "online" else None,
                 resume="allow" if self.mode == "online" else None,
-                project=configuration.log.project,
+                project=config.log.project,
                 name=folder.name,
                 group=folder.name,
-                tags=[configuration.parallel],
+                tags=[config.parallel],
                 dir=str(folder),
                 mode=self.mode,  # type: ignore[arg-type]
-                config={**configuration.model_dump(mode="json"), "experiment": experiment(configuration)},
+                config={**config.model_dump(mode="json"), "experiment": experiment(config)},
                 settings=wandb.Settings(silent=True, console="off", init_timeout=60),
             )
             self.run.define_metric("eval/top1", summary="max,last")
@@ -164,12 +164,12 @@ class WeightsAndBiases:
         self.console.say(f"Weights & Biases is off from here ({type(error).__name__}: {reason}); metrics.jsonl has everything")
 
 
-def experiment(configuration: Config) -> str:
+def experiment(config: Config) -> str:
     """The same short word for runs that differ by seed, topology and place alone: what to group by in W&B."""
-    options = flatten(configuration.model_dump(mode="json", exclude={"seed"}))
+    options = flatten(config.model_dump(mode="json", exclude={"seed"}))
     options = {key: value for key, value in options.items() if not key.startswith(MAY_CHANGE)}
     digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:6]
-    return f"{configuration.data.name}-{configuration.model.name}-{digest}"
+    return f"{config.data.name}-{config.model.name}-{digest}"
 
 
 def _artifact_name(name: str) -> str:

@@ -37,7 +37,7 @@ class Augmentation:
 
     def __init__(
         self,
-        options: DataConfig,
+        config: DataConfig,
         side: int,
         statistics: Statistics,
         seed: int,
@@ -45,19 +45,19 @@ class Augmentation:
         dtype: torch.dtype = torch.float32,
     ) -> None:
         """`side`: of the stored images in pixels; `dtype`: of the network's input."""
-        photographs = options.of_folders
-        self.options, self.seed, self.device, self.dtype = options, seed, device, dtype
-        self.window = max(1, round(side * (options.crop or (0.875 if photographs else 1.0))))
-        self.margin = round(side * ((0.0 if photographs else 0.125) if options.pad is None else options.pad))
-        self.side, self.size = side, options.image_size
+        photographs = config.of_folders
+        self.options, self.seed, self.device, self.dtype = config, seed, device, dtype
+        self.window = max(1, round(side * (config.crop or (0.875 if photographs else 1.0))))
+        self.margin = round(side * ((0.0 if photographs else 0.125) if config.pad is None else config.pad))
+        self.side, self.size = side, config.image_size
         self.resize = None if self.window == self.size else resize_matrices(self.window, self.size, device, dtype)
-        self.components = IMAGENET_COMPONENTS if options.colour == "imagenet" else statistics.principal_components
-        self.mixing = Mixing(options, seed) if options.mixup or options.cutmix else None
+        self.components = IMAGENET_COMPONENTS if config.colour == "imagenet" else statistics.principal_components
+        self.mixing = Mixing(config, seed) if config.mixup or config.cutmix else None
         mean, std = {
             "tutorial": (np.full(3, 127.5), np.full(3, 127.5)),
             "paper": (np.array(statistics.mean), np.ones(3)),
             "standard": (np.array(statistics.mean), statistics.std),
-        }[options.normalize]
+        }[config.normalize]
         self.mean = torch.tensor(mean, dtype=torch.float32, device=device)
         self.scale = torch.tensor(1.0 / std, dtype=torch.float32, device=device)
 

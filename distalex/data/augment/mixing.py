@@ -58,9 +58,9 @@ def cut_out(x: Tensor, seed: int, samples: np.ndarray, epoch: int, side: int) ->
 class Mixing:
     """mixup (Zhang et al. 2018) and CutMix (Yun et al. 2019) of views of `size` pixels; where both are on, a coin a sample."""
 
-    def __init__(self, options: DataConfig, seed: int) -> None:
-        self.seed, self.size = seed, options.image_size
-        self.mixup, self.cutmix = options.mixup, options.cutmix
+    def __init__(self, config: DataConfig, seed: int) -> None:
+        self.seed, self.size = seed, config.image_size
+        self.mixup, self.cutmix = config.mixup, config.cutmix
 
     def partners(self, samples: np.ndarray, epoch: int, count: int) -> np.ndarray:
         """Whom each of `samples` is mixed with: any other of the `count` of the training set."""

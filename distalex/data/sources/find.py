@@ -23,45 +23,45 @@ from distalex.data.sources.webdataset import webdataset
 from distalex.errors import UserError
 
 
-def open_sources(options: DataConfig) -> tuple[Source, Source]:
-    """What `options` trains and tests on, the latter held out of the former where it says so.
+def open_sources(config: DataConfig) -> tuple[Source, Source]:
+    """What `config` trains and tests on, the latter held out of the former where it says so.
 
     Raises UserError where they cannot be found or understood.
     """
-    train, *test = list_sources(options)
+    train, *test = list_sources(config)
     if not test:
-        train, *test = hold_out(train, options.holdout)
-    if options.validation:
-        train, *test = hold_out(train, options.validation)
-    if options.fraction < 1:
-        train = a_share_of(train, options.fraction)
+        train, *test = hold_out(train, config.holdout)
+    if config.validation:
+        train, *test = hold_out(train, config.validation)
+    if config.fraction < 1:
+        train = a_share_of(train, config.fraction)
     return train.shuffled(), test[0].shuffled()
 
 
-def list_sources(options: DataConfig) -> tuple[Source, ...]:
+def list_sources(config: DataConfig) -> tuple[Source, ...]:
     """Training and test split, or all images where there is no test set, in the order of their names."""
-    return tuple(replace(source, resize=options.resize) for source in _listed(options))
+    return tuple(replace(source, resize=config.resize) for source in _listed(config))
 
 
-def _listed(options: DataConfig) -> tuple[Source, ...]:
-    match options.name:
+def _listed(config: DataConfig) -> tuple[Source, ...]:
+    match config.name:
         case "cifar10" | "cifar100":
-            return _cifar(CIFAR10 if options.name == "cifar10" else CIFAR100, options)
+            return _cifar(CIFAR10 if config.name == "cifar10" else CIFAR100, config)
         case "digits":
-            return digits(options.side)
+            return digits(config.side)
         case "synthetic":
-            return synthetic(options)
+            return synthetic(config)
         case "torchvision":
-            return open_torchvision(options)
-    assert options.root is not None
-    return found_at(options.root, options)
+            return open_torchvision(config)
+    assert config.root is not None
+    return found_at(config.root, config)
 
 
-def _cifar(wanted: Cifar, options: DataConfig) -> tuple[Source, ...]:
-    root = find_cifar(wanted, options.root)
+def _cifar(wanted: Cifar, config: DataConfig) -> tuple[Source, ...]:
+    root = find_cifar(wanted, config.root)
     if is_cifar(wanted, root):
-        return cifar(wanted, root, options.side)
-    sources = found_at(str(root), options)
+        return cifar(wanted, root, config.side)
+    sources = found_at(str(root), config)
     if sources[0].classes != CIFAR10_CLASSES or len(sources) != 2:
         raise UserError(
             f"data.root={root}: its class folders are {', '.join(sources[0].classes[:12])}, not CIFAR-10's; "
@@ -70,40 +70,40 @@ def _cifar(wanted: Cifar, options: DataConfig) -> tuple[Source, ...]:
     return sources
 
 
-def found_at(root: str, options: DataConfig) -> tuple[Source, ...]:
+def found_at(root: str, config: DataConfig) -> tuple[Source, ...]:
     """What lies at `root`, recognised by content: a table, CIFAR's pickles, class folders, ImageNet's layouts, tar archives, WebDataset.
 
     Raises UserError, saying what was found, where it is nothing of these.
     """
-    if options.name != "webdataset":
+    if config.name != "webdataset":
         for wanted in (CIFAR10, CIFAR100):
             for folder in (Path(root), Path(root) / wanted.folder):
                 if is_cifar(wanted, folder):
-                    return cifar(wanted, folder, options.side)
+                    return cifar(wanted, folder, config.side)
             if Path(root).is_file() and Path(root).name == wanted.archive:
-                return cifar(wanted, find_cifar(wanted, root), options.side)
+                return cifar(wanted, find_cifar(wanted, root), config.side)
     if is_table(root):
         files, splits = read_table(root)
     else:
         files = open_files(root)
-        splits = webdataset(files) if options.name == "webdataset" else recognise(files, options.labels)
-    return tuple(_of_files(files, splits, split, options) for split in splits)
+        splits = webdataset(files) if config.name == "webdataset" else recognise(files, config.labels)
+    return tuple(_of_files(files, splits, split, config) for split in splits)
 
 
-def _of_files(files: Files, splits: Splits, split: str, options: DataConfig) -> Source:
+def _of_files(files: Files, splits: Splits, split: str, config: DataConfig) -> Source:
     classes = classes_of(splits, files.origin)
     numbers = {class_: number for number, class_ in enumerate(classes)}
     samples = splits[split]
     names = [sample.name for sample in samples]
     return Source(
-        options.name,
+        config.name,
         split,
         classes,
         np.array([numbers[sample.label] for sample in samples], dtype=np.int64),
         lambda sample: open_image(files.read(names[sample])),
         lambda sample: files.where(names[sample]),
         lambda sample: files.stamp(names[sample]),
-        options.side,
+        config.side,
         files.origin,
         note=_left_out(files, splits) if split in ("all", "train") else "",
     )

@@ -16,7 +16,7 @@ from distalex.data.sources.source import Source
 from distalex.errors import UserError
 
 
-def open_torchvision(options: DataConfig) -> tuple[Source, Source]:
+def open_torchvision(config: DataConfig) -> tuple[Source, Source]:
     """One of torchvision's classification sets by its name there, downloaded where that is possible.
 
     Raises UserError for an unknown name, one that does not classify images, or one that cannot be had.
@@ -24,21 +24,21 @@ def open_torchvision(options: DataConfig) -> tuple[Source, Source]:
     from torchvision import datasets
 
     kinds = {name: kind for name, kind in vars(datasets).items() if inspect.isclass(kind) and _loads_splits(kind)}
-    kind = {name.lower(): kind for name, kind in kinds.items()}.get((options.dataset or "").lower())
+    kind = {name.lower(): kind for name, kind in kinds.items()}.get((config.dataset or "").lower())
     if kind is None:
         raise UserError(
-            f"data.dataset={options.dataset}: torchvision has no such set{nearest(str(options.dataset), sorted(kinds))}; "
+            f"data.dataset={config.dataset}: torchvision has no such set{nearest(str(config.dataset), sorted(kinds))}; "
             f"there are {', '.join(sorted(kinds))}"
         )
-    root = options.root or str(data_folder())
+    root = config.root or str(data_folder())
     parameters = inspect.signature(kind).parameters
     extra = {"download": True} if "download" in parameters else {}
     if "train" in parameters:
         choices: list[list[dict[str, Any]]] = [[{"train": True}], [{"train": False}]]
     else:
         choices = [[{"split": "train"}], [{"split": "test"}, {"split": "val"}, {"split": "valid"}]]
-    first, second = (_first_that_opens(kind, root, split, extra, options) for split in choices)
-    return _of_torchvision(first, "train", options, root), _of_torchvision(second, "test", options, root)
+    first, second = (_first_that_opens(kind, root, split, extra, config) for split in choices)
+    return _of_torchvision(first, "train", config, root), _of_torchvision(second, "test", config, root)
 
 
 def _loads_splits(kind: type) -> bool:
@@ -46,9 +46,7 @@ def _loads_splits(kind: type) -> bool:
     return "root" in parameters and ("train" in parameters or "split" in parameters)
 
 
-def _first_that_opens(
-    kind: Callable[..., Any], root: str, choices: list[dict[str, Any]], extra: dict[str, Any], options: DataConfig
-) -> Any:
+def _first_that_opens(kind: Callable[..., Any], root: str, choices: list[dict[str, Any]], extra: dict[str, Any], config: DataConfig) -> Any:
     why: Exception | None = None
     for choice in choices:
         try:
@@ -56,16 +54,16 @@ def _first_that_opens(
         except Exception as error:  # the network, the disk, the server, a split it does not have
             why = why or error
     raise UserError(
-        f"data.dataset={options.dataset}: cannot be had in {root} ({type(why).__name__}: {' '.join(str(why).split())[:160]}); "
+        f"data.dataset={config.dataset}: cannot be had in {root} ({type(why).__name__}: {' '.join(str(why).split())[:160]}); "
         "fetch it where there is a network, and name its folder with --data.root=DIR"
     ) from None
 
 
-def _of_torchvision(dataset: Any, split: str, options: DataConfig, root: str) -> Source:
+def _of_torchvision(dataset: Any, split: str, config: DataConfig, root: str) -> Source:
     listed = next((getattr(dataset, name) for name in ("targets", "labels", "_labels") if hasattr(dataset, name)), None)
     labels = np.asarray([dataset[sample][1] for sample in range(len(dataset))] if listed is None else listed)
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer) or len(labels) != len(dataset):
-        raise UserError(f"data.dataset={options.dataset}: its targets are no classes; a set with one class an image is needed")
+        raise UserError(f"data.dataset={config.dataset}: its targets are no classes; a set with one class an image is needed")
     names = [str(name) for name in getattr(dataset, "classes", [])]
     count = max(int(labels.max()) + 1, len(names))
     classes = tuple(names) if len(names) == count and len(set(names)) == count else tuple(map(str, range(count)))
@@ -76,7 +74,7 @@ def _of_torchvision(dataset: Any, split: str, options: DataConfig, root: str) ->
             raise OSError(f"not an image but {type(image).__name__}")
         return image
 
-    name = str(options.dataset).lower()
+    name = str(config.dataset).lower()
 
     def place(sample: int) -> str:
         return f"{name} {split} {sample}"
@@ -84,4 +82,4 @@ def _of_torchvision(dataset: Any, split: str, options: DataConfig, root: str) ->
     def stamp(sample: int) -> str:
         return str(len(dataset))  # torchvision does not say where its images come from
 
-    return Source(name, split, classes, labels.astype(np.int64), open_sample, place, stamp, options.side, root)
+    return Source(name, split, classes, labels.astype(np.int64), open_sample, place, stamp, config.side, root)
