@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
-import pickle
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import warm
 from PIL import Image
+from support import warm
+from support.runs import DATA, REPOSITORY
 
-from distalex.config.config import Config
-from distalex.config.loading import load_config
 from distalex.parallel.mesh import Mesh
 from distalex.parallel.topology import Topology
 
@@ -26,31 +22,6 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # before Triton is imported: kernels for a GPU are then computed by NumPy
-
-REPOSITORY = Path(__file__).resolve().parent.parent
-DATA = Path(os.environ.get("DISTALEX_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
-
-# A run of seconds: noise images, a narrow network, every random thing on.
-SMALL = {
-    "data.name": "synthetic",
-    "data.image_size": "64",
-    "data.synthetic_images": "40",
-    "data.synthetic_classes": "4",
-    "data.augment": "paper",
-    "data.pad": "0.1",
-    "model.fc6": "32",
-    "model.fc7": "32",
-    "train.epochs": "2",
-    "train.batch_size": "16",
-    "log.every": "1",
-    "log.wandb": "disabled",
-}
-
-
-def options(**changes: str) -> list[str]:
-    """Command-line options of a small run; `data__name="digits"` stands for --data.name=digits."""
-    values = {**SMALL, **{key.replace("__", "."): value for key, value in changes.items()}}
-    return [f"--{key}={value}" for key, value in values.items()]
 
 
 @pytest.fixture(autouse=True)
@@ -86,17 +57,6 @@ def alone() -> Mesh:
     return Mesh(Topology(), torch.device("cpu"))
 
 
-def metrics(run: Path, kind: str = "train") -> list[dict[str, Any]]:
-    """The rows of one kind of a run's metrics.jsonl."""
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [row for row in rows if row["kind"] == kind]
-
-
-def newest(run: Path) -> dict[str, Any]:
-    """The newest checkpoint of a run, read without distalex."""
-    return torch.load(max((run / "checkpoints").glob("step-*.pt")), weights_only=True)
-
-
 @pytest.fixture(scope="session")
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of three classes with images of many kinds and sizes: train/CLASS and test/CLASS."""
@@ -120,17 +80,3 @@ def cifar10_jpeg() -> Path:
     if not archive.is_file():
         pytest.skip("no cifar10-jpg.tar.gz in DISTALEX_TEST_DATA")
     return archive
-
-
-def write_cifar10(root: Path, images: int) -> None:
-    """Noise as CIFAR-10's pickles, `images` in each of the five training batches and in the test batch."""
-    noise = np.random.default_rng(0)
-    root.mkdir()
-    for name in [f"data_batch_{number}" for number in range(1, 6)] + ["test_batch"]:
-        batch = {"data": noise.integers(0, 256, (images, 3072), dtype=np.uint8), "labels": [label % 10 for label in range(images)]}
-        (root / name).write_bytes(pickle.dumps(batch))
-
-
-def small(**changes: str) -> Config:
-    """The configuration of `options`."""
-    return load_config(None, {**SMALL, "parallel": "none", **{key.replace("__", "."): value for key, value in changes.items()}})

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import REPOSITORY, options, write_cifar10
+from support.runs import REPOSITORY, options, write_cifar10
 
 from distalex.cli.main import main
 

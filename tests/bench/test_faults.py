@@ -1,0 +1,42 @@
+"""Faults and long runs, as `bench` strikes and watches them."""
+
+import json
+
+import pytest
+
+
+@pytest.mark.slow
+def test_struck_runs_are_held_against_one_that_nothing_happened_to(tmp_path, launch):
+    done = launch("bench", "faults", "--kills=3", "--modes=none", f"--out={tmp_path}/out", "--seed=1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (path,) = (tmp_path / "out").glob("faults-*.json")
+    found = json.loads(path.read_text())
+    assert sum(one["count"] for one in found["faults"].values()) == 3
+    assert found["runs"] == [{"parallel": "none", "problems": []}]
+    assert "1 of 1 runs equal" in done.stdout
+
+
+def test_differences_between_runs_are_found(tmp_path):
+    from distalex.bench.faults import differences
+
+    rows = [{"kind": "train", "step": step, "epoch": 1, "loss": 1.0 / step, "top1": 0.0, "lr": 0.1} for step in (1, 2, 3)]
+    for name, written in (("whole", rows), ("twice", [*rows, rows[-1]]), ("other", [*rows[:2], {**rows[2], "loss": 9.0}])):
+        (tmp_path / name / "checkpoints").mkdir(parents=True)
+        (tmp_path / name / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in written))
+    (tmp_path / "other" / "checkpoints" / ".step-00000003.pt.7.partial").touch()
+    assert differences(tmp_path / "whole", tmp_path / "whole") == []
+    assert differences(tmp_path / "whole", tmp_path / "twice")[0] == "a step stands twice in metrics.jsonl"
+    found = " ".join(differences(tmp_path / "whole", tmp_path / "other"))
+    for words in ("another curve", "parted", "left behind: .step-00000003"):
+        assert words in found
+
+
+@pytest.mark.slow
+def test_a_long_run_is_watched(tmp_path, launch):
+    done = launch("bench", "soak", "--minutes=0.5", f"--out={tmp_path}/out")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (path,) = (tmp_path / "out").glob("soak-*.json")
+    found = json.loads(path.read_text())
+    assert found["steps"] > 10
+    assert found["measures"]["threads"]["most"] >= 1
+    assert found["measures"]["memory"]["least"] > 50

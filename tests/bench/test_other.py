@@ -1,0 +1,97 @@
+"""`bench lrn`, `plain`, `accuracy` and `all`."""
+
+import itertools
+import json
+
+import pytest
+from PIL import Image
+from support.runs import write_cifar10
+
+from distalex.bench import accuracy
+from distalex.bench import all as every
+from distalex.cli.main import main
+from distalex.config.loading import load_config
+
+
+def test_lrn_is_measured_in_every_layout_and_precision(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["bench", "lrn", "--batch=2", "--repeats=1", "--device=cpu"]) == 0
+    (path,) = tmp_path.glob("bench/lrn-*.json")
+    result = json.loads(path.read_text())
+    assert {(row["layout"], row["precision"]) for row in result["rows"]} == set(
+        itertools.product(("channels-last", "contiguous"), ("fp32", "bf16"))
+    )
+    assert len(result["rows"]) == 12
+    assert all(row["ratio"]["median"] > 0 and row["shape"][0] == 2 for row in result["rows"])
+
+
+@pytest.mark.slow
+def test_the_tutorials_job_is_measured_here_and_in_ordinary_pytorch(tmp_path, capsys):
+    write_cifar10(tmp_path / "cifar", 210)
+    assert main(["bench", "plain", f"--root={tmp_path / 'cifar'}", f"--out={tmp_path}", "--repeats=1", "--steps=1"]) == 0
+    (written,) = tmp_path.glob("plain-*.json")
+    result = json.loads(written.read_text())
+    ours, peer = (result[f"{side}_images_per_second"]["median"] for side in ("distalex", "plain"))
+    assert result["ratio"]["median"] == pytest.approx(ours / peer)
+    assert result["share_of_peak"] == pytest.approx(0.87 * ours / result["matmul_peak_gflops"][result["precision"]])
+    assert f"ratio {ours / peer:.2f}" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_accuracy_is_that_of_every_seeds_last_evaluation(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("DISTALEX_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr(accuracy, "measure_peer", lambda *_: 250.0)  # which a test of its own measures
+    write_cifar10(tmp_path / "cifar", 200)
+    small = load_config("cifar10_fast", {"model.channels": "8,8,8", "model.kernels": "3,3,3", "model.pooled": "conv1,conv2,conv3"})
+    (tmp_path / "small.yaml").write_text(small.dump())
+    words = [f"--root={tmp_path / 'cifar'}", f"--config={tmp_path / 'small.yaml'}", f"--out={tmp_path / 'out'}", "--repeats=2", "--steps=1"]
+    assert main(["bench", "accuracy", *words]) == 0
+    (written,) = (tmp_path / "out").glob("accuracy-*.json")
+    result = json.loads(written.read_text())
+    assert [(run["seed"], run["images"], run["epochs"]) for run in result["runs"]] == [(seed, 200, small.train.epochs) for seed in (0, 1)]
+    assert 0 < result["top1"]["min"] <= result["top1"]["max"] < 40  # of noise
+    assert result["plain_seconds_of_20_epochs"] == 4000.0
+    assert len([*(tmp_path / "data" / "prepared").glob("*.beton")]) == 2  # all of it before the runs that are timed
+    assert result["sooner"]["max"] == pytest.approx(result["plain_seconds_of_20_epochs"] / result["seconds"]["min"])
+    assert f"{result['top1']['median']:.2f} %" in capsys.readouterr().out
+
+
+def test_one_table_and_image_hold_every_comparison(tmp_path):
+    once = {"median": 2.0, "min": 1.0, "max": 3.0}
+    results = {
+        "plain": {"distalex_images_per_second": once, "plain_images_per_second": once, "ratio": {"median": 7.5}},
+        "lrn": {
+            "rows": [
+                {"where": "after conv1", "layout": layout, "precision": "fp32", "distalex_ms": once, "torch_ms": once, "ratio": once}
+                for layout in ("channels-last", "contiguous")
+            ]
+        },
+        "parallel": {
+            "batches": [
+                {
+                    "batch": 64,
+                    "modes": {mode: {"images_per_second": once} for mode in ("none", "model")},
+                    "columns_to_none": {"median": 0.9},
+                    "columns_to_data": None,
+                }
+            ]
+        },
+        "loader": {
+            "sides": {"input_raw": {"images_per_second": once}, "dataloader_original": {"images_per_second": once}},
+            "ratios": {"input_raw": {"dataloader_original": {"median": 30.0}}, "input_jpg": {}},
+        },
+        "accuracy": {
+            "seconds": once,
+            "plain_seconds_of_20_epochs": 120.0,
+            "top1": once,
+            "tutorial": {"top1": 71.91},
+            "sooner": {"median": 60},
+        },
+    }
+    rows = [row for what, found in results.items() for row in every.ROWS[what](found)]
+    assert [row["ratio"] for row in rows] == [7.5, 2.0, 0.9, 30.0, 60]
+    machine = {"processor": "one", "cores": 2, "versions": {"torch": "2"}}
+    result = {"rows": rows, "machine": machine, "date": "2026-11-25", "seconds": 100.0}
+    assert [line.split("  ")[0] for line in every.table(result).splitlines()[1:6]] == [row["name"] for row in rows]
+    every.draw_all(result, tmp_path / "all.png")
+    assert Image.open(tmp_path / "all.png").size[0] > 800

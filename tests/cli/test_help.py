@@ -1,0 +1,44 @@
+"""Help answers at once and lists every option."""
+
+import subprocess
+import sys
+
+import pytest
+from support.runs import REPOSITORY
+
+from distalex.cli.main import main
+from distalex.config.config import Config
+from distalex.config.schema import options_of
+
+COMMANDS = ["train", "evaluate", "compare", "predict", "export", "report", "prepare", "plan", "bench"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_answers_at_once_and_without_torch(command):
+    program = (
+        "import runpy, sys\n"
+        f"sys.argv = ['distalex.{command}', '--help']\n"
+        "try:\n"
+        f"    runpy.run_module('distalex.{command}', run_name='__main__', alter_sys=True)\n"
+        "finally:\n"
+        "    sys.exit(sorted({'torch', 'numba', 'wandb', 'matplotlib'} & set(sys.modules)) or 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=REPOSITORY)
+    assert done.returncode == 0, done.stderr
+    assert "Usage: python -m distalex." in done.stdout
+
+
+def test_help_lists_every_option_with_its_default(capsys):
+    assert main(["train", "--help"]) == 0
+    text = capsys.readouterr().out
+    for name, field in options_of(Config):
+        assert f"--{name}=" in text
+        assert field.description, f"{name} has no description"
+    assert "--optim.lr=X [0.01]" in text
+    assert "Section 5" in text
+
+
+def test_no_command_lists_the_commands(capsys):
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(command in text for command in COMMANDS)

@@ -1,0 +1,56 @@
+"""The paper's ten views against a plain loop over them, without distalex's data, views and evaluation."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from support.runs import newest, options, small
+from torch.nn import functional
+
+from distalex.cli.main import main
+from distalex.data.open import open_data
+from distalex.model.initial_weights import build_model
+
+
+@pytest.mark.slow
+def test_ten_views_are_the_mean_of_ten_soft_max_outputs_on_any_topology(launch, tmp_path, monkeypatch, alone):
+    """11 images in batches of 4. Noise fills the windows of 64 pixels of 64, over a margin of a tenth."""
+    monkeypatch.chdir(tmp_path)
+    changes = {"data__synthetic_images": "44", "train__epochs": "1", "train__mirror_test": "true", "optim__lr": "0.1"}
+    assert main(["train", *options(name="it", **changes)]) == 0
+    data = open_data(small(**changes), alone, lambda *_: None, lambda *_: None)
+    ((images, labels),) = [(images.clone(), labels.clone()) for images, labels in data.test.reader.read([np.arange(11)])]
+    net = build_model(small().model, 4, 64, 0).eval()
+    net.load_state_dict(newest(tmp_path / "runs" / "it")["model"])
+    mean, std = (torch.tensor(values, dtype=torch.float32)[:, None, None] for values in (data.statistics.mean, data.statistics.std))
+    padded = functional.pad(images.permute(0, 3, 1, 2).float(), [6] * 4)
+    total = torch.zeros(11, 4)
+    with torch.no_grad():
+        for top, left in ((0, 0), (0, 12), (12, 0), (12, 12), (6, 6)):
+            view = (padded[:, :, top : top + 64, left : left + 64] - mean) / std
+            total += net(view).softmax(1) + net(view.flip(3)).softmax(1)
+    mean_output = total / 10
+    loss = -mean_output[torch.arange(11), labels].log().mean().item()
+    top1 = 100 * (mean_output.argmax(1) == labels).double().mean().item()
+    for parallel in ("none", "data", "owt"):
+        typed = ["it", "--ten_crop", "--batch_size=4", f"--parallel={parallel}"]
+        if parallel == "none":
+            assert main(["evaluate", *typed]) == 0
+        else:
+            done = launch("evaluate", *typed, processes=2)
+            assert done.returncode == 0, done.stderr
+            assert "(11 images, ten views)" in done.stdout
+        report = json.loads((tmp_path / "runs" / "it" / "evaluation.json").read_text())
+        assert report["loss"] == pytest.approx(loss, abs=1e-5), parallel  # fp32 sums in another order
+        assert report["top1"] == pytest.approx(top1), parallel
+        assert (report["top5"], report["count"], report["views"]) == (100.0, 11, "ten views")
+
+
+def test_the_views_of_an_evaluation_are_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", *options(name="it", train__max_steps="1")]) == 0
+    for typed, views, said in ((["--ten_crop=false"], "centre view", " images)"), (["--ten_crop"], "ten views", "images, ten views)")):
+        assert main(["evaluate", "it", *typed]) == 0
+        assert said in capsys.readouterr().out
+        assert json.loads((tmp_path / "runs" / "it" / "evaluation.json").read_text())["views"] == views

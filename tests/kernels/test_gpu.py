@@ -1,0 +1,223 @@
+"""What only a GPU computes with: kernels of its own, and convolutions laid out for it.
+
+Where there is no GPU, Triton's interpreter runs the kernels (conftest.py). It cuts bf16 off instead of rounding it.
+"""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from support.runs import options
+from test_augment import some_windows
+from torch.nn import functional
+
+from distalex.cli.main import main
+from distalex.config.model import ModelConfig
+from distalex.kernels import crops
+from distalex.kernels.available import _triton_compiles
+from distalex.model.freezing import freeze
+from distalex.model.initial_weights import build_model
+from distalex.model.lrn import local_response_norm
+from distalex.parallel import gpu_convolutions
+from distalex.parallel.mesh import Mesh
+from distalex.parallel.topology import Topology
+from distalex.runs.metrics import read_metrics
+from distalex.train.trace import on_gpu
+
+pytest.importorskip("triton")
+GPU = torch.cuda.is_available()
+DEVICE = torch.device("cuda" if GPU else "cpu")
+LAYOUTS = [torch.channels_last, torch.contiguous_format]
+PRECISIONS = [(torch.float32, 1e-6), (torch.bfloat16, 2**-8 if GPU else 2**-6)]
+
+
+def normal(*shape, dtype=torch.float32, size=1.0, layout=torch.channels_last):
+    generator = torch.Generator().manual_seed(sum(shape))
+    return (torch.randn(shape, generator=generator) * size).to(DEVICE, dtype).contiguous(memory_format=layout)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=["channels-last", "contiguous"])
+@pytest.mark.parametrize(("dtype", "tolerance"), PRECISIONS, ids=["fp32", "bf16"])
+@pytest.mark.parametrize(("channels", "columns", "rectifies"), [(48, 1, True), (48, 2, False), (48, 4, True), (12, 2, True), (3, 1, False)])
+def test_lrn_is_the_formula_forward_and_backward(channels, columns, rectifies, dtype, tolerance, layout):
+    from distalex.kernels import lrn_triton
+
+    x = lrn_triton.as_laid(normal(2, channels, 7, 5, dtype=dtype, size=30.0, layout=layout), columns)
+    exact = x.double().requires_grad_()
+    expected = local_response_norm(exact, alpha=0.1, columns=columns, rectifies=rectifies)
+    gradient = normal(2, channels, 7, 5, dtype=dtype, layout=layout)
+    expected.backward(gradient.double())
+    out = lrn_triton.forward(x, 0.1, 2.0, columns, rectifies)
+    through = lrn_triton.backward(gradient, x, 0.1, 2.0, columns, rectifies)
+    assert torch.allclose(out.double(), expected, rtol=tolerance, atol=1e-30)
+    assert torch.allclose(through.double(), exact.grad, rtol=tolerance, atol=tolerance * exact.grad.abs().max().item())
+    assert out.stride() == through.stride() == x.stride()
+
+
+@pytest.mark.parametrize("rectifies", [False, True])
+def test_lrn_keeps_what_is_not_finite(rectifies):
+    from distalex.kernels import lrn_triton
+
+    for layout in LAYOUTS:
+        x = normal(1, 16, 2, 2, layout=layout)
+        x[0, 4, 1, 1] = float("nan")
+        out = lrn_triton.forward(x, 1e-4, 2.0, 1, rectifies)
+        assert torch.isnan(out[0, 2:7, 1, 1]).all()
+        assert torch.isfinite(out[0, :, 0]).all()
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), PRECISIONS, ids=["fp32", "bf16"])
+@pytest.mark.parametrize(("window", "margin"), [(3, 0), (3, 1), (2, 0), (2, 1)])
+@pytest.mark.parametrize(("channels", "side"), [(40, 13), (5, 6)])
+def test_pooling_is_torchs_with_ties(channels, side, window, margin, dtype, tolerance):
+    from distalex.kernels.pool_triton import max_pool
+
+    ours = normal(2, channels, side, side, size=2.0).round().to(dtype).requires_grad_()
+    theirs = ours.detach().clone().requires_grad_()
+    pooled, expected = max_pool(ours, window, margin), functional.max_pool2d(theirs, window, 2, margin)
+    assert torch.equal(pooled, expected)
+    gradient = normal(*expected.shape, dtype=dtype)
+    pooled.backward(gradient)
+    expected.backward(gradient)
+    assert torch.allclose(ours.grad, theirs.grad, rtol=tolerance, atol=4 * tolerance)  # sums of up to four in another order
+
+
+def test_pooling_keeps_nan_and_takes_no_images():
+    from distalex.kernels.pool_triton import max_pool
+
+    x = normal(1, 8, 7, 7)
+    x[0, 3, 2, 2] = float("nan")
+    assert torch.equal(torch.isnan(max_pool(x, 3, 0)), torch.isnan(functional.max_pool2d(x, 3, 2)))
+    assert max_pool(normal(0, 8, 7, 7), 3, 0).shape == (0, 8, 3, 3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_windows_are_those_by_indexing(dtype):
+    from distalex.kernels import crops_triton
+
+    arguments = some_windows(DEVICE)
+    ours, theirs = crops_triton.normalised_windows(*arguments, dtype), crops.normalised_windows(*arguments, dtype)
+    assert torch.allclose(ours.float(), theirs.float(), rtol=1e-6 if dtype == torch.float32 else 2**-6, atol=1e-5)
+
+
+ON_A_GPU = Mesh(Topology(), torch.device("cuda"), "none")
+SPREAD = Mesh(Topology(0, 2, 0, 2), torch.device("cuda"), "owt", column=0, columns=2)  # One Weird Trick: all columns on each
+
+
+@pytest.mark.parametrize(
+    ("model", "size", "mesh"),
+    [
+        ({"columns": 2}, 224, ON_A_GPU),
+        ({"columns": 2}, 96, SPREAD),
+        ({"columns": 4}, 96, ON_A_GPU),
+        ({"columns": 1}, 64, ON_A_GPU),
+        ({"exchange": ("conv4", "conv5"), "without": ("conv3",)}, 64, ON_A_GPU),
+        ({"exchange": (), "pool": "plain", "activation": "tanh", "lrn": False}, 64, ON_A_GPU),
+        ({"name": "torchvision", "columns": 1}, 224, ON_A_GPU),
+        ({"name": "seed", "columns": 1}, 96, ON_A_GPU),
+    ],
+)
+def test_layout_for_a_gpu_changes_no_logit_and_no_gradient(model, size, mesh):
+    options = ModelConfig(dropout=0, fc6=32, fc7=32, freeze=("conv2",), **model)
+    plain, adapted = (build_model(options, 10, size, 0).double() for _ in range(2))
+    for net in (plain, adapted):
+        freeze(net, options.freeze)
+    gpu_convolutions.adapt(adapted, mesh)
+    kinds = {type(layer) for layer in adapted.modules()} & {gpu_convolutions.BlockedConv, gpu_convolutions.ConvOfColumns}
+    assert kinds == {gpu_convolutions.ConvOfColumns if options.columns > 1 else gpu_convolutions.BlockedConv}
+    assert list(adapted.state_dict()) == list(plain.state_dict())
+    x = torch.randn(2, 3, size, size, dtype=torch.float64)
+    logits, expected = adapted(x), plain(x)
+    assert torch.allclose(logits, expected, rtol=1e-10, atol=1e-14)
+    logits.square().sum().backward()
+    expected.square().sum().backward()
+    for (key, parameter), other in zip(adapted.named_parameters(), plain.parameters(), strict=True):
+        assert parameter.requires_grad == other.requires_grad == (not key.startswith("conv2"))
+        if parameter.requires_grad:
+            assert torch.allclose(parameter.grad, other.grad, rtol=1e-9, atol=1e-12 * other.grad.abs().max().item()), key
+    assert adapted(x[:0]).shape == (0, 10)
+
+
+def test_a_gpu_without_a_compiler_is_told_and_takes_pytorchs_kernels(monkeypatch, capsys):
+    from distalex.kernels import probe
+
+    monkeypatch.setattr(probe, "works", lambda: (_ for _ in ()).throw(RuntimeError("Failed to find C compiler.\nSet CC")))
+    assert not _triton_compiles.__wrapped__()
+    assert "compiles no kernels here (Failed to find C compiler. Set CC)" in capsys.readouterr().err
+    monkeypatch.setattr(probe, "works", lambda: True)
+    assert _triton_compiles.__wrapped__()
+    assert capsys.readouterr().err == ""
+
+
+def test_a_gpus_time_is_counted_under_the_name_that_launched_it(tmp_path):
+    """A kernel belongs to the layer during which the host launched it, in forward's thread or in backward's, however late it ran."""
+
+    def launch(correlation, thread, when, kind="cuda_runtime"):
+        return {"cat": kind, "tid": thread, "ts": when, "dur": 1, "args": {"correlation": correlation}}
+
+    def work(correlation, microseconds, kind="kernel"):
+        return {"cat": kind, "tid": 7, "ts": 500 + correlation, "dur": microseconds, "args": {"correlation": correlation}}
+
+    names = [("loading", 1, 0, 10), ("forward conv1", 1, 20, 10), ("backward conv1", 2, 20, 30), ("backward conv1", 2, 60, 10)]
+    names += [("waiting for conv1", 1, 22, 2)]  # within a layer
+    events = [{"cat": "user_annotation", "name": name, "tid": thread, "ts": start, "dur": long} for name, thread, start, long in names]
+    events += [
+        launch(1, 1, 5),
+        launch(2, 1, 25),
+        launch(3, 2, 25, "cuda_driver"),
+        launch(4, 2, 65),
+        launch(5, 1, 15),
+        launch(7, 1, 23),
+        {"ph": "M"},
+    ]
+    events += [
+        work(7, 11),
+        {"cat": "kernel", "ts": 1, "dur": 3},
+        work(1, 40, "gpu_memcpy"),
+        work(2, 100),
+        work(3, 200),
+        work(4, 30),
+        work(5, 7, "gpu_memset"),
+        work(6, 2),
+    ]
+    path = tmp_path / "trace.json"
+    path.write_text(json.dumps({"traceEvents": events}))
+    assert on_gpu(path) == {"loading": 40, "forward conv1": 100, "waiting for conv1": 11, "backward conv1": 230, "other": 12}
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not GPU, reason="no GPU here")
+@pytest.mark.parametrize("changes", [{}, {"data.cache": "device"}, {"data.cache": "device", "data.cutmix": "1"}, {"data.cutmix": "1"}])
+def test_a_gpu_trains_the_run_of_a_cpu(changes, tmp_path):
+    """Dropout, crops, mirrors and colour noise are the same draws; cached on the device or copied beside computing."""
+    losses = {}
+    for device in ("cpu", "cuda"):
+        words = [f"--{key}={value}" for key, value in {**changes, "device": device, "model.name": "paper"}.items()]
+        if device == "cpu":
+            words = [word.replace("=device", "=memory") for word in words]
+        arguments = [*options(name=device, train__precision="fp32", optim__lr="0.01"), *words, f"--runs_dir={tmp_path}", "--parallel=none"]
+        assert main(["train", *arguments]) == 0
+        losses[device] = [row["loss"] for row in read_metrics(tmp_path / device / "metrics.jsonl")]
+    assert np.allclose(losses["cuda"], losses["cpu"], rtol=1e-4)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not GPU, reason="no GPU here")
+def test_images_kept_on_a_gpu_are_shown(tmp_path):
+    words = ["--data.cache=device", "--device=cuda", f"--runs_dir={tmp_path}"]
+    assert main(["train", *options(name="it", log__wandb="offline"), *words, "--parallel=none"]) == 0
+    assert (tmp_path / "it" / "wandb").is_dir()
+    assert list((tmp_path / "it" / "wandb").rglob("*predictions*"))
+    assert main(["prepare", "show", "--data.name=digits", "--data.cache=device", f"--out={tmp_path / 'shown.png'}"]) == 0
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not GPU, reason="no GPU here")
+def test_a_compiled_run_on_a_gpu_is_the_plain_one(tmp_path):
+    losses = []
+    for compiled in ("false", "true"):
+        arguments = options(name=compiled, train__precision="fp32", train__compile=compiled, train__max_steps="3", optim__lr="0.01")
+        assert main(["train", *arguments, "--model.name=paper", "--device=cuda", f"--runs_dir={tmp_path}", "--parallel=none"]) == 0
+        losses.append([row["loss"] for row in read_metrics(tmp_path / compiled / "metrics.jsonl") if row["kind"] == "train"])
+    assert np.allclose(*losses, rtol=1e-4)

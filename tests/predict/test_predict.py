@@ -1,0 +1,116 @@
+"""Predicting images: whatever names them, whichever way the answer is wanted."""
+
+import csv
+import io
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+from PIL import Image
+from support.runs import options
+
+from distalex.cli.main import main
+from distalex.predict.neighbours import Album
+
+
+@pytest.fixture
+def run(tmp_path, photographs, monkeypatch):
+    """A network trained for a step on 3 classes, in the current folder, with its images in images/."""
+    monkeypatch.chdir(tmp_path)
+    folder = {"data__name": "folder", "data__root": str(photographs), "data__stored_size": "72", "train__max_steps": "1"}
+    assert main(["train", *options(name="it", parallel="none", **folder)]) == 0
+    shutil.copytree(photographs / "test", tmp_path / "images")
+    return tmp_path
+
+
+def predicted(capsys, *words):
+    capsys.readouterr()
+    assert main(["predict", "it", *words]) == 0
+    return capsys.readouterr()
+
+
+def test_files_folders_and_patterns_name_images(run, capsys):
+    (run / "images" / "notes.txt").write_text("no image, and not looked at")
+    inside = sorted(str(path.relative_to(run)) for path in (run / "images").glob("*/*.*"))
+    named = [json.loads(line)["name"] for line in predicted(capsys, "images", "--json").out.splitlines()]
+    assert named == inside
+    cats = [json.loads(line)["name"] for line in predicted(capsys, "images/cat/*.jpg", inside[0], "--json").out.splitlines()]
+    assert cats == [*(name for name in inside if "/cat/" in name and name.endswith(".jpg")), inside[0]]
+
+
+def test_a_image_is_seen_the_same_whichever_way_it_comes(run, capsys):
+    path = next((run / "images" / "cat").glob("*.jpg"))
+    named = json.loads(predicted(capsys, str(path), "--json").out)
+    command = [sys.executable, "-m", "distalex.predict", "it", "-", "--json"]
+    done = subprocess.run(command, input=path.read_bytes(), capture_output=True, cwd=run)
+    assert done.returncode == 0, done.stderr
+    assert {**json.loads(done.stdout), "name": named["name"]} == named
+
+
+def test_a_table_has_a_row_for_each_image(run, capsys):
+    rows = list(csv.DictReader(io.StringIO(predicted(capsys, "images", "--csv").out)))
+    assert len(rows) == 12
+    assert list(rows[0]) == ["name", "actual", "label1", "probability1", "label2", "probability2", "label3", "probability3"]
+    assert all(sum(float(row[f"probability{rank}"]) for rank in (1, 2, 3)) == pytest.approx(1, abs=1e-5) for row in rows)
+    known = list(csv.DictReader(io.StringIO(predicted(capsys, "--csv", "--count=5").out)))
+    assert {row["actual"] for row in known} <= {"ant", "bee", "cat"}
+
+
+def test_a_training_image_is_its_own_nearest_neighbour(run, photographs, capsys):
+    for name in ("ant", "bee"):
+        shutil.copytree(photographs / "train" / name, run / "known" / name)
+    for line in predicted(capsys, "known", "--neighbours=1", "--json").out.splitlines():
+        found = json.loads(line)
+        assert found["neighbours"] == [found["name"].split("/")[1]]
+    (row, *_) = csv.DictReader(io.StringIO(predicted(capsys, "known", "--neighbours=1", "--csv").out))
+    assert row["neighbour1"] == row["name"].split("/")[1]
+    assert "; nearest: " in predicted(capsys, "known", "--neighbours=2").out
+
+
+def test_the_nearest_are_those_at_the_least_distance():
+    features = torch.tensor([[0.0, 0.0], [3.0, 4.0], [1.0, 0.0]])
+    places, apart = Album(torch.arange(3).numpy(), (0, 1, 0), features).nearest(torch.tensor([[0.0, 0.0]]), 5)
+    assert places.tolist() == [[0, 2, 1]]
+    assert apart.tolist() == [[0.0, 1.0, 5.0]]
+
+
+def test_what_is_no_image_is_told_and_left_out_of_a_folder_and_refused_by_name(run, capsys):
+    (run / "images" / "cat" / "bad.jpg").write_bytes(b"no image")
+    said = predicted(capsys, "images", "--json")
+    assert len(said.out.splitlines()) == 12
+    assert "left out: images/cat/bad.jpg: not a readable image" in said.err
+    assert main(["predict", "it", "images/cat/bad.jpg"]) == 2
+    (run / "only").mkdir()
+    (run / "only" / "bad.jpg").write_bytes(b"no image")
+    capsys.readouterr()
+    assert main(["predict", "it", "only"]) == 2
+    assert "none of the 1 file(s) is a readable image" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["https://example.org/cat.jpg"], "get it first, e.g. with: curl -O https://example.org/cat.jpg"),
+        (["nothing/*.jpg"], "nothing/*.jpg: no file has such a name"),
+        (["empty"], "empty: no image in this folder"),
+        (["a.jpg", "--csv", "--json"], "leave one out"),
+        (["-x"], "options have two dashes"),
+    ],
+)
+def test_a_mistake_is_one_line(tmp_path, monkeypatch, words, says, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    assert main(["predict", "it", *words]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert says in line
+
+
+def test_a_drawing_of_many_images_has_the_first_hundred(run, capsys):
+    for number in range(30):
+        shutil.copytree(run / "images" / "cat", run / "many" / str(number))
+    assert "drawn: many.png, the first 100" in predicted(capsys, "many", "--save=many.png").out
+    with Image.open("many.png") as image:
+        assert image.height > 5000

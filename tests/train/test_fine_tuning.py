@@ -1,0 +1,61 @@
+"""Starting from other weights and prepared files."""
+
+import json
+
+import pytest
+import torch
+from support.runs import metrics, newest
+from support.train import train
+
+from distalex.cli.main import main
+
+
+def test_fine_tuning_keeps_frozen_layers_and_renews_the_classifier(tmp_path, photographs, capsys):
+    assert train(name="first") == 0
+    folder = {"data__name": "folder", "data__root": str(photographs), "data__stored_size": "72", "train__epochs": "1"}
+    assert train(name="tuned", model__weights="first", model__freeze="conv1,conv2", optim__layer_lr="fc8:10", **folder) == 0
+    before, after = newest(tmp_path / "runs" / "first"), newest(tmp_path / "runs" / "tuned")
+    assert torch.equal(before["model"]["conv1.weight"], after["model"]["conv1.weight"])
+    assert not torch.equal(before["model"]["conv3.weight"], after["model"]["conv3.weight"])
+    assert after["model"]["fc8.weight"].shape == (3, 32)
+    assert after["classes"] == ["ant", "bee", "cat"]
+    assert "conv1.weight" not in after["optimizer"]
+    said = "model.weights=first: saw its images with data.normalize=standard"
+    assert said not in capsys.readouterr().out
+    assert train(name="other", model__weights="first", data__normalize="tutorial", train__max_steps="1", **folder) == 0
+    assert said in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_torchvisions_weights_file_starts_a_run(tmp_path, photographs):
+    import torchvision
+
+    torch.save(torchvision.models.alexnet().state_dict(), tmp_path / "alexnet.pth")
+    folder = ["--data.name=folder", f"--data.root={photographs}", "--data.stored_size=72", "--data.image_size=64", "--train.batch_size=12"]
+    start = ["--model.name=torchvision", "--model.weights=alexnet.pth", "--train.max_steps=1", "--name=it", "--log.wandb=disabled"]
+    assert main(["train", *folder, *start]) == 0
+    assert newest(tmp_path / "runs" / "it")["model"]["fc8.weight"].shape == (3, 4096)
+
+
+def test_prepared_files_train_and_evaluate(tmp_path, photographs, capsys):
+    assert main(["prepare", "folder", f"--root={photographs}", "--out=mine.beton", "--size=72"]) == 0
+    assert "mine.beton: 36 images of 72x72 in 3 classes" in capsys.readouterr().out
+    assert sorted(path.name for path in tmp_path.glob("*.beton")) == ["mine.beton", "mine.test.beton"]
+    assert train(name="it", data__name="beton", data__train="mine.beton") == 0
+    assert metrics(tmp_path / "runs" / "it", "eval")[-1]["count"] == 12
+    image = next((photographs / "test" / "cat").iterdir())
+    capsys.readouterr()
+    assert main(["predict", "it", str(image), "--json_lines"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    prediction = json.loads(line)
+    assert set(prediction["labels"]) == {"ant", "bee", "cat"}
+    assert sum(prediction["probabilities"]) == pytest.approx(1, abs=1e-4)
+    (tmp_path / "bad.jpg").write_bytes(b"no image")
+    assert main(["predict", "it", "bad.jpg"]) == 2
+    assert "bad.jpg: not a readable image" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["digits"], ["synthetic", "--size=64"]])
+def test_prepare_without_a_place_puts_files_where_train_looks(arguments, capsys):
+    assert main(["prepare", *arguments]) == 0
+    assert f"--data.name={arguments[0]}" in capsys.readouterr().out

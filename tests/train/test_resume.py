@@ -1,0 +1,116 @@
+"""Stopping, resuming and saving."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from support.runs import metrics, newest, options
+from support.train import train
+
+
+@pytest.mark.parametrize("stop", ["2", "3", "4"])
+def test_a_stopped_run_goes_on_to_the_bit(tmp_path, stop):
+    """fp32, one process: in the middle of an epoch, at its end, and in the next."""
+    more = {"train__ema": "0.9", "optim__name": "adam", "optim__lr": "0.001"}
+    assert train(name="whole", **more) == 0
+    assert train(name="parts", train__max_steps=stop, **more) == 0
+    assert train(name="parts", checkpoint__resume="auto", **more) == 0
+    runs = tmp_path / "runs"
+    assert [row["loss"] for row in metrics(runs / "parts")] == [row["loss"] for row in metrics(runs / "whole")]
+    first, second = newest(runs / "whole"), newest(runs / "parts")
+    for part in ("model", "average"):
+        assert all(torch.equal(value, second[part][name]) for name, value in first[part].items())
+
+
+def test_a_finished_run_that_is_resumed_changes_nothing(tmp_path):
+    assert train(name="it") == 0
+    before = (tmp_path / "runs" / "it" / "metrics.jsonl").read_text()
+    assert train(name="it", checkpoint__resume="auto") == 0
+    assert (tmp_path / "runs" / "it" / "metrics.jsonl").read_text() == before
+
+
+def test_going_on_from_a_damaged_or_an_older_checkpoint_leaves_the_later_ones_aside(tmp_path):
+    assert train(name="it", train__epochs="3", checkpoint__keep="1") == 0
+    folder = tmp_path / "runs" / "it" / "checkpoints"
+    damaged = folder / "step-00000099.pt"
+    damaged.write_bytes(b"no checkpoint")
+    assert train(name="it", train__epochs="3", checkpoint__keep="1", checkpoint__resume="auto") == 0
+    assert sorted(path.name for path in folder.glob("step-*")) == ["step-00000009.pt", "step-00000099.stale"]
+
+
+def test_an_evaluation_in_mid_epoch_does_not_count_for_the_plateau(tmp_path):
+    slow = {"optim__schedule": "plateau", "optim__patience": "1", "train__epochs": "3"}
+    assert train(name="whole", **slow) == 0
+    for steps in ("1", "2", "5", "9"):
+        assert train(name="parts", train__max_steps=steps, checkpoint__resume="auto", **slow) == 0
+    rates, expected = ([row["lr"] for row in metrics(tmp_path / "runs" / name)] for name in ("parts", "whole"))
+    assert rates == expected
+
+
+def test_resuming_with_other_options_is_refused_naming_them(capsys):
+    assert train(name="it") == 0
+    assert train(name="it", checkpoint__resume="auto", optim__lr="0.5") == 2
+    assert "optim.lr was 0.01 and is 0.5" in capsys.readouterr().err
+
+
+def test_a_run_goes_on_from_a_checkpoint_of_another(tmp_path):
+    assert train(name="first", train__max_steps="3") == 0
+    assert train(name="second", checkpoint__resume="first") == 0
+    assert [row["step"] for row in metrics(tmp_path / "runs" / "second")] == [4, 5, 6]
+
+
+def test_an_epoch_begun_in_one_order_is_not_finished_in_another(tmp_path, capsys):
+    assert train(name="first", train__max_steps="4") == 0  # three steps an epoch
+    assert train(name="second", checkpoint__resume="first", train__batch_size="20") == 2
+    said = capsys.readouterr().err
+    assert "step-00000004.pt stands 1 steps into an epoch, and train.batch_size was 16 and is 20" in said
+    assert not (tmp_path / "runs" / "second").exists()
+    assert train(name="whole", train__epochs="1") == 0
+    assert train(name="third", checkpoint__resume="whole", train__batch_size="20") == 0
+    assert [row["step"] for row in metrics(tmp_path / "runs" / "third")] == [4, 5]
+
+
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_sigterm_saves_and_ends_with_143(tmp_path, processes):
+    launcher = [] if processes == 1 else ["torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m"]
+    command = [sys.executable, "-m", *launcher, "distalex.train", *options(name="it", train__epochs="10000")]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    file = tmp_path / "runs" / "it" / "metrics.jsonl"
+    for _ in range(600):
+        if file.is_file() and file.read_text().count("\n") > 3:
+            break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=60)
+    if processes == 1:
+        assert process.returncode == 143
+        assert "and saved; go on with --name=it --checkpoint.resume=auto" in out
+    step = newest(tmp_path / "runs" / "it")["progress"]["step"]
+    assert step >= metrics(tmp_path / "runs" / "it")[-1]["step"] - 1
+    assert train(name="it", train__epochs="10000", checkpoint__resume="auto", train__max_steps=str(step + 1)) == 0
+    steps = [row["step"] for row in metrics(tmp_path / "runs" / "it")]
+    assert steps == list(range(1, step + 2))
+
+
+def test_a_refusing_disk_does_not_lose_the_run(tmp_path, monkeypatch, capsys):
+    from distalex.runs import writer
+    from distalex.runs.checkpoint import save
+
+    real, calls = save, []
+
+    def sometimes(state, path):
+        calls.append(path)
+        if len(calls) == 1:
+            raise OSError(28, "No space left on device")
+        real(state, path)
+
+    monkeypatch.setattr(writer, "save", sometimes)
+    assert train(name="it") == 0
+    assert "No space left on device; training goes on" in capsys.readouterr().out
+    assert newest(tmp_path / "runs" / "it")["progress"]["step"] == 6
