@@ -57,7 +57,7 @@ def take_options(request: Request, kind: type[SectionType], *positionals: str, r
             values[positional] = words.pop(0)
         if positional not in values:
             field = kind.model_fields[positional]
-            choices = choices_of(field.annotation)
+            choices = choices_of(field)
             wanted = f"one of {', '.join(choices)}" if choices else f"name {field.description or positional}"
             raise UserError(f"{positional.upper()} is missing: {wanted}")
     if words and rest is None:

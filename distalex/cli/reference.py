@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from distalex.bench.options import BenchOptions
 from distalex.compare.options import CompareOptions
 from distalex.config.config import Config
-from distalex.config.schema import Section, choices_of, options_of, plain_text
+from distalex.config.schema import Section, choices_of, meanings_of, options_of, plain_text
 from distalex.evaluate.options import EvaluateOptions
 from distalex.export.options import ExportOptions
 from distalex.plan.options import PlanOptions
@@ -74,9 +74,10 @@ def _table_head() -> tuple[str, str, str]:
 def _row(key: str, field: typing.Any) -> str:
     default = field.get_default(call_default_factory=True)
     shown = "" if field.is_required() or default in (None, "", (), {}) else f"`{plain_text(default)}`"
-    choices = choices_of(field.annotation)
+    choices = choices_of(field)
     kinds = " · ".join(f"`{choice}`" for choice in choices) + ". " if choices else ""
-    meaning = " ".join((field.description or "").split())
+    declared = " ".join(f"`{name}`: {meaning}" for name, meaning in meanings_of(field).items())
+    meaning = " ".join(f"{field.description or ''} {declared}".split())
     return f"| `{key}` | {shown} | {kinds}{meaning} |".replace("|none|", "none").replace("  ", " ")
 
 

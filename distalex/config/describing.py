@@ -7,7 +7,7 @@ import typing
 from typing import Annotated, Any
 
 from distalex.config.config import Config
-from distalex.config.schema import Section, choices_of, options_of, plain_text
+from distalex.config.schema import Section, choices_of, meanings_of, options_of, plain_text
 
 
 def describe(kind: type[Section] = Config) -> str:
@@ -19,10 +19,11 @@ def describe(kind: type[Section] = Config) -> str:
             section = key.rpartition(".")[0]
             lines.append(f"\n{section}: {typing.cast(type, kind.model_fields[section].annotation).__doc__}")
         default = field.get_default(call_default_factory=True)
-        form = "|".join(choices_of(field.annotation)) or _form(field.annotation)
+        form = "|".join(choices_of(field)) or _form(field.annotation)
         suffix = "" if default in (None, "", (), {}) or field.is_required() else f" [{plain_text(default)}]"
         lines.append(f"  --{key}={form}{suffix}")
         lines += [f"      {line.strip()}" for line in (field.description or "").splitlines()]
+        lines += [f"        {name}: {meaning}" for name, meaning in meanings_of(field).items()]
     return "\n".join(lines)
 
 

@@ -11,7 +11,9 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
 
+from distalex.config.choices import OneOf
 from distalex.errors import UserError
 
 
@@ -131,7 +133,7 @@ def _one_line(error: ValidationError, kind: type[Section], places: Mapping[str, 
     place = f" ({places[key]})" if key in places else ""
     value = first["input"]
     field = fields[key]
-    choices = choices_of(field.annotation)
+    choices = choices_of(field)
     if choices:
         message = f"must be one of {', '.join(choices)}{nearest(str(value), choices)}"
     elif value in ("True", "") and first["type"].endswith("parsing"):
@@ -148,12 +150,22 @@ def _with_place(message: str, places: Mapping[str, str]) -> str:
     return message if place in ("", "command line") else f"{place}: {message}"
 
 
-def choices_of(annotation: Any) -> list[str]:
-    """The words that an option takes, if it takes only certain words."""
+def choices_of(field: FieldInfo) -> list[str]:
+    """The words that an option takes; empty where it is not restricted to certain words."""
+    declared = meanings_of(field)
+    return list(declared) if declared else _words_of(field.annotation)
+
+
+def meanings_of(field: FieldInfo) -> dict[str, str]:
+    """What each word means, by word, where files declare them (`choices.OneOf`); else empty."""
+    return next((part.meanings for part in field.metadata if isinstance(part, OneOf)), {})
+
+
+def _words_of(annotation: Any) -> list[str]:
     if typing.get_origin(annotation) is Literal:
         return list(typing.get_args(annotation))
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        return [choice for part in typing.get_args(annotation) for choice in choices_of(part)]
+        return [choice for part in typing.get_args(annotation) for choice in _words_of(part)]
     return []
 
 
