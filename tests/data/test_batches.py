@@ -55,6 +55,13 @@ def test_reading_leaves_torchs_threads_alone_and_starts_none_of_numbas(alone):
         torch.set_num_threads(threads)
 
 
+def test_reading_leaves_numbas_types_alone(alone):
+    """FFCV makes Numba's type of uint8 arrays read-only; kernels of this process that are compiled later could then not write."""
+    bytes_type = numba.types.uint8[::1]
+    open_data(small(), alone, QUIET, QUIET)
+    assert bytes_type.mutable
+
+
 def test_a_failing_reader_ends_the_epoch_with_a_sentence(alone):
     data = open_data(small(), alone, QUIET, QUIET)
     data.train.reader.loader.code = None  # what a bug in FFCV's thread looks like from outside

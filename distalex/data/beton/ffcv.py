@@ -23,6 +23,7 @@ def import_ffcv() -> Any:
         import ffcv
         import ffcv.loader
         import ffcv.writer
+        from ffcv.memory_managers.os_cache import OSCacheManager
         from ffcv.pipeline.compiler import Compiler
     except ImportError as error:
         raise UserError(
@@ -33,4 +34,17 @@ def import_ffcv() -> Any:
         numba.typed.Dict, numba.set_num_threads = typed, set_num_threads  # type: ignore[misc]
         torch.set_num_threads(threads)  # FFCV gives its own number of threads to all of torch
     Compiler.set_num_threads = classmethod(lambda cls, count: None)
+    OSCacheManager.state_type = property(_state_type)
     return ffcv
+
+
+def _state_type(_: Any) -> Any:
+    """Return the Numba type of what FFCV's readers share: the file's bytes, read-only, and two tables of 64-bit numbers.
+
+    FFCV's own property clears `mutable` on Numba's one and only type of uint8 arrays, after which no kernel that writes to one
+    can be compiled in this process.
+    """
+    from numba import types
+
+    table = types.Array(types.uint64, 1, "C")
+    return types.Tuple([types.Array(types.uint8, 1, "C", readonly=True), table, table])
