@@ -24,14 +24,14 @@ FORMAT = 1
 
 
 def save(state: dict[str, Any], path: Path) -> None:
-    """Write `state` to `path`, whole or not at all. Raises OSError where the disk refuses."""
+    """Write `state`, nested dicts of tensors and plain values, to `path`, whole or not at all. Raises OSError where the disk refuses."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with open(temporary, "wb") as file:
             try:
                 torch.save(state, file)
-            except RuntimeError as error:  # what torch makes of a disk that takes no more
+            except RuntimeError as error:  # how torch reports a full disk
                 raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}, or the file may not grow") from error
             file.flush()
             os.fsync(file.fileno())
@@ -42,7 +42,7 @@ def save(state: dict[str, Any], path: Path) -> None:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """What `save` wrote, on the CPU. Raises UserError where the file is missing, damaged or something else."""
+    """Load a checkpoint onto the CPU. Raises UserError where the file is missing, damaged or not a checkpoint."""
     state = read_tensors(path)
     if not isinstance(state, dict) or not {"format", "model", "progress", "config", "classes"} <= state.keys():
         raise UserError(f"{path}: not a distalex checkpoint; a run's are in RUN/checkpoints/")
@@ -52,7 +52,7 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def read_tensors(path: Path) -> Any:
-    """Any file of tensors and plain values, nothing else unpickled. Raises UserError where it cannot be read."""
+    """Load any file that torch.save wrote from tensors and plain values (`weights_only=True`), its CRC-32 checked. Raises UserError."""
     try:
         content = path.read_bytes()
         if zipfile.is_zipfile(io.BytesIO(content)):
@@ -65,33 +65,33 @@ def read_tensors(path: Path) -> Any:
         raise
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except Exception as error:  # torch, zipfile and pickle raise a dozen kinds for a file that is none of theirs
+    except Exception as error:  # torch, zipfile and pickle raise a dozen kinds for other files
         reason = " ".join(str(error).split())[:160]
         raise UserError(f"{path}: cannot be read as a file of weights ({type(error).__name__}: {reason})") from None
 
 
 def newest_first(folder: Path) -> list[Path]:
-    """The step checkpoints of a run, newest first."""
-    return sorted((path for path in folder.glob("step-*.pt") if re.fullmatch(r"step-\d{8,}", path.stem)), reverse=True)
+    """List the step checkpoints in a folder, the one of the latest step first."""
+    return sorted((path for path in folder.glob("step-*.pt") if re.fullmatch(r"step-\d{8,}", path.stem)), key=step_of, reverse=True)
 
 
 def step_of(path: Path) -> int:
-    """The step of a checkpoint that `newest_first` lists."""
+    """The step in the name of a checkpoint that `newest_first` lists."""
     return int(path.stem.removeprefix("step-"))
 
 
 def load_newest(folder: Path, say: Callable[[str], None]) -> dict[str, Any] | None:
-    """The newest checkpoint of a run that is whole; says which ones it passes over."""
+    """Load the newest checkpoint that is not damaged, or None; the damaged ones are reported with `say`."""
     for path in newest_first(folder):
         try:
             return load(path)
         except UserError as error:
-            say(f"passing over a checkpoint: {error}")
+            say(f"skipping a checkpoint: {error}")
     return None
 
 
 def find(place: str, runs_dir: str = "runs") -> Path:
-    """The checkpoint that a path or run name means: a file, else the newest of a run. Raises UserError."""
+    """Find the checkpoint for a path or run name: a file, else the newest checkpoint of a run. Raises UserError."""
     for path in (Path(place), Path(runs_dir) / place):
         if path.is_file():
             return path
@@ -105,5 +105,6 @@ def find(place: str, runs_dir: str = "runs") -> Path:
 
 
 def known_runs(runs_dir: str) -> str:
+    """The end of a message about a run that is missing: the newest three runs in `runs_dir`."""
     runs = sorted((path for path in Path(runs_dir).glob("*/checkpoints") if path.is_dir()), key=lambda path: path.stat().st_mtime)
     return f"; the newest in {runs_dir}/ are {', '.join(path.parent.name for path in runs[-3:])}" if runs else f"; {runs_dir}/ has none"

@@ -1,4 +1,4 @@
-"""A copy of a run in another place, wherever fsspec reaches: a bucket, another host, a disk that outlives the machine."""
+"""A copy of a run in another place that fsspec reaches: a bucket, another host, a disk that outlives the machine."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from distalex.errors import UserError
+from distalex.runs.checkpoint import newest_first, step_of
 
 FILES = ("config.yaml", "starts.jsonl", "metrics.jsonl", "wandb/id")
-"""Of a run besides its checkpoints, and copied before them, so that they tell of every step that a checkpoint has done."""
+"""Files of a run that are copied before its checkpoints, so that they cover every step of a checkpoint."""
 
 
 class Remote:
-    """The folder URL/NAME, which holds what a run on a new machine needs to go on."""
+    """The folder URL/NAME, which holds what a run needs to resume on a new machine."""
 
     def __init__(self, url: str, name: str, say: Callable[[str], None]) -> None:
         """Raises UserError where fsspec does not know or reach the place."""
@@ -25,7 +26,7 @@ class Remote:
 
         self.url, self.say = f"{url.rstrip('/')}/{name}", say
         self.sent: dict[str, tuple[int, int]] = {}
-        """Checkpoints that this process has copied or brought, with their time and inode then."""
+        """Checkpoints that this process copied or fetched, with their time and inode then."""
         self.lock = threading.Lock()
         self.thread: threading.Thread | None = None
         self.again = False
@@ -36,18 +37,18 @@ class Remote:
             raise UserError(f"checkpoint.remote={url}: cannot be reached ({_reason(error)}); is its package installed?") from None
 
     def require_new(self) -> None:
-        """Raise UserError where the place holds a run already, which a new one must not overwrite."""
+        """Raise UserError where the place holds a run, which a new one must not overwrite."""
         if self._checkpoints():
-            raise UserError(f"checkpoint.remote: {self.url} holds a run; go on with --checkpoint.resume=auto, or choose another --name")
+            raise UserError(f"checkpoint.remote: {self.url} holds a run; resume it with --checkpoint.resume=auto, or choose another --name")
 
     def fetch(self, folder: Path) -> None:
-        """Bring the run into `folder` where the copy has a later checkpoint. Raises UserError where that fails."""
-        here = max((path.name for path in (folder / "checkpoints").glob("step-*.pt")), default="")
+        """Copy the run into `folder` where the copy has a later checkpoint. Raises UserError where that fails."""
+        here = max(map(step_of, newest_first(folder / "checkpoints")), default=-1)
         try:
-            later = [name for name in self._checkpoints() if name > here][:2]  # two, lest the newest is damaged
+            later = [name for name in self._checkpoints() if step_of(Path(name)) > here][:2]  # two, lest the newest is damaged
             if not later:
                 return
-            self.say(f"bringing {later[0]} from {self.url}")
+            self.say(f"fetching {later[0]} from {self.url}")
             for name in (*FILES, "checkpoints/best.pt", *(f"checkpoints/{name}" for name in later)):
                 if self.system.exists(f"{self.path}/{name}"):
                     self._bring(name, folder / name)
@@ -55,7 +56,7 @@ class Remote:
             raise UserError(f"checkpoint.remote: {self.url} cannot be read ({_reason(error)})") from None
 
     def push(self, folder: Path) -> None:
-        """Have the run's files and its newest checkpoints copied by a thread that nobody waits for; what fails is told and tried again."""
+        """Copy the run's files and newest checkpoints in a background thread; a failure is reported and retried at the next call."""
         with self.lock:
             self.again = True
             if self.thread is None:
@@ -63,7 +64,7 @@ class Remote:
                 self.thread.start()
 
     def wait(self, seconds: float) -> None:
-        """Until all is copied, but no longer than that."""
+        """Wait until everything is copied, for `seconds` at most."""
         thread = self.thread
         if thread is not None:
             thread.join(seconds)
@@ -80,13 +81,11 @@ class Remote:
             try:
                 self._send(folder)
             except Exception as error:
-                self.say(
-                    f"{self.url}: nothing was copied there ({_reason(error)}); training goes on, and the next checkpoint is tried again"
-                )
+                self.say(f"{self.url}: copying failed ({_reason(error)}); training continues, and the next checkpoint retries")
 
     def _send(self, folder: Path) -> None:
         self.system.makedirs(f"{self.path}/checkpoints", exist_ok=True)
-        newest = sorted((path.name for path in (folder / "checkpoints").glob("step-*.pt")), reverse=True)[:1]
+        newest = [path.name for path in newest_first(folder / "checkpoints")[:1]]
         for name in FILES:
             if (folder / name).exists():
                 self.system.makedirs(f"{self.path}/{name}".rpartition("/")[0], exist_ok=True)
@@ -106,7 +105,8 @@ class Remote:
             return []
         found: list[Any] = self.system.ls(f"{self.path}/checkpoints", detail=False)
         names = (str(path).rstrip("/").rpartition("/")[2] for path in found)
-        return sorted((name for name in names if re.fullmatch(r"step-\d{8,}\.pt", name)), reverse=True)
+        steps = (name for name in names if re.fullmatch(r"step-\d{8,}\.pt", name))
+        return sorted(steps, key=lambda name: step_of(Path(name)), reverse=True)
 
     def _bring(self, name: str, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)

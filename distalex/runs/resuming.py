@@ -1,6 +1,17 @@
-"""What may change when a run is resumed."""
+"""What a run resumes from, and what may change when it does."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from distalex.config.config import Config
+from distalex.config.loading import load_config
+from distalex.config.schema import flatten
+from distalex.errors import UserError
+from distalex.runs.checkpoint import find, load, load_newest
+from distalex.runs.folder import RunFolder
 
 MAY_CHANGE = (
     "parallel",
@@ -17,4 +28,66 @@ MAY_CHANGE = (
     "train.compile",
     "train.profile",
 )
-"""Beginnings of the options that say where, how fast and how long a run goes, and not what it computes."""
+"""Prefixes of the options that say where, how fast and how long a run trains, and not what it computes."""
+ORDERED_BY = (
+    "seed",
+    "train.batch_size",
+    *(f"data.{key}" for key in ("name", "dataset", "train", "order", "holdout", "validation", "fraction")),
+)
+"""Options that decide which samples each step of an epoch takes."""
+
+
+def find_state(config: Config, folder: RunFolder, say: Callable[[str], None]) -> dict[str, Any] | None:
+    """Load the state that `checkpoint.resume` names: of the folder's newest good checkpoint, of another run's, or None to start.
+
+    Raises UserError where the folder belongs to another run, or its options or sample order changed.
+    """
+    resume = config.checkpoint.resume
+    if resume == "auto":
+        if not folder.exists():
+            return None
+        require_same_run(config, folder)
+        return load_newest(folder.checkpoints, say)
+    if resume == "never":
+        if folder.exists():
+            raise UserError(f"name={folder.name}: {folder.path}/ exists; choose another --name, or resume it with --checkpoint.resume=auto")
+        return None
+    path = find(resume, config.runs_dir)
+    if folder.exists() and path.parent.parent.resolve() != folder.path.resolve():
+        raise UserError(
+            f"name={folder.name}: {folder.path}/ exists and is not the run of checkpoint.resume={resume}; choose another --name"
+        )
+    state = load(path)
+    _require_same_order(config, path, state)
+    return state
+
+
+def require_same_run(config: Config, folder: RunFolder) -> None:
+    """Raise UserError unless the folder's config.yaml and `config` differ by nothing but `MAY_CHANGE`."""
+    path = folder.path / "config.yaml"
+    if not path.is_file():
+        raise UserError(f"checkpoint.resume=auto: {folder.path}/ has no config.yaml and is not a run; choose another --name")
+    before, now = (flatten(values.model_dump(mode="json")) for values in (load_config(str(path)), config))
+    changed = [key for key in now if before[key] != now[key] and not key.startswith(MAY_CHANGE)]
+    if changed:
+        raise UserError(
+            f"checkpoint.resume=auto: {folder.path}/ was started with other options: {_changes(before, now, changed[:4])}; keep these, "
+            "or choose another --name"
+        )
+
+
+def _require_same_order(config: Config, path: Path, state: dict[str, Any]) -> None:
+    """Resuming mid-epoch requires the same sample order, since that decides which samples are left."""
+    done = state["progress"]["step_in_epoch"]
+    before, now = flatten(state["config"]), flatten(config.model_dump(mode="json"))
+    changed = [key for key in ORDERED_BY if before.get(key, now[key]) != now[key]]
+    if done and changed:
+        resume = config.checkpoint.resume
+        raise UserError(
+            f"checkpoint.resume={resume}: {path.name} is {done} steps into an epoch; resuming mid-epoch requires the same sample order, "
+            f"and {_changes(before, now, changed)}; keep these, or start from its weights with --model.weights={resume}"
+        )
+
+
+def _changes(before: dict[str, Any], now: dict[str, Any], options: Iterable[str]) -> str:
+    return ", ".join(f"{option} was {before[option]} and is {now[option]}" for option in options)

@@ -14,19 +14,19 @@ from distalex.runs.checkpoint import newest_first, save
 
 
 class Writer:
-    """Writes checkpoints in a thread of its own, one at a time, so that training goes on meanwhile."""
+    """Writes checkpoints in a thread of its own, one at a time, so that training does not wait for the disk."""
 
     def __init__(self, folder: Path, say: Callable[[str], None], written: Callable[[], None] = lambda: None) -> None:
-        """`written` is called, in that thread, each time that something was written."""
+        """`written` is called, in that thread, after each checkpoint."""
         self.folder, self.say, self.written = folder, say, written
         self.thread: threading.Thread | None = None
         self.refused = ""
-        """Why what was written last is not there."""
+        """Why the last checkpoint was not written; empty where it was."""
 
     def write(self, state: dict[str, Any], names: Sequence[str], keep: int, failed: str) -> None:
         """Write a copy of `state` under the first of `names`, make the others the same file, and keep the newest `keep`.
 
-        Waits for the one before. Where the disk refuses, says `failed` and why; what was there stays.
+        Waits for the checkpoint before. Where the disk refuses, `failed` and the reason are reported; earlier checkpoints stay.
         """
         self.wait()
         copy = _copied(state)
@@ -34,7 +34,7 @@ class Writer:
         self.thread.start()
 
     def wait(self) -> None:
-        """Until what was begun is written, or has failed."""
+        """Wait until the checkpoint that was begun is written, or has failed."""
         if self.thread is not None:
             self.thread.join()
             self.thread = None
@@ -48,7 +48,7 @@ class Writer:
                 link_atomically(path, other)
         except OSError as error:
             self.refused = f"{path}: {error.strerror or error}"
-            self.say(f"{failed}: {self.refused}; training goes on, the last one stays")
+            self.say(f"{failed}: {self.refused}; training continues, the last checkpoint stays")
             return
         for old in newest_first(self.folder)[keep:]:
             old.unlink(missing_ok=True)
@@ -56,7 +56,7 @@ class Writer:
 
 
 def _copied(value: Any) -> Any:
-    """Nested dicts and lists with tensors of their own, which training does not change."""
+    """A deep copy of nested dicts, so that training does not change its tensors."""
     if isinstance(value, Tensor):
         return value.clone()
     if isinstance(value, dict):

@@ -28,9 +28,9 @@ class LayerNorms:
 
     def numbers(self) -> dict[str, dict[str, float]]:
         """`gradients`, `weights` and `updates`, each by layer. Reads from the device."""
-        sizes = {"gradients": self.gradients, "weights": self.weights, "updates": self.updates}
+        norms = {"gradients": self.gradients, "weights": self.weights, "updates": self.updates}
         layers = self._layers()
-        return {kind: dict(zip(layers, values.tolist(), strict=True)) for kind, values in sizes.items()}
+        return {kind: dict(zip(layers, values.tolist(), strict=True)) for kind, values in norms.items()}
 
     def _layers(self) -> list[str]:
         return list(dict.fromkeys(name.rpartition(".")[0] for name in self.parameters))

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from distalex.config.train import TrainConfig
 from distalex.model.alexnet import AlexNet
 from distalex.optim.average import MovingAverage
 from distalex.optim.schedule import Schedule
@@ -34,7 +35,11 @@ class TrainState:
     left_out: set[int] = field(default_factory=set)
     """Steps whose loss was not finite and that change nothing."""
     described: dict[str, Any] = field(default_factory=dict)
-    """What the weights need besides: configuration, classes, colour statistics, side of the stored images."""
+    """What using the weights needs besides: config, classes, colour statistics, side of the stored images."""
+
+    def is_done(self, config: TrainConfig) -> bool:
+        """Whether all the epochs or steps that `config` asks for are done."""
+        return self.epoch >= config.epochs or (config.max_steps is not None and self.step >= config.max_steps)
 
     def state_dict(self) -> dict[str, Any]:
         """The whole network's state on rank 0, joined from all columns; something incomplete elsewhere.

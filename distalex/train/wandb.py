@@ -17,10 +17,13 @@ from torch import Tensor
 from distalex.config.config import Config
 from distalex.config.schema import flatten
 from distalex.console import Console
+from distalex.data.open import Data
 from distalex.errors import UserError
 from distalex.evaluate.evaluation import Evaluation
-from distalex.predict.predictions import Prediction
+from distalex.predict.predictions import Prediction, predict, some_of
+from distalex.runs.folder import RunFolder
 from distalex.runs.resuming import MAY_CHANGE
+from distalex.runs.trained import load_trained
 
 MOST_CLASSES = 50  # of a confusion matrix that anybody reads
 SECTIONS = {
@@ -161,7 +164,25 @@ class WeightsAndBiases:
     def _give_up(self, error: Exception) -> None:
         self.run = None
         reason = " ".join(str(error).split())[:160]
-        self.console.say(f"Weights & Biases is off from here ({type(error).__name__}: {reason}); metrics.jsonl has everything")
+        self.console.say(f"Weights & Biases logging stopped ({type(error).__name__}: {reason}); metrics.jsonl has everything")
+
+
+def log_results(wandb: WeightsAndBiases | None, config: Config, folder: RunFolder, data: Data, step: int) -> None:
+    """Log a table of predictions and, with `log.artifacts`, the checkpoints of a run that is done; nothing where `wandb` is None."""
+    if wandb is None:
+        return
+    last, best = folder.checkpoints / f"step-{step:08d}.pt", folder.checkpoints / "best.pt"
+
+    def look() -> tuple[list[Prediction], Tensor]:
+        images, names, actual = some_of(data, config.seed, config.log.images)
+        return predict(load_trained(str(last), config.runs_dir), images, names, actual), images
+
+    if config.log.images:
+        wandb.log_predictions(look, step)
+    if config.log.artifacts:
+        is_same = best.samefile(last) if best.exists() else True
+        files = {last: ["last", "best"]} if is_same else {last: ["last"], best: ["best"]}
+        wandb.keep(files, {"name": config.data.name, "described": data.describe()}, config.data.name)
 
 
 def experiment(config: Config) -> str:

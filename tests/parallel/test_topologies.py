@@ -153,7 +153,7 @@ def test_a_run_moves_from_topology_to_topology(launch, tmp_path):
     run_on(launch, "none-1", "whole", **EVERYTHING)
     for step, topology in enumerate(["model-2", "hybrid-4", "owt-2", "data-2", "none-1", "model-2"], 1):
         said = run_on(launch, topology, "parts", train__max_steps=str(step), checkpoint__resume="auto", **EVERYTHING)
-        assert step == 1 or f"going on from step {step - 1}" in said
+        assert step == 1 or f"resuming from step {step - 1}" in said
     runs = tmp_path / "runs"
     rows, expected = metrics(runs / "parts"), metrics(runs / "whole")
     assert [row["step"] for row in rows] == [row["step"] for row in expected] == [1, 2, 3, 4, 5, 6]

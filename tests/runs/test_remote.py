@@ -26,7 +26,7 @@ def test_a_run_goes_on_from_its_copy_on_another_machine(tmp_path, place, capsys)
     assert main([*copied, "--train.max_steps=5"]) == 0
     shutil.rmtree(tmp_path / "runs" / "it")
     assert main(copied) == 0
-    assert f"bringing step-00000005.pt from {url}/it" in capsys.readouterr().out
+    assert f"fetching step-00000005.pt from {url}/it" in capsys.readouterr().out
     whole, moved = ([(row["step"], row["loss"]) for row in metrics(tmp_path / "runs" / name)] for name in ("whole", "it"))
     assert whole == moved
     if place == "file":
@@ -43,7 +43,7 @@ def test_a_new_run_does_not_overwrite_the_copy_of_another(tmp_path, capsys):
     shutil.rmtree(tmp_path / "runs")
     before = sorted((tmp_path / "away" / "it" / "checkpoints").iterdir())
     assert main([*words, "--train.max_steps=1"]) == 2
-    assert "holds a run; go on with --checkpoint.resume=auto" in capsys.readouterr().err
+    assert "holds a run; resume it with --checkpoint.resume=auto" in capsys.readouterr().err
     assert main([*words, "--checkpoint.resume=auto", "--optim.lr=0.5"]) == 2
     assert sorted((tmp_path / "away" / "it" / "checkpoints").iterdir()) == before
 
@@ -76,5 +76,5 @@ def test_a_place_that_cannot_be_reached_is_told_before_work_and_one_that_goes_aw
     away = tmp_path / "away"
     away.write_text("in the way")
     assert main([*words, f"--checkpoint.remote=file://{away}"]) == 0
-    assert "nothing was copied there" in capsys.readouterr().out
+    assert "copying failed" in capsys.readouterr().out
     assert newest(tmp_path / "runs" / "it")["progress"]["step"] == 6

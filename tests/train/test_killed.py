@@ -94,7 +94,7 @@ def test_a_second_job_on_one_run_is_refused_and_a_killed_one_leaves_no_lock(tmp_
     second = start(*words)
     assert second.wait(120) == 2
     (line,) = second.communicate()[1].strip().splitlines()
-    assert f"runs/it/ is another job's, process {first.pid} on {socket.gethostname()}" in line
+    assert f"runs/it/ is locked by another job (process {first.pid} on {socket.gethostname()})" in line
     first.kill()
     first.wait()
     third = start(*words, "--train.max_steps=5")
@@ -244,7 +244,7 @@ def test_metrics_wait_for_a_disk_that_takes_them_again(tmp_path):
     file.write("train", {"step": 2})
     file.write("train", {"step": 3})
     assert len(said) == 1
-    assert "training goes on" in said[0]
+    assert "training continues" in said[0]
     path.parent.unlink()
     file.write("train", {"step": 4})
     assert [json.loads(line)["step"] for line in Path(path).read_text().splitlines()] == [2, 3, 4]

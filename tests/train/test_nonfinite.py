@@ -34,7 +34,7 @@ def test_a_run_rolls_back_and_leaves_the_bad_step_out(tmp_path, monkeypatch, cap
     words = options(name="it", parallel="none", train__epochs="3", checkpoint__every_steps="2")
     assert main(["train", *words, "--train.on_nonfinite=rollback"]) == 0
     assert steps == [0, 1, 2, 3, 4, 5, 4, 5, 6, 7, 8]
-    assert "the loss of step 5 is not finite: back to step 4" in capsys.readouterr().out
+    assert "the loss of step 6 is not finite: rolled back to step 4" in capsys.readouterr().out
     assert [row["step"] for row in metrics(tmp_path / "runs" / "it")] == list(range(1, 10))
 
 

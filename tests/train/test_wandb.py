@@ -111,7 +111,7 @@ def test_wandb_failing_does_not_stop_a_run(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(wandb, "init", fail)
     assert train(name="it", log__wandb="offline") == 0
-    assert "Weights & Biases is off from here (RuntimeError: the service is down)" in capsys.readouterr().out
+    assert "Weights & Biases logging stopped (RuntimeError: the service is down)" in capsys.readouterr().out
     assert len(metrics(tmp_path / "runs" / "it")) == 6
 
 

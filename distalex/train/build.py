@@ -1,0 +1,75 @@
+"""What a run trains: network, optimizer and schedule, divided as the mesh asks; and the lines that introduce it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from distalex.config.config import Config
+from distalex.data.open import Data
+from distalex.machine.precision import has_bf16
+from distalex.model.alexnet import AlexNet
+from distalex.model.freezing import freeze
+from distalex.model.initial_weights import build_model
+from distalex.optim.average import MovingAverage
+from distalex.optim.optimizer import build_optimizer
+from distalex.optim.schedule import Schedule
+from distalex.parallel.mesh import Mesh
+from distalex.parallel.parallelize import Parallel, parallelize
+from distalex.runs.weights import load_weights
+from distalex.train.state import TrainState
+
+
+def build_state(config: Config, mesh: Mesh, data: Data, say: Callable[[str], None]) -> tuple[TrainState, Parallel]:
+    """Build network, optimizer and schedule as they are at the start of a run.
+
+    Raises UserError where weights, layer names or the mesh do not fit the network.
+    """
+    net = build_model(config.model, len(data.classes), config.data.image_size, config.seed)
+    if config.model.weights:
+        load_weights(net, config.model.weights, config.runs_dir, config.data.normalize, say)
+    freeze(net, config.model.freeze)
+    forward = parallelize(net, config.train, mesh)
+    optimizer = build_optimizer(net, config.optim, forward.shards)
+    steps = data.train.steps_per_epoch
+    schedule = Schedule(config.optim, steps * config.train.epochs, steps)
+    average = MovingAverage(net, config.train.ema) if config.train.ema else None
+    return TrainState(net, optimizer, schedule, forward.shards, average, described=describe_weights(config, data)), forward
+
+
+def describe_weights(config: Config, data: Data) -> dict[str, Any]:
+    """What a checkpoint says beside its weights, so that they can be used without the training data."""
+    return {
+        "config": config.model_dump(mode="json"),
+        "classes": list(data.classes),
+        "mean": list(data.statistics.mean),
+        "covariance": [list(row) for row in data.statistics.covariance],
+        "side": data.side,
+        "resize": data.resize,
+    }
+
+
+def introduce(config: Config, mesh: Mesh, data: Data, net: AlexNet, folder: Path) -> str:
+    """Three lines: the run and its network, its data, its batch and the chance-level loss."""
+    processes, classes = mesh.topology.world_size, len(data.classes)
+    held = sum(parameter.numel() for parameter in net.parameters()) / 1e6
+    largest = -(-config.train.batch_size // mesh.replicas)
+    computes: str = config.train.precision
+    if computes == "bf16" and not has_bf16(mesh.device):
+        computes = "fp32 (not bf16, for which this device has no instructions)"
+    return "\n".join(
+        [
+            f"run {folder}: {config.model.name} network, {held:.1f} M parameters{' per process' * (mesh.columns > 1)}, "
+            f"{config.data.image_size}x{config.data.image_size}, "
+            f"{computes} on {processes} {mesh.device.type} process{'es' * (processes > 1)} (--parallel={mesh.parallel}), "
+            f"{torch.get_num_threads()} thread(s) each",
+            f"data {config.data.name}: {data.describe()}; augment={config.data.augment}, "
+            f"normalize={config.data.normalize}, loader={config.data.loader}",
+            f"batch {config.train.batch_size} = {mesh.replicas} x {largest} images, {mesh.columns} process{'es' * (mesh.columns > 1)} "
+            f"per replica, {data.train.steps_per_epoch:,} steps per epoch; chance-level loss: ln {classes} = {math.log(classes):.3f}",
+        ]
+    )
