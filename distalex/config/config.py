@@ -61,10 +61,6 @@ class Config(Section):
                 f"train.accumulate={self.train.accumulate}: batch normalisation takes the statistics of the whole batch, which would not "
                 "go through at once; set it to 1, or model.batch_norm to false"
             )
-        if self.model.batch_norm and self.train.on_nonfinite == "skip":
-            raise ValueError(
-                "train.on_nonfinite=skip: batch normalisation's averages would keep what is not finite; use train.on_nonfinite=rollback"
-            )
         if self.parallel == "owt" and not (self.model.fc6 and self.model.fc7):
             raise ValueError(
                 "parallel=owt divides fc6, fc7 and fc8, and this network lacks one; set model.fc6 and model.fc7, or parallel=data"

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import errno
 import io
+import math
 import os
 import re
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from distalex.errors import UserError
 from distalex.files import sync_folder
@@ -81,13 +83,32 @@ def step_of(path: Path) -> int:
 
 
 def load_newest(folder: Path, say: Callable[[str], None]) -> dict[str, Any] | None:
-    """Load the newest checkpoint that is not damaged, or None; the damaged ones are reported with `say`."""
+    """Load the newest checkpoint that is whole and finite, or None; the others are reported with `say`."""
     for path in newest_first(folder):
         try:
-            return load(path)
+            state = load(path)
         except UserError as error:
             say(f"skipping a checkpoint: {error}")
+            continue
+        if are_finite([*_tensors_in(state["model"]), *_tensors_in(state.get("average")), *_tensors_in(state.get("optimizer"))]):
+            return state
+        say(f"skipping a checkpoint: {path}: its weights or its optimizer's state are not finite")
     return None
+
+
+def _tensors_in(values: Any) -> Iterator[Tensor]:
+    """The tensors of nested dicts."""
+    for value in (values or {}).values():
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, dict):
+            yield from _tensors_in(value)
+
+
+def are_finite(tensors: Iterable[Any]) -> bool:
+    """Whether all numbers of the floating-point tensors among `tensors` are finite. Waits for the device."""
+    floating = [tensor.detach() for tensor in tensors if isinstance(tensor, Tensor) and tensor.is_floating_point() and tensor.numel()]
+    return all(bool(torch.isfinite(largest)) for largest in torch._foreach_norm(floating, math.inf)) if floating else True
 
 
 def find(place: str, runs_dir: str = "runs") -> Path:

@@ -97,6 +97,7 @@ def train_step(state: TrainState, forward: Parallel, batch: Batch, config: Confi
     that they equal the gradient of the mean loss over the global batch, however it is divided and however uneven it is.
     """
     options, device = config.train, batch.labels.device
+    guard.begin_step(state.net)
     lr = state.schedule.apply(state.optimizer, state.step)
     state.optimizer.zero_grad(set_to_none=True)
     loss_sum, correct = torch.zeros((), device=device), torch.zeros((), device=device)
@@ -161,6 +162,8 @@ def end_epoch(state: TrainState, forward: Parallel, data: Data, run: Run) -> Eva
         run.log.write_evaluation(evaluation, state)
     every = config.checkpoint.every_epochs
     run.save(state, is_best, newest=is_last or (every > 0 and state.epoch % every == 0))
+    if evaluation is not None:
+        run.guard.require_finite_evaluation(evaluation, state)
     return evaluation
 
 

@@ -1,4 +1,4 @@
-"""The one place that decides what a loss that is not finite leads to (`train.on_nonfinite`)."""
+"""The one place that decides what numbers that are not finite lead to (`train.on_nonfinite`)."""
 
 from __future__ import annotations
 
@@ -6,43 +6,61 @@ import math
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from distalex.config.config import Config
 from distalex.errors import NotFinite, TrainingError
+from distalex.evaluate.evaluation import Evaluation
 from distalex.parallel.mesh import Mesh
 from distalex.runs.checkpoint import load_newest
 from distalex.train.saving import Saver
 from distalex.train.state import TrainState
 
-MOST_LEFT_OUT = 20  # steps, before a run that rolls back gives up
+MOST_LEFT_OUT = 20
+"""Steps that `rollback` leaves out in all, and `skip` in a row, before the run gives up."""
 
 
 class NonFiniteGuard:
-    """Watches the loss of every step.
+    """Watches loss and gradients of every step, and the state before it is saved.
 
-    `stop` remembers the first bad step on the device, so that no step waits for it, and ends the run at the next line of metrics;
-    `skip` and `rollback` read the loss of every step.
+    `stop` remembers the first bad loss on the device, so that no step waits for it, and ends the run at the next line of metrics;
+    `skip` and `rollback` read loss and gradients of every step, and take back what the step did to the network's buffers.
     """
 
     def __init__(self, config: Config, mesh: Mesh) -> None:
         self.config, self.mesh = config, mesh
         self.mode = config.train.on_nonfinite
         self._first_bad_step: Tensor | None = None
+        self._left_out_in_a_row = 0
+        self._buffers: list[Tensor] = []
+
+    def begin_step(self, net: nn.Module) -> None:
+        """Copy the buffers of `net` (running statistics of batch normalisation), which the forward pass changes."""
+        if self.mode != "stop":
+            self._buffers = [buffer.clone() for buffer in net.buffers()]
 
     def allows(self, loss: Tensor, state: TrainState) -> bool:
         """Whether the gradients of the step that `state` stands at may be applied; the same answer on every rank.
 
-        Raises NotFinite where the run is to roll back.
+        Raises NotFinite where the run is to roll back, and TrainingError where too many steps in a row were left out.
         """
         if self.mode == "stop":
             self._remember_first(loss, state.step + 1)
             return True
-        if not self.mesh.any(not bool(torch.isfinite(loss))):
+        if not self.mesh.any(not _is_finite(loss, state.net)):
+            self._left_out_in_a_row = 0
             return True
         if self.mode == "rollback" and state.step not in state.left_out:
             raise NotFinite(f"step {state.step + 1}")
+        for buffer, before in zip(state.net.buffers(), self._buffers, strict=True):
+            buffer.copy_(before)
         state.left_out.add(state.step)
+        self._left_out_in_a_row += 1
+        if self._left_out_in_a_row > MOST_LEFT_OUT:
+            raise TrainingError(
+                f"loss or gradients of {self._left_out_in_a_row} steps in a row, up to step {state.step + 1}, are not finite; "
+                f"{self._remedies()}"
+            )
         return False
 
     def _remember_first(self, loss: Tensor, step: int) -> None:
@@ -51,11 +69,23 @@ class NonFiniteGuard:
         bad = (self._first_bad_step == 0) & ~torch.isfinite(loss)
         self._first_bad_step = torch.where(bad, step, self._first_bad_step)
 
-    def require_finite(self, loss: float) -> None:
+    def require_finite_loss(self, loss: float) -> None:
         """Raise TrainingError, naming the first bad step, where the loss of a line of metrics is not finite and the mode is `stop`."""
         if self.mode == "stop" and not math.isfinite(loss):
-            step = int(self._first_bad_step) if self._first_bad_step is not None else 0
-            raise TrainingError(f"the loss is not finite (first at step {step or 'another rank'}); {self._remedies()}")
+            raise TrainingError(f"the loss is not finite ({self._first()}); {self._remedies()}")
+
+    def require_finite_state(self, state: TrainState) -> None:
+        """Raise TrainingError, on every rank, where the state that is about to be saved is not finite on any."""
+        if self.mesh.any(not state.is_finite()):
+            raise TrainingError(
+                f"the weights, or what else a checkpoint holds, are not finite at step {state.step} ({self._first()}), so they are not "
+                f"saved, and the last good checkpoint stays; {self._remedies()}"
+            )
+
+    def require_finite_evaluation(self, evaluation: Evaluation, state: TrainState) -> None:
+        """Raise TrainingError where the loss of an evaluation is not finite."""
+        if not math.isfinite(evaluation.loss):
+            raise TrainingError(f"the loss of the evaluation at step {state.step} is not finite; {self._remedies()}")
 
     def roll_back(self, state: TrainState, saver: Saver, say: Callable[[str], None]) -> None:
         """Restore `state` from the newest checkpoint; the step that it stood at changes nothing when it comes again.
@@ -69,12 +99,23 @@ class NonFiniteGuard:
         found = load_newest(saver.writer.folder, say)
         if found is None or len(state.left_out) > MOST_LEFT_OUT:
             why = "there is no checkpoint to roll back to" if found is None else f"{len(state.left_out)} steps were left out already"
-            raise TrainingError(f"the loss of step {bad + 1} is not finite, and {why}; {self._remedies()}")
+            raise TrainingError(f"loss or gradients of step {bad + 1} are not finite, and {why}; {self._remedies()}")
         state.load_state_dict(found)
-        say(f"the loss of step {bad + 1:,} is not finite: rolled back to step {state.step:,}; that step will change nothing")
+        say(f"loss or gradients of step {bad + 1:,} are not finite: rolled back to step {state.step:,}; that step will change nothing")
+
+    def _first(self) -> str:
+        step = int(self._first_bad_step) if self._first_bad_step is not None else 0
+        return f"first at step {step}" if step else "no loss of this rank was"
 
     def _remedies(self) -> str:
         return (
             f"lower optim.lr={self.config.optim.lr:g}, add optim.warmup_epochs or train.clip_norm, or check that model.init and "
             "data.normalize fit each other"
         )
+
+
+def _is_finite(loss: Tensor, net: nn.Module) -> bool:
+    """Whether loss and gradients are finite; reads from the device. The largest magnitudes decide, which no sum overflows."""
+    gradients = [parameter.grad for parameter in net.parameters() if parameter.grad is not None]
+    largest = torch.stack([*torch._foreach_norm(gradients, math.inf), loss.detach().float()])
+    return bool(torch.isfinite(largest).all())

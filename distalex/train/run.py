@@ -74,13 +74,17 @@ class Run:
             self._drop_what_comes_after(state)
             self.log.wandb = WeightsAndBiases(self.config, self.folder.path, self.console)
         self.stop.can_save = True
-        if state.step == 0 and self.config.train.on_nonfinite == "rollback":
-            self.saver.save(state)  # so that there is a checkpoint to roll back to
+        if self.config.train.on_nonfinite == "rollback" and not self._has_checkpoint(state.step):
+            self.saver.save(state)  # so that there is a checkpoint to roll back to, also in a run that begins from another
         self.log.measure_peak(len(state.described["classes"]))
         if steps := self.config.train.profile:
             limits = Limits(self.log.own_peak, memory_speed(self.mesh.device))
             self.trace = Trace(steps, state.net, state.optimizer, self.folder.path, self.mesh.rank, self.mesh.device, limits)
         self.log.start_window()
+
+    def _has_checkpoint(self, step: int) -> bool:
+        """Whether the folder holds a checkpoint of `step`, as rank 0 sees it."""
+        return self.mesh.from_first(any(step_of(path) == step for path in newest_first(self.folder.checkpoints)))
 
     def _restore(self, state: TrainState, saved: dict[str, Any]) -> None:
         try:
@@ -128,14 +132,16 @@ class Run:
             self.mesh.expect_answers_within(self.config.train.timeout)
         if self.log.is_due(state, steps_per_epoch):
             loss, correct = self.log.mean_over_replicas(result)
-            self.guard.require_finite(loss)
+            self.guard.require_finite_loss(loss)
             self.log.write(result, state, steps_per_epoch, loss, correct)
         every = self.config.checkpoint.every_steps
         if every and state.step % every == 0:
             self.save(state)
 
     def save(self, state: TrainState, best: bool = False, newest: bool = True) -> None:
-        """Begin to save, as `Saver.save`; its time belongs to no step."""
+        """Begin to save, as `Saver.save`; its time belongs to no step. Raises TrainingError for a state that is not finite."""
+        if best or newest:
+            self.guard.require_finite_state(state)
         self.saver.save(state, best, newest)
         self.log.start_window()
 

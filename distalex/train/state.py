@@ -13,7 +13,7 @@ from distalex.model.alexnet import AlexNet
 from distalex.optim.average import MovingAverage
 from distalex.optim.schedule import Schedule
 from distalex.parallel.shards import Shards
-from distalex.runs.checkpoint import FORMAT
+from distalex.runs.checkpoint import FORMAT, are_finite
 
 
 @dataclass
@@ -40,6 +40,11 @@ class TrainState:
     def is_done(self, config: TrainConfig) -> bool:
         """Whether all the epochs or steps that `config` asks for are done."""
         return self.epoch >= config.epochs or (config.max_steps is not None and self.step >= config.max_steps)
+
+    def is_finite(self) -> bool:
+        """Whether weights, buffers, moving average and optimizer state of this process are finite. Waits for the device."""
+        optimizer = [value for values in self.optimizer.state.values() for value in values.values()]
+        return are_finite([*self.net.state_dict().values(), *(self.average.weights.values() if self.average else ()), *optimizer])
 
     def state_dict(self) -> dict[str, Any]:
         """The whole network's state on rank 0, joined from all columns; something incomplete elsewhere.

@@ -1,5 +1,8 @@
 """Losses that are not finite."""
 
+import dataclasses
+
+import pytest
 import torch
 from support.runs import metrics, newest, options
 from support.train import train
@@ -34,7 +37,7 @@ def test_a_run_rolls_back_and_leaves_the_bad_step_out(tmp_path, monkeypatch, cap
     words = options(name="it", parallel="none", train__epochs="3", checkpoint__every_steps="2")
     assert main(["train", *words, "--train.on_nonfinite=rollback"]) == 0
     assert steps == [0, 1, 2, 3, 4, 5, 4, 5, 6, 7, 8]
-    assert "the loss of step 6 is not finite: rolled back to step 4" in capsys.readouterr().out
+    assert "loss or gradients of step 6 are not finite: rolled back to step 4" in capsys.readouterr().out
     assert [row["step"] for row in metrics(tmp_path / "runs" / "it")] == list(range(1, 10))
 
 
@@ -44,3 +47,86 @@ def test_a_loss_that_is_not_finite_ends_the_run_naming_the_step(capsys):
     assert "the loss is not finite (first at step" in error
     assert "optim.lr=100" in error
     assert "Traceback" not in error
+
+
+def overflow_at(steps, monkeypatch):
+    """Let fc8's gradients overflow in these steps (from 0), under a finite loss."""
+    build_state, made = training.build_state, []
+
+    def build(*arguments):
+        made[:] = build_state(*arguments)
+        state = made[0]
+        state.net.fc8.weight.register_hook(lambda gradient: gradient * float("inf") if state.step in steps else gradient)
+        return tuple(made)
+
+    monkeypatch.setattr(training, "build_state", build)
+
+
+def test_a_state_that_is_not_finite_is_not_saved_and_a_restart_finds_the_last_good_one(tmp_path, monkeypatch, capsys):
+    overflow_at({3}, monkeypatch)
+    changes = {"log__every": "20", "checkpoint__every_steps": "2", "checkpoint__keep": "3", "train__epochs": "3"}
+    assert train(name="it", **changes) == 1
+    assert "are not finite at step 4" in capsys.readouterr().err
+    assert all(torch.isfinite(value).all() for value in newest(tmp_path / "runs" / "it")["model"].values())
+    assert newest(tmp_path / "runs" / "it")["progress"]["step"] == 3
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    assert train(name="it", checkpoint__resume="auto", **changes) == 0
+
+
+def test_a_checkpoint_that_is_not_finite_is_skipped_on_resuming(tmp_path, capsys):
+    assert train(name="it", checkpoint__every_steps="3") == 0
+    path = max((tmp_path / "runs" / "it" / "checkpoints").glob("step-*.pt"))
+    state = torch.load(path, weights_only=True)
+    state["optimizer"]["fc8.weight"]["momentum_buffer"][0, 0] = float("nan")
+    torch.save(state, path)
+    assert train(name="it", checkpoint__resume="auto") == 0
+    said = capsys.readouterr().out
+    assert f"{path.name}: its weights or its optimizer's state are not finite" in said
+    assert "resuming from step 3" in said
+
+
+@pytest.mark.parametrize("mode", ["skip", "rollback"])
+def test_gradients_that_overflow_under_a_finite_loss_are_not_applied(tmp_path, monkeypatch, mode):
+    overflow_at({4}, monkeypatch)
+    assert train(name="it", train__on_nonfinite=mode, train__epochs="3") == 0
+    rows = metrics(tmp_path / "runs" / "it")
+    assert [row["left_out"] for row in rows][-1] == 1
+    assert all(row["loss"] is not None for row in rows)
+
+
+def test_a_run_that_skips_every_step_gives_up(tmp_path, monkeypatch, capsys):
+    overflow_at(range(1000), monkeypatch)
+    assert train(name="it", train__on_nonfinite="skip", train__epochs="20") == 1
+    assert "steps in a row" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("mode", ["skip", "rollback"])
+def test_running_statistics_are_left_out_with_their_step(tmp_path, monkeypatch, mode):
+    """Batch normalisation of an image that is not finite would keep NaN for ever."""
+    step = training.train_step
+
+    def poisoned(state, forward, batch, *rest):
+        if state.step == 3:
+            batch.images[0] = float("nan")
+        return step(state, forward, batch, *rest)
+
+    monkeypatch.setattr(training, "train_step", poisoned)
+    network = {"model__name": "cifar", "model__batch_norm": "true", "model__channels": "8,8,8,8,8", "model__fc6": "8"}
+    assert train(name="it", **network, data__image_size="32", model__fc7="0", train__on_nonfinite=mode) == 0
+    assert all(torch.isfinite(value).all() for value in newest(tmp_path / "runs" / "it")["model"].values())
+    assert metrics(tmp_path / "runs" / "it", "eval")[-1]["loss"] is not None
+
+
+def test_a_run_that_begins_from_another_can_roll_back_at_once(tmp_path, monkeypatch, capsys):
+    assert train(name="first", train__epochs="1") == 0
+    overflow_at({3}, monkeypatch)
+    assert train(name="second", checkpoint__resume="first", train__on_nonfinite="rollback") == 0
+    assert "rolled back to step 3" in capsys.readouterr().out
+
+
+def test_an_evaluation_that_is_not_finite_ends_the_run_with_a_status(tmp_path, monkeypatch, capsys):
+    evaluate = training.evaluate
+    monkeypatch.setattr(training, "evaluate", lambda *given, **more: dataclasses.replace(evaluate(*given, **more), loss=float("inf")))
+    assert train(name="it", train__epochs="1") == 1
+    assert "the loss of the evaluation at step 3 is not finite" in capsys.readouterr().err
