@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, field_serializer
 
 from distalex.config.schema import Int, Section
+
+
+def without_credentials(url: str) -> str:
+    """`url` without the user name, password and query that it may carry: `s3://key:secret@host/runs?token=…` is `s3://host/runs`."""
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return url
+    place, slash, path = rest.partition("/")
+    return f"{scheme}://{place.rpartition('@')[2]}{slash}{path.partition('?')[0]}"
 
 
 class CheckpointConfig(Section):
@@ -21,4 +30,9 @@ class CheckpointConfig(Section):
     checkpoint or run to go on from."""
     remote: str | None = None
     """URL of a folder, of any kind that fsspec knows (s3://bucket/runs, gs://…, sftp://…, file:///…), where a copy of the run is kept:
-    options, metrics and the newest checkpoints. With `resume=auto` a machine that lacks the run brings it from there."""
+    options, metrics and the newest checkpoints. With `resume=auto` a machine that lacks the run brings it from there. Credentials in
+    the URL are not written anywhere."""
+
+    @field_serializer("remote")
+    def _without_credentials(self, remote: str | None) -> str | None:
+        return None if remote is None else without_credentials(remote)

@@ -82,6 +82,14 @@ def step_of(path: Path) -> int:
     return int(path.stem.removeprefix("step-"))
 
 
+def step_in(path: Path) -> float:
+    """The step that a checkpoint says it has, read without its tensors; infinite where it is damaged."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)["progress"]["step"]
+    except Exception:  # torch, zipfile and pickle raise a dozen kinds for damaged files
+        return math.inf
+
+
 def load_newest(folder: Path, say: Callable[[str], None]) -> dict[str, Any] | None:
     """Load the newest checkpoint that is whole and finite, or None; the others are reported with `say`."""
     for path in newest_first(folder):

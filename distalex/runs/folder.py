@@ -25,8 +25,10 @@ class RunFolder:
         self._lock: TextIO | None = None
 
     def exists(self) -> bool:
-        """Whether there is anything at the path: a file, or a folder that is not empty."""
-        return self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir()))
+        """Whether there is anything at the path but what a job leaves that is killed before it has written config.yaml."""
+        if not self.path.is_dir():
+            return self.path.exists()
+        return any(not _is_left_by_a_start(path) for path in self.path.iterdir())
 
     def claim(self, say: Callable[[str], None]) -> str:
         """Create the folder and lock it for this process. Return why that is not possible, or an empty string.
@@ -51,9 +53,12 @@ class RunFolder:
         if not path.exists() or not os.path.samestat(os.fstat(self._lock.fileno()), path.stat()):
             self._close()  # its job has just ended and removed it
             return self.claim(say)
-        self._lock.truncate(0)
-        self._lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        self._lock.flush()
+        try:
+            self._lock.truncate(0)
+            self._lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+            self._lock.flush()
+        except OSError as error:  # of a full disk
+            return self.unwritable(error)
         return ""
 
     def release(self) -> None:
@@ -84,3 +89,10 @@ class RunFolder:
     def unwritable(self, error: OSError) -> str:
         """The line for a folder that cannot be created or written."""
         return f"{self.path}: cannot be written ({error.strerror}); give another place with --runs_dir=DIR"
+
+
+def _is_left_by_a_start(path: Path) -> bool:
+    """Whether a path in a run's folder is an empty `checkpoints/` or a half-written file."""
+    if path.is_dir():
+        return path.name == "checkpoints" and all(inside.suffix == ".partial" for inside in path.iterdir())
+    return path.suffix == ".partial"

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from distalex.config.checkpoint import without_credentials
 from distalex.errors import UserError
 from distalex.runs.checkpoint import newest_first, step_of
 
@@ -24,17 +25,21 @@ class Remote:
         """Raises UserError where fsspec does not know or reach the place."""
         import fsspec
 
-        self.url, self.say = f"{url.rstrip('/')}/{name}", say
+        whole = f"{url.rstrip('/')}/{name}"
+        self.url, self.say = without_credentials(whole), say
+        """As it may be printed."""
         self.sent: dict[str, tuple[int, int]] = {}
         """Checkpoints that this process copied or fetched, with their time and inode then."""
         self.lock = threading.Lock()
         self.thread: threading.Thread | None = None
         self.again = False
         try:
-            self.system, self.path = fsspec.core.url_to_fs(self.url)
+            self.system, self.path = fsspec.core.url_to_fs(whole)
             self.system.exists(self.path)
         except Exception as error:  # every kind of storage raises its own
-            raise UserError(f"checkpoint.remote={url}: cannot be reached ({_reason(error)}); is its package installed?") from None
+            raise UserError(
+                f"checkpoint.remote={without_credentials(url)}: cannot be reached ({_reason(error)}); is its package installed?"
+            ) from None
 
     def require_new(self) -> None:
         """Raise UserError where the place holds a run, which a new one must not overwrite."""
@@ -126,4 +131,6 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 
 def _reason(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    """What a storage reports, without the credentials of URLs in it."""
+    words = [without_credentials(word) if "://" in word else word for word in f"{type(error).__name__}: {error}".split()]
+    return " ".join(words)[:200]

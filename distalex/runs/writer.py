@@ -1,11 +1,11 @@
-"""Checkpoints written in a thread while training goes on."""
+"""Checkpoints written in a thread while training continues."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -13,46 +13,83 @@ from distalex.files import link_atomically
 from distalex.runs.checkpoint import newest_first, save
 
 
+class _Task(NamedTuple):
+    state: dict[str, Any]
+    names: tuple[str, ...]
+    keep: int
+    failed: str
+
+
 class Writer:
-    """Writes checkpoints in a thread of its own, one at a time, so that training does not wait for the disk."""
+    """Writes checkpoints in a thread of its own, one at a time; no call but `wait` waits for the disk.
+
+    Where the disk is slower than checkpoints come, the newest that waits replaces those before it that nobody needs any more.
+    """
 
     def __init__(self, folder: Path, say: Callable[[str], None], written: Callable[[], None] = lambda: None) -> None:
         """`written` is called, in that thread, after each checkpoint."""
         self.folder, self.say, self.written = folder, say, written
-        self.thread: threading.Thread | None = None
         self.refused = ""
         """Why the last checkpoint was not written; empty where it was."""
+        self._lock = threading.Lock()
+        self._waiting: list[_Task] = []
+        self._thread: threading.Thread | None = None
 
     def write(self, state: dict[str, Any], names: Sequence[str], keep: int, failed: str) -> None:
         """Write a copy of `state` under the first of `names`, make the others the same file, and keep the newest `keep`.
 
-        Waits for the checkpoint before. Where the disk refuses, `failed` and the reason are reported; earlier checkpoints stay.
+        Where the disk refuses, `failed` and the reason are reported; earlier checkpoints stay.
         """
-        self.wait()
-        copy = _copied(state)
-        self.thread = threading.Thread(target=self._write, args=(copy, names, keep, failed), name="checkpoint")
-        self.thread.start()
+        task = _Task(_copied(state), tuple(names), keep, failed)
+        with self._lock:
+            self._waiting = [*_still_needed(self._waiting, task), task]
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._write_all, name="checkpoint")
+                self._thread.start()
 
     def wait(self) -> None:
-        """Wait until the checkpoint that was begun is written, or has failed."""
-        if self.thread is not None:
-            self.thread.join()
-            self.thread = None
+        """Wait until every checkpoint that was begun is written, or has failed."""
+        if (thread := self._thread) is not None:
+            thread.join()
 
-    def _write(self, state: dict[str, Any], names: Sequence[str], keep: int, failed: str) -> None:
-        path, *others = (self.folder / name for name in names)
-        self.refused = ""
+    def _write_all(self) -> None:
+        while True:
+            with self._lock:
+                if not self._waiting:
+                    self._thread = None
+                    return
+                task = self._waiting.pop(0)
+            self.refused = self._write(task)
+            if self.refused:
+                self.say(f"{task.failed}: {self.refused}; training continues, the last checkpoint stays")
+
+    def _write(self, task: _Task) -> str:
+        """Returns why the checkpoint was not written, or an empty string."""
+        path, *others = (self.folder / name for name in task.names)
         try:
-            save(state, path)
+            save(task.state, path)
             for other in others:
                 link_atomically(path, other)
+            for old in newest_first(self.folder)[task.keep :]:
+                old.unlink(missing_ok=True)
+            self.written()
         except OSError as error:
-            self.refused = f"{path}: {error.strerror or error}"
-            self.say(f"{failed}: {self.refused}; training continues, the last checkpoint stays")
-            return
-        for old in newest_first(self.folder)[keep:]:
-            old.unlink(missing_ok=True)
-        self.written()
+            return f"{path}: {error.strerror or error}"
+        except Exception as error:  # whatever it is, the run must not end as if the checkpoint were there
+            return f"{path}: {type(error).__name__}: {' '.join(str(error).split())[:160]}"
+        return ""
+
+
+def _still_needed(waiting: Sequence[_Task], new: _Task) -> list[_Task]:
+    """The tasks that `new` does not replace: a step's checkpoint replaces an older step's, a best one an older best one."""
+    kept = []
+    for task in waiting:
+        names = tuple(name for name in task.names if name == "best.pt" and "best.pt" not in new.names)
+        if all(name == "best.pt" for name in new.names):
+            names = tuple(name for name in task.names if name not in new.names)
+        if names:
+            kept.append(task._replace(names=names))
+    return kept
 
 
 def _copied(value: Any) -> Any:

@@ -24,13 +24,16 @@ from distalex.runs.weights import load_weights
 from distalex.train.state import TrainState
 
 
-def build_state(config: Config, mesh: Mesh, data: Data, say: Callable[[str], None]) -> tuple[TrainState, Parallel]:
+def build_state(
+    config: Config, mesh: Mesh, data: Data, say: Callable[[str], None], is_resumed: bool = False
+) -> tuple[TrainState, Parallel]:
     """Build network, optimizer and schedule as they are at the start of a run.
 
+    A run that `is_resumed` takes its weights from its checkpoint, so the file of `model.weights` need not exist any more.
     Raises UserError where weights, layer names or the mesh do not fit the network.
     """
     net = build_model(config.model, len(data.classes), config.data.image_size, config.seed)
-    if config.model.weights:
+    if config.model.weights and not is_resumed:
         load_weights(net, config.model.weights, config.runs_dir, config.data.normalize, say)
     freeze(net, config.model.freeze)
     forward = parallelize(net, config.train, mesh)

@@ -53,7 +53,7 @@ def train(config: Config) -> Summary:
     with start_processes(config, choose_parallel) as mesh, open_run(config, mesh) as run:
         data = open_data(config, mesh, run.say, run.console.progress)
         require_agreement({"data": data.describe(), "classes": data.classes, "colours": data.statistics})
-        state, forward = build_state(run.config, mesh, data, run.say)
+        state, forward = build_state(run.config, mesh, data, run.say, run.resumed is not None)
         run.begin(state)
         run.say(introduce(run.config, mesh, data, state.net, run.folder.path))
         evaluation = None

@@ -20,7 +20,7 @@ from distalex.machine.description import computes_on, describe_machine
 from distalex.machine.precision import arithmetic
 from distalex.machine.speed import memory_speed
 from distalex.parallel.mesh import Mesh
-from distalex.runs.checkpoint import newest_first, step_of
+from distalex.runs.checkpoint import newest_first, step_in, step_of
 from distalex.runs.folder import RunFolder
 from distalex.runs.metrics import MetricsFile
 from distalex.runs.remote import Remote
@@ -64,15 +64,13 @@ class Run:
 
     def begin(self, state: TrainState) -> None:
         """Restore `state` where the run is resumed, then lock and write the folder. Raises UserError where one does not fit."""
+        self._require_same_step()
         if self.resumed is not None:
             self._restore(state, self.resumed)
             self.resumed = None
-        if problem := self.mesh.from_first(self.folder.claim(self.say) if self.mesh.is_first else ""):
+        if problem := self.mesh.from_first(self._write_folder(state) if self.mesh.is_first else ""):
             raise UserError(problem)
-        if self.mesh.is_first:
-            self.folder.write_start(self.config, _describe_start(self.config, self.mesh, state.step))
-            self._drop_what_comes_after(state)
-            self.log.wandb = WeightsAndBiases(self.config, self.folder.path, self.console)
+        state.best_top1 = self.mesh.from_first(state.best_top1)
         self.stop.can_save = True
         if self.config.train.on_nonfinite == "rollback" and not self._has_checkpoint(state.step):
             self.saver.save(state)  # so that there is a checkpoint to roll back to, also in a run that begins from another
@@ -86,7 +84,33 @@ class Run:
         """Whether the folder holds a checkpoint of `step`, as rank 0 sees it."""
         return self.mesh.from_first(any(step_of(path) == step for path in newest_first(self.folder.checkpoints)))
 
+    def _require_same_step(self) -> None:
+        """Raise UserError, on every rank, where ranks found checkpoints of different steps, or some of them none."""
+        found = -1 if self.resumed is None else self.resumed["progress"]["step"]
+        if self.mesh.any(found != self.mesh.from_first(found)):
+            what = "no checkpoint" if found < 0 else f"a checkpoint of step {found}"
+            raise UserError(
+                f"{self.folder.path}: rank {self.mesh.rank} found {what} and other ranks another one or none; all hosts need the same "
+                "folder of runs: give a shared one with --runs_dir=DIR"
+            )
+
+    def _write_folder(self, state: TrainState) -> str:
+        """Lock and write the folder, by rank 0. Returns why that is not possible, or an empty string."""
+        if problem := self.folder.claim(self.say):
+            return problem
+        try:
+            self.folder.write_start(self.config, _describe_start(self.config, self.mesh, state.step))
+        except UserError as error:
+            return str(error)
+        self._drop_what_comes_after(state)
+        self.log.wandb = WeightsAndBiases(self.config, self.folder.path, self.console)
+        return ""
+
     def _restore(self, state: TrainState, saved: dict[str, Any]) -> None:
+        before, now = saved["config"]["optim"]["name"], self.config.optim.name
+        if before != now:  # another kind's momentum would be taken for its own
+            self.say(f"optimizer state re-initialised: the checkpoint has {before}'s, this run uses {now}")
+            saved = {**saved, "optimizer": {}}
         try:
             state.load_state_dict(saved)
         except (KeyError, RuntimeError) as error:
@@ -94,11 +118,6 @@ class Run:
             raise UserError(
                 f"checkpoint.resume={self.config.checkpoint.resume}: it belongs to another network or optimizer ({reason})"
             ) from None
-        if self.mesh.any(state.step != self.mesh.from_first(state.step)):
-            raise UserError(
-                f"{self.folder.path}: rank {self.mesh.rank} found step {state.step} and other ranks another one; all hosts need the same "
-                "folder of runs: give a shared one with --runs_dir=DIR"
-            )
         self.say(f"resuming from step {state.step:,} (epoch {state.epoch + 1})")
 
     def _drop_what_comes_after(self, state: TrainState) -> None:
@@ -107,6 +126,11 @@ class Run:
         for later in newest_first(self.folder.checkpoints):
             if step_of(later) > state.step:
                 later.rename(later.with_suffix(".stale"))
+        best = self.folder.checkpoints / "best.pt"
+        if best.exists() and step_in(best) > state.step:
+            best.rename(best.with_suffix(".stale"))
+        if not best.exists():
+            state.best_top1 = -1.0  # of another branch, or another run
 
     def steps(self, batches: Iterator[Batch], state: TrainState) -> Iterator[Batch]:
         """Yield batches until the epoch, or the run, is over. Raises Stopped, on every rank, once any rank got a signal."""
@@ -160,7 +184,7 @@ def open_run(config: Config, mesh: Mesh) -> Iterator[Run]:
     Its last checkpoint and copy, its lock and its W&B run are finished whatever happens. Raises UserError where the folder is
     another run's.
     """
-    check_wandb(config.log.wandb)
+    check_wandb(config.log)
     console = Console(mesh.is_first)
     name = config.name or mesh.from_first(f"{config.data.name}-{config.model.name}-{time.strftime('%Y%m%d-%H%M%S')}")
     config = config.model_copy(update={"name": name})

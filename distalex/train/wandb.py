@@ -15,6 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from distalex.config.config import Config
+from distalex.config.log import LogConfig
 from distalex.config.schema import flatten
 from distalex.console import Console
 from distalex.data.open import Data
@@ -41,8 +42,18 @@ SECTIONS = {
 """Groups of panels beside `train`: W&B lays panels out by what stands before a name's first slash."""
 
 
-def check_wandb(mode: str) -> None:
-    """Raise UserError where `online` lacks a key: W&B would ask for it and hang the job."""
+def mode_of(config: LogConfig) -> str:
+    """`offline`, `online` or `disabled`: the environment's WANDB_MODE, unless `log.wandb` disables it."""
+    return "disabled" if config.wandb == "disabled" else os.environ.get("WANDB_MODE", config.wandb)
+
+
+def check_wandb(config: LogConfig) -> None:
+    """Raise UserError for what W&B would only fail at later: online without a key, where it asks and waits, and names it refuses."""
+    mode = mode_of(config)
+    if mode not in ("offline", "online", "disabled", "dryrun"):
+        raise UserError(f"environment variable WANDB_MODE={mode}: must be one of offline, online, disabled; correct or unset it")
+    if mode != "disabled" and (wrong := set(config.project) & set("/\\#?%:")):
+        raise UserError(f"log.project={config.project}: Weights & Biases allows no {' '.join(sorted(wrong))} in it; choose another name")
     if mode != "online" or os.environ.get("WANDB_API_KEY"):
         return
     try:
@@ -51,7 +62,8 @@ def check_wandb(mode: str) -> None:
     except (OSError, netrc.NetrcParseError):
         pass
     raise UserError(
-        "log.wandb=online: no key; set WANDB_API_KEY or run `wandb login`, or use --log.wandb=offline and `wandb sync` the run later"
+        f"{'WANDB_MODE' if config.wandb != 'online' else 'log.wandb'}=online: no key; set WANDB_API_KEY or run `wandb login`, or use "
+        "--log.wandb=offline and `wandb sync` the run later"
     )
 
 
@@ -62,8 +74,7 @@ class WeightsAndBiases:
         self.run: Any = None
         self.waiting = ""
         self.console, self.folder = console, folder
-        given = config.log.wandb
-        self.mode = os.environ.get("WANDB_MODE", given) if given != "disabled" else "disabled"
+        self.mode = mode_of(config.log)
         if self.mode == "disabled":
             return
         if "WANDB_DATA_DIR" not in os.environ:  # what waits to be uploaded lies with the run, and not in the user's home

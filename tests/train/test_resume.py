@@ -1,15 +1,20 @@
 """Stopping, resuming and saving."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 import torch
 from support.runs import metrics, newest, options
 from support.train import train
+
+from distalex.config.loading import load_config
+from distalex.runs.checkpoint import newest_first, step_of
 
 
 @pytest.mark.parametrize("stop", ["2", "3", "4"])
@@ -115,3 +120,90 @@ def test_a_refusing_disk_does_not_lose_the_run(tmp_path, monkeypatch, capsys):
     assert train(name="it") == 0
     assert "No space left on device; training continues" in capsys.readouterr().out
     assert newest(tmp_path / "runs" / "it")["progress"]["step"] == 6
+
+
+def test_a_leftover_of_a_start_is_no_run(tmp_path):
+    """Killed between creating the folder and writing config.yaml."""
+    (tmp_path / "runs" / "it" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "runs" / "it" / ".config.yaml.77.partial").write_text("pa")
+    assert train(name="it", train__epochs="1") == 0
+    (tmp_path / "runs" / "other" / "checkpoints").mkdir(parents=True)
+    assert train(name="other", train__epochs="1", checkpoint__resume="auto") == 0
+
+
+def test_another_optimizers_state_is_not_taken_over(tmp_path, capsys):
+    assert train(name="first", train__epochs="1") == 0
+    for name in ("adam", "lars"):
+        assert train(name=name, checkpoint__resume="first", optim__name=name, optim__lr="0.001") == 0
+        assert "optimizer state re-initialised: the checkpoint has sgd's" in capsys.readouterr().out
+
+
+def test_the_best_checkpoint_is_of_the_branch_that_the_run_is_on(tmp_path):
+    assert train(name="it", train__epochs="3", checkpoint__keep="3") == 0
+    folder = tmp_path / "runs" / "it" / "checkpoints"
+    best = torch.load(folder / "best.pt", weights_only=True)
+    best["progress"]["step"], best["progress"]["best_top1"] = 9, 100.0
+    (folder / "best.pt").unlink()  # it may be one file with a step's
+    torch.save(best, folder / "best.pt")
+    for path in sorted(folder.glob("step-*.pt"))[1:]:
+        path.unlink()
+    assert train(name="it", train__epochs="2", checkpoint__resume=str(folder / "step-00000003.pt")) == 0
+    assert (folder / "best.stale").exists()
+    evaluations = metrics(tmp_path / "runs" / "it", "eval")
+    assert torch.load(folder / "best.pt", weights_only=True)["progress"]["best_top1"] <= max(row["top1"] for row in evaluations)
+
+
+def test_a_fine_tuned_run_resumes_without_the_file_of_its_weights(tmp_path):
+    assert train(name="base", train__epochs="1") == 0
+    words = {"name": "tuned", "model__weights": str(next((tmp_path / "runs" / "base" / "checkpoints").glob("step-*.pt")))}
+    assert train(**words, train__max_steps="2") == 0
+    shutil.rmtree(tmp_path / "runs" / "base")
+    assert train(**words, checkpoint__resume="auto") == 0
+
+
+def test_a_failure_of_any_kind_while_writing_is_no_success(tmp_path, monkeypatch, capsys):
+    from distalex.runs import writer
+
+    def broken(state, path):
+        raise ValueError("no such thing")
+
+    monkeypatch.setattr(writer, "save", broken)
+    assert train(name="it", train__epochs="1") == 1
+    assert "ValueError: no such thing" in capsys.readouterr().err
+
+
+def test_no_step_waits_for_a_slow_disk(tmp_path, monkeypatch):
+    """Three checkpoints while one is written: the newest waits, the older one does not come, and nobody waited."""
+    from distalex.runs import writer
+
+    begun, go_on, written = threading.Event(), threading.Event(), []
+
+    def slow(state, path):
+        begun.set()
+        go_on.wait(30)
+        path.write_bytes(b"")
+        written.append(path.name)
+
+    monkeypatch.setattr(writer, "save", slow)
+    at_work = writer.Writer(tmp_path, print)
+    for step, names in ((1, ["step-00000001.pt"]), (2, ["step-00000002.pt", "best.pt"]), (3, ["step-00000003.pt"])):
+        at_work.write({"step": step}, names, 3, "")
+        assert begun.wait(30)
+    assert not written
+    go_on.set()
+    at_work.wait()
+    assert written == ["step-00000001.pt", "best.pt", "step-00000003.pt"]
+
+
+def test_checkpoints_are_ordered_by_their_step(tmp_path):
+    for step in (99_999_999, 100_000_000):
+        (tmp_path / f"step-{step:08d}.pt").touch()
+    assert [step_of(path) for path in newest_first(tmp_path)] == [100_000_000, 99_999_999]
+
+
+def test_credentials_of_the_copys_place_are_written_nowhere(tmp_path, capsys):
+    away = f"file://user:secret@{tmp_path}/away"
+    assert train(name="it", train__epochs="1", checkpoint__remote=f"file://{tmp_path}/away") == 0
+    config = load_config(None, {"checkpoint.remote": away})
+    assert "secret" not in config.dump() + str(config.model_dump(mode="json"))
+    assert config.checkpoint.remote == away

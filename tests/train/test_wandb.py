@@ -127,3 +127,17 @@ def test_a_run_that_is_resumed_online_goes_on_in_the_same_wandb_run(tmp_path, mo
     first, second, other = (given["id"] for given in asked)
     assert first == second != other
     assert {given["resume"] for given in asked} == {"allow"}
+
+
+def test_what_weights_and_biases_would_refuse_later_is_refused_at_the_start(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert train(name="it", log__wandb="offline") == 2
+    assert "WANDB_MODE=online: no key" in capsys.readouterr().err
+    monkeypatch.setenv("WANDB_MODE", "sometimes")
+    assert train(name="it", log__wandb="offline") == 2
+    assert "WANDB_MODE=sometimes" in capsys.readouterr().err
+    monkeypatch.delenv("WANDB_MODE")
+    assert train(name="it", log__wandb="offline", log__project="a/b") == 2
+    assert "log.project=a/b" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
