@@ -70,10 +70,6 @@ class Config(Section):
                 f"train.accumulate={self.train.accumulate} parts of a batch of train.batch_size={self.train.batch_size} "
                 "are too many; lower the first"
             )
-        if self.optim.schedule == "one_cycle" and self.optim.warmup_epochs:
-            raise ValueError(
-                "optim.warmup_epochs does not go with optim.schedule=one_cycle, which rises by itself until optim.peak; set it to 0"
-            )
         return self
 
     def dump(self) -> str:

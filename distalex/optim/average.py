@@ -7,7 +7,12 @@ from torch import nn
 
 
 class MovingAverage:
-    """An exponential moving average of a network's weights, by name."""
+    """An exponential moving average of a network's state dict, in `weights` by name.
+
+    Args:
+        net: the network with its first weights.
+        decay: share of the average that each update keeps, between 0 and 1.
+    """
 
     def __init__(self, net: nn.Module, decay: float) -> None:
         self.decay = decay
@@ -15,11 +20,12 @@ class MovingAverage:
 
     @torch.no_grad()
     def update(self, net: nn.Module) -> None:
+        """Move the average towards the current weights of `net`, by 1 - decay."""
         current = net.state_dict()
         torch._foreach_lerp_(list(self.weights.values()), [current[name] for name in self.weights], 1.0 - self.decay)
 
     def swap(self, net: nn.Module) -> None:
-        """Exchange the network's weights with the average; a second call puts them back."""
+        """Exchange the weights of `net` with the average, in place; a second call undoes it."""
         for name, value in net.state_dict().items():
             held = value.clone()
             value.copy_(self.weights[name])

@@ -1,52 +1,53 @@
-"""Learning rate by step."""
+"""The learning rate of each step.
+
+Each file of `optim/schedules/` declares one schedule:
+- its docstring, the first paragraph of which `--help` prints;
+- `share(progress, config)`, which returns the learning rate as a share of `optim.lr`;
+- `WARMS_UP = True` where the schedule itself starts at a low rate, so that `optim.warmup_epochs` is refused with it.
+"""
 
 from __future__ import annotations
 
 import math
+from importlib import import_module
 
 import torch
 
 from distalex.config.optim import OptimConfig
+from distalex.optim.progress import Progress
 
 
 class Schedule:
-    """The learning rate of each step of a run, as a share of `optim.lr`."""
+    """The learning rate of each step of a run, and the state of schedules that follow the test loss.
+
+    Args:
+        config: options of the optimizer.
+        total_steps: steps of the whole run.
+        steps_per_epoch: steps of one epoch.
+    """
 
     def __init__(self, config: OptimConfig, total_steps: int, steps_per_epoch: int) -> None:
         self.options, self.total = config, max(1, total_steps)
         self.warmup = round(config.warmup_epochs * steps_per_epoch)
         self.reductions, self.best, self.waited = 0, math.inf, 0
+        self._share = import_module(f"distalex.optim.schedules.{config.schedule}").share
 
     def at(self, step: int) -> float:
-        """The share at `step` (from 0) of the run."""
-        options = self.options
+        """Return the learning rate at `step` (the first is 0), as a share of `optim.lr`."""
         if step < self.warmup:
             return (step + 1) / self.warmup
-        done = min(1.0, step / self.total)
-        match options.schedule:
-            case "constant":
-                return 1.0
-            case "step":
-                return options.factor ** sum(done >= share for share in options.milestones)
-            case "cosine":
-                done = (step - self.warmup) / max(1, self.total - self.warmup)
-                return options.final + (1 - options.final) * (1 + math.cos(math.pi * min(1.0, done))) / 2
-            case "one_cycle":
-                if done < options.peak:
-                    return 0.04 + 0.96 * done / options.peak
-                return options.final + (1 - options.final) * (1 - done) / (1 - options.peak)
-            case "plateau":
-                return options.factor**self.reductions
+        after_warmup = min(1.0, (step - self.warmup) / max(1, self.total - self.warmup))
+        return self._share(Progress(min(1.0, step / self.total), after_warmup, self.reductions), self.options)
 
     def apply(self, optimizer: torch.optim.Optimizer, step: int) -> float:
-        """Set every group's learning rate for `step`; returns that of a plain weight."""
+        """Set every parameter group's learning rate for `step`; return that of a group whose `rate` is 1."""
         share = self.at(step)
         for group in optimizer.param_groups:
             group["lr"] = self.options.lr * share * group["rate"]
         return self.options.lr * share
 
     def evaluated(self, loss: float) -> None:
-        """Tell the plateau schedule the test loss (Section 5)."""
+        """Take a test loss into account: after `optim.patience` of them without a lower one the rate is reduced (Section 5)."""
         if loss < self.best:
             self.best, self.waited = loss, 0
             return
@@ -55,7 +56,9 @@ class Schedule:
             self.reductions, self.waited = self.reductions + 1, 0
 
     def state_dict(self) -> dict[str, float]:
+        """Return the state that a checkpoint keeps."""
         return {"reductions": self.reductions, "best": self.best, "waited": self.waited}
 
     def load_state_dict(self, state: dict[str, float]) -> None:
+        """Restore what `state_dict` returned."""
         self.reductions, self.best, self.waited = int(state["reductions"]), float(state["best"]), int(state["waited"])

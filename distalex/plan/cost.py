@@ -21,12 +21,12 @@ from dataclasses import dataclass
 
 from distalex.config.config import Config
 from distalex.errors import UserError
+from distalex.optim.optimizer import find_optimizer
 from distalex.parallel.topology import Layout, layout
 from distalex.plan.holdings import Holding, Memory, Sent, activation_bytes, busiest, exchanged_parameters, memory, rounds_of, sent
 from distalex.plan.layers import Layer, layers_of
 from distalex.plan.machine import Machine, Pass
 
-UPDATE_BYTES = {"sgd": 20, "adam": 28, "adamw": 28, "lars": 40}  # read and written by an optimizer step for each parameter
 MODES = ("data", "model", "hybrid", "owt")  # of several processes
 FIRST_BUCKET, BUCKET = 1 << 20, 25 << 20  # DistributedDataParallel's
 
@@ -81,7 +81,7 @@ def predict(config: Config, classes: int, machine: Machine, parallel: str, world
     learning = sum(
         len(rows) * layer.row_parameters for layer, rows in zip(layers, held.rows, strict=True) if layer.name not in config.model.freeze
     )
-    optimizer = UPDATE_BYTES[config.optim.name] * learning / machine.memory_bandwidth
+    optimizer = find_optimizer(config.optim.name).UPDATE_BYTES * learning / machine.memory_bandwidth
     busy = compute + exchange + gradients + optimizer
     rounds = rounds_of(parallel, mesh, held.joint_images)
     exchanges = rounds * (2 * sum(map(_reads_all, layers, held.divided)) + 1) if mesh.mp > 1 else 0

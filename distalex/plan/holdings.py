@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from distalex.config.config import Config
+from distalex.optim.optimizer import find_optimizer
 from distalex.parallel.topology import Layout
 from distalex.plan.layers import Layer
 from distalex.shares import rounds_of as rounds_of_
 from distalex.shares import share, shares_of_rounds
-
-STATE_BYTES = {"sgd": 4, "adam": 8, "adamw": 8, "lars": 4}  # of optimizer state for each parameter
 
 
 class Holding(NamedTuple):
@@ -140,6 +139,6 @@ def memory(config: Config, layers: tuple[Layer, ...], parallel: str, mesh: Layou
     return Memory(
         weights=(4 + 2 * bf16 + 4 * (config.train.ema is not None)) * held_parameters,
         gradients=4 * learning,
-        optimizer=(0 if config.optim.name == "sgd" and not config.optim.momentum else STATE_BYTES[config.optim.name]) * learning,
+        optimizer=find_optimizer(config.optim.name).state_bytes(config.optim) * learning,
         activations=round(kept),
     )

@@ -11,8 +11,8 @@ from distalex.config.optim import OptimConfig
 from distalex.errors import UserError
 from distalex.model.initial_weights import build_model
 from distalex.optim.average import MovingAverage
-from distalex.optim.lars import LARS
 from distalex.optim.optimizer import build_optimizer
+from distalex.optim.optimizers.lars import LARS
 from distalex.optim.schedule import Schedule
 from distalex.parallel.mesh import Mesh
 from distalex.parallel.shards import Shards

@@ -1,26 +1,45 @@
-"""LARS (You, Gitman, Ginsburg 2017)."""
+"""SGD with momentum and a learning rate for each layer, for large batches (LARS: You, Gitman & Ginsburg 2017)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-Norms = Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor]
-"""The norms of tensors, such as gradients, that belong to these parameters."""
+from distalex.config.optim import OptimConfig
+from distalex.optim.gradients import Norms
+
+UPDATE_BYTES = 40  # for each parameter: as SGD's, and weight and gradient are read and written again for norms and local rates
 
 
-def _local_norms(parameters: Sequence[Tensor], tensors: Sequence[Tensor]) -> Tensor:
-    return torch.stack(torch._foreach_norm(list(tensors)))
+def state_bytes(config: OptimConfig) -> int:
+    """Bytes of optimizer state for each parameter: its momentum."""
+    return 4
+
+
+def build(groups: list[dict[str, Any]], config: OptimConfig, norms: Norms) -> torch.optim.Optimizer:
+    """Build LARS over parameter groups."""
+    return LARS(groups, config.lr, config.momentum, config.weight_decay, config.trust, norms)
+
+
+def _local_norms(parameters: list[Tensor], tensors: list[Tensor]) -> Tensor:
+    return torch.stack(torch._foreach_norm(tensors))
 
 
 class LARS(torch.optim.Optimizer):
-    """SGD with momentum whose rate is scaled layer by layer (You, Gitman, Ginsburg 2017, arXiv:1708.03888, Algorithm 1).
+    """LARS (arXiv:1708.03888, Algorithm 1).
 
-    The local rate of a weight is trust * |w| / (|g| + decay * |w|); parameters without decay (biases, norms) are not
-    adapted, as is usual.
+    The local learning rate of a weight w with gradient g is trust * |w| / (|g| + decay * |w|). Parameters without weight decay
+    (biases, normalisation) keep the global rate, as is usual.
+
+    Args:
+        parameters: parameters or parameter groups.
+        lr: global learning rate.
+        momentum: decay of the momentum buffer.
+        weight_decay: L2 penalty of groups that set none.
+        trust: trust coefficient.
+        norms: Euclidean norms of whole parameters, where this process holds shards of them; default: of the tensors as they are.
     """
 
     def __init__(self, parameters: Any, lr: float, momentum: float, weight_decay: float, trust: float, norms: Norms = _local_norms) -> None:
@@ -29,6 +48,7 @@ class LARS(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """Update every parameter that has a gradient; `closure` is ignored."""
         rates = self._local_rates()
         for group in self.param_groups:
             for parameter in group["params"]:
@@ -44,7 +64,7 @@ class LARS(torch.optim.Optimizer):
                 parameter.sub_(state["momentum_buffer"])
 
     def _local_rates(self) -> dict[Tensor, Tensor]:
-        """Of the parameters that decay."""
+        """Return the local learning rate of each parameter with weight decay."""
         groups = {
             parameter: group
             for group in self.param_groups
