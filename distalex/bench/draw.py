@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from distalex.plan.curves import COLOURS, NAMES
+from distalex.config.choices import declared_in
+from distalex.config.config import MODES
 
-LINES = {"none": ("black", "one process"), **{mode: (COLOURS[mode], NAMES[mode]) for mode in COLOURS}}
+LINES = {name: (mode.facts["COLOUR"], mode.facts["LABEL"]) for name, mode in declared_in(MODES).items()}
 
 
 def draw_parallel(result: dict[str, Any], path: Path) -> None:

@@ -18,6 +18,8 @@ from typing import Any
 
 from distalex.bench.options import BenchOptions
 from distalex.bench.results import open_folder, spread, write_result
+from distalex.config.choices import declared_in
+from distalex.config.config import MODES
 from distalex.console import aligned
 from distalex.machine.description import describe_machine
 from distalex.runs.metrics import read_metrics
@@ -25,7 +27,7 @@ from distalex.runs.metrics import read_metrics
 MARK = "DISTALEX_FAULTS"  # in the environment of every process of a life, by which they are found
 TIMEOUT = 6.0  # seconds, the runs' train.timeout
 LONGEST = 180.0  # seconds until something must have happened
-TOPOLOGIES = {"none": 1, "data": 2, "model": 2, "owt": 2, "hybrid": 4}
+PROCESSES = {name: mode.facts["LEAST"] for name, mode in declared_in(MODES).items()}
 RUN = {  # of a minute or less where nothing happens, with everything random on
     "data.name": "synthetic",
     "data.image_size": 64,
@@ -191,7 +193,7 @@ def bench_faults(options: BenchOptions) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as place:
         whole: dict[str, Path] = {}
         while sum(one.count for one in seen.values()) < options.kills:
-            parallel = chance.choice(options.modes or tuple(TOPOLOGIES))
+            parallel = chance.choice(options.modes or tuple(PROCESSES))
             if parallel not in whole:
                 life = _start(Path(place), f"whole-{parallel}", parallel)
                 life.process.wait(LONGEST)
@@ -265,7 +267,7 @@ def _strike(life: Life, kind: str, chance: random.Random, seen: Seen) -> None:
 
 
 def _start(place: Path, name: str, parallel: str) -> Life:
-    processes = TOPOLOGIES[parallel]
+    processes = PROCESSES[parallel]
     options = [f"--{key}={value}" for key, value in RUN.items()]
     words = [
         "-m",

@@ -6,9 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from distalex.config.choices import OneOf
+from distalex.config.config import MODES
 from distalex.config.schema import Counts, Float, Int, Section, _split_list
 
-Modes = Annotated[tuple[Literal["none", "data", "model", "hybrid", "owt"], ...], BeforeValidator(_split_list)]
+Modes = Annotated[tuple[Annotated[str, OneOf(MODES)], ...], BeforeValidator(_split_list)]
 Side = Literal[
     "ffcv_raw",
     "distalex_raw",
@@ -53,8 +55,8 @@ class BenchOptions(Section):
     batches: Counts = Field((32, 64, 128, 256, 512), min_length=1)
     """`parallel`: images of a step over all processes, each tried."""
     modes: Modes = ()
-    """`parallel`, `faults`: which of none, data, model, hybrid and owt. Default: all; in `parallel` those that this machine can run side
-    by side, so `hybrid`, which takes four processes, where there are four cores or GPUs."""
+    """`parallel`, `faults`: which modes of --parallel, without `auto`. Default: all; in `parallel` those that this machine can run side by
+    side, so `hybrid`, which takes four processes, where there are four cores or GPUs."""
     kills: Int = Field(100, ge=1, le=100_000)
     """`faults`: how many."""
     seed: Int = 0

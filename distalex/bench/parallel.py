@@ -14,16 +14,17 @@ from distalex.bench.crossing import PAPER_CROSSING, Line, bytes_crossing, fit_li
 from distalex.bench.options import BenchOptions
 from distalex.bench.peak import matmul_peak, median_peaks
 from distalex.bench.results import open_folder, run_program, spread, write_result
+from distalex.config.choices import declared_in
+from distalex.config.config import MODES
 from distalex.console import aligned
 from distalex.errors import UserError
 from distalex.machine.description import describe_machine
 from distalex.machine.precision import has_bf16
 from distalex.machine.resources import cores
 from distalex.parallel.start import choose_device
-from distalex.parallel.topology import Topology
+from distalex.parallel.topology import Topology, layout
 from distalex.runs.metrics import read_metrics
 
-MODES = ("none", "data", "model", "hybrid", "owt")
 COLUMNS = 2  # of the paper's network
 WARM_UP = 2  # steps: the first allocates and compiles, in the second the allocator settles
 CLASSES = 1000
@@ -78,8 +79,9 @@ def bench_parallel(options: BenchOptions) -> dict[str, Any]:
 def choose_modes(options: BenchOptions) -> dict[str, int]:
     """The modes to measure and the processes of each. Raises UserError where one that was named cannot run here."""
     chosen = {}
-    for mode in options.modes or MODES:
-        count = {"none": 1, "hybrid": max(2 * COLUMNS, options.processes)}.get(mode, options.processes)
+    for mode in options.modes or tuple(declared_in(MODES)):
+        least = declared_in(MODES)[mode].facts["LEAST"]
+        count = 1 if least == 1 else max(least, options.processes)
         try:
             _check_mode(mode, count, options)
         except UserError as error:
@@ -93,15 +95,23 @@ def choose_modes(options: BenchOptions) -> dict[str, int]:
 
 def _check_mode(mode: str, processes: int, options: BenchOptions) -> None:
     """Raise UserError where the mode does not go with so many processes, or they do not go with this machine."""
-    if mode == "model" and processes != COLUMNS:
+    if not _divides(mode, processes):
+        possible = [count for count in range(2, 65) if _divides(mode, count)]
+        nearest = min(possible, key=lambda count: (abs(count - processes), -count))
         raise UserError(
-            f"modes=model has a process for each of the network's {COLUMNS} columns, not {processes}; use --processes={COLUMNS}"
+            f"modes={mode}: {processes} processes cannot divide the network's {COLUMNS} columns among them; use --processes={nearest}"
         )
-    if mode == "hybrid" and processes % COLUMNS:
-        raise UserError(f"modes=hybrid needs a multiple of {COLUMNS} processes, not {processes}; use --processes={processes + 1}")
     device = choose_device(options.device, Topology(0, processes, 0, processes))
-    if mode == "hybrid" and not options.modes and device.type == "cpu" and cores() < processes:
-        raise UserError(f"its {processes} processes have {cores()} cores here; --modes=hybrid runs it all the same")
+    if processes > options.processes and not options.modes and device.type == "cpu" and cores() < processes:
+        raise UserError(f"its {processes} processes have {cores()} cores here; --modes={mode} runs it all the same")
+
+
+def _divides(mode: str, processes: int) -> bool:
+    try:
+        layout(mode, processes, COLUMNS)
+    except UserError:
+        return False
+    return True
 
 
 def lrn_implementation(lrn: bool, device: str) -> str:

@@ -57,7 +57,7 @@ def _dry_run(config: Config, options: DryRunOptions) -> int:
     from distalex.plan.cost import classes_of
     from distalex.plan.dry_run import describe_layout
 
-    print(describe_layout(config, world_size, classes_of(config)))
+    print(describe_layout(config, world_size, classes_of(config.data)))
     return 0
 
 

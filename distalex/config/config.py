@@ -7,29 +7,30 @@ the whole run, and what one process gets is derived from the mesh, never configu
 from __future__ import annotations
 
 import re
-from typing import Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, model_validator
 
 from distalex.config.checkpoint import CheckpointConfig
+from distalex.config.choices import OneOf, declared_in
 from distalex.config.data import DataConfig
 from distalex.config.log import LogConfig
-from distalex.config.model import ModelConfig
+from distalex.config.model import NETWORKS, ModelConfig
 from distalex.config.optim import OptimConfig
 from distalex.config.schema import Int, Section
 from distalex.config.train import TrainConfig
 
-Parallel = Literal["none", "data", "model", "hybrid", "owt", "auto"]
+MODES = "parallel/modes"
+Parallel = Annotated[str, OneOf(MODES, also=(("auto", "The mode that `distalex.plan` predicts to be fastest on this machine."),))]
 
 
 class Config(Section):
     """Everything that a run depends on."""
 
     parallel: Parallel = "data"
-    """`none`: one process. `data`: replicas that sum gradients (DDP). `model`: a process for each column (Section 3.5).
-    `hybrid`: replicas of columns. `owt`: One Weird Trick, convolutions data parallel and fully connected layers divided.
-    `auto`: what `distalex.plan` finds fastest here."""
+    """How the processes divide the network and the batch."""
     seed: Int = Field(0, ge=0, lt=2**32)
     """Keys initial weights, order, augmentation and dropout."""
     name: str = ""
@@ -51,19 +52,23 @@ class Config(Section):
             raise ValueError(
                 f"name={self.name!r}: letters, digits and ._+=- are allowed, at most 128, no folder; e.g. --name=first-run --runs_dir=DIR"
             )
-        if self.data.image_size < 64 and self.model.name != "cifar":
+        smallest = self.model.facts.get("SMALLEST", 1)
+        if self.data.image_size < smallest:
+            fits = [name for name, one in declared_in(NETWORKS).items() if one.facts.get("SMALLEST", 1) <= self.data.image_size]
+            other = f", or --model.name={' or '.join(fits)}" if fits else ""
             raise ValueError(
-                f"data.image_size={self.data.image_size}: the {self.model.name} network needs 64 pixels or more; "
-                "use --data.image_size=64, or --model.name=cifar"
+                f"data.image_size={self.data.image_size}: the {self.model.name} network needs {smallest} pixels or more; "
+                f"use --data.image_size={smallest}{other}"
             )
         if self.model.batch_norm and self.train.accumulate > 1:
             raise ValueError(
                 f"train.accumulate={self.train.accumulate}: batch normalisation takes the statistics of the whole batch, which would not "
                 "go through at once; set it to 1, or model.batch_norm to false"
             )
-        if self.parallel == "owt" and not (self.model.fc6 and self.model.fc7):
+        if self._mode_facts.get("DIVIDES_HIDDEN_LAYERS") and not (self.model.fc6 or self.model.fc7):
             raise ValueError(
-                "parallel=owt divides fc6, fc7 and fc8, and this network lacks one; set model.fc6 and model.fc7, or parallel=data"
+                f"parallel={self.parallel}: divides fully connected layers, and this network has only its classifier; "
+                "give model.fc6 or model.fc7 units, or use parallel=data"
             )
         if self.train.accumulate > self.train.batch_size:
             raise ValueError(
@@ -71,6 +76,11 @@ class Config(Section):
                 "are too many; lower the first"
             )
         return self
+
+    @property
+    def _mode_facts(self) -> Mapping[str, Any]:
+        declared = declared_in(MODES).get(self.parallel)
+        return declared.facts if declared else {}
 
     def dump(self) -> str:
         """YAML that `load` reads back to an equal configuration."""

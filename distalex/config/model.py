@@ -2,126 +2,136 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from distalex.config.choices import OneOf, declared_in
 from distalex.config.schema import Counts, Float, Int, Names, Section, plain_text
 
-_CHANNELS = {"conv1": 96, "conv2": 256, "conv3": 384}  # of the paper's; conv4 and conv5 have as many as two of these
+NETWORKS = "model/networks"
 
 
 class ModelConfig(Section):
     """The network."""
 
-    name: Literal["paper", "seed", "torchvision", "cifar"] = "paper"
-    """`paper`: two columns, LRN, overlapping pooling (Section 3.5). `seed`: the CIFAR-10 tutorial's one tower.
-    `torchvision`: torchvision's one tower, whose weights file it loads. `cifar`: one tower for images from 32x32 on, convolutions of
-    stride 1 as `channels`, `kernels` and `pooled` say, like the authors' own for CIFAR-10."""
+    name: Annotated[str, OneOf(NETWORKS)] = "paper"
+    """Network."""
     channels: Counts = (64, 128, 256, 256, 256)
-    """`cifar`: output channels of its convolutions, conv1 first."""
+    """`cifar`: output channels of the convolutions, conv1 first."""
     kernels: Counts = (5, 3, 3, 3, 3)
-    """`cifar`: sides in pixels of their kernels."""
+    """`cifar`: kernel sides of the convolutions in pixels."""
     pooled: Names = ("conv1", "conv2", "conv5")
-    """`cifar`: convolutions that overlapping max-pooling follows, 3x3 every 2 pixels."""
+    """`cifar`: convolutions followed by 3x3 max-pooling, stride 2."""
     batch_norm: bool = False
-    """`cifar`: batch normalisation after each convolution (and its pooling), over the whole batch on any number of processes."""
+    """`cifar`: batch normalisation after each convolution and its pooling, with the statistics of the global batch."""
     activation: Literal["relu", "tanh"] = "relu"
-    """What follows each hidden layer (Section 3.1 finds ReLU six times as fast as tanh). `tanh` goes without LRN, which
-    rectifies too."""
+    """Activation function of the hidden layers (Section 3.1: training error falls six times as fast with ReLU). `tanh` needs
+    `lrn=false`."""
     pool: Literal["overlapping", "plain"] = "overlapping"
-    """`paper`: max-pooling in windows of 3x3 every 2 pixels (Section 3.4), or of 2x2 every 2 pixels."""
+    """`paper`: max-pooling with stride 2 over overlapping windows of 3x3 (Section 3.4) or plain ones of 2x2."""
     exchange: Names = ("conv3",)
-    """`paper`: convolutions that read every column's output of the layer before, and not their own column's alone (Section 3.2).
-    Fully connected layers always do."""
+    """`paper`: convolutions that read all columns instead of their own (Section 3.2). Fully connected layers always read all."""
     without: Names = ()
-    """`paper`: convolutions left out, conv3, conv4 or both (Section 7: the depth is what matters)."""
+    """`paper`: convolutions to leave out, conv3, conv4 or both (Section 7: depth matters)."""
     width: Float = Field(1.0, ge=1 / 16, le=4)
-    """`paper`: channels of each convolution, as a share of the paper's (Section 3.2 compares with a network of half of them)."""
+    """`paper`: multiple of the convolutions' channels (Section 3.2 compares with a network of half as many)."""
     columns: Int = Field(2, ge=1, le=64)
-    """Columns that conv2, conv4 and conv5 stay inside (Section 3.2). The paper has 2; the one-tower networks 1."""
+    """Number of columns (groups) in conv2, conv4, conv5 (Section 3.2). The paper has 2, networks of one tower 1."""
     lrn: bool = True
-    """Local response normalisation after conv1 and conv2 (Section 3.3). Off in the one-tower networks."""
+    """Local response normalisation after conv1 and conv2 (Section 3.3). Networks of one tower have none by default."""
     lrn_alpha: Float = Field(1e-4, ge=0)
-    """LRN's alpha as PyTorch counts it, divided by the window of 5. 1e-4 is the released code, 5e-4 the text's formula."""
+    """Alpha of local response normalisation in PyTorch's convention, where it is divided by the window of 5: 1e-4 in the 2012 code,
+    5e-4 by the paper's formula."""
     dropout: Float = Field(0.5, ge=0, lt=1)
-    """Share of activations that dropout zeroes in the first two fully connected layers (Section 4.2)."""
+    """Dropout probability in the first two fully connected layers (Section 4.2: 0.5)."""
     fc6: Int = Field(4096, ge=0)
-    """Units of the first fully connected layer (Section 3.5: 4096). 0 leaves it out of the `cifar` network."""
+    """Units of the first fully connected layer (Section 3.5: 4096). `cifar`: 0 leaves it out."""
     fc7: Int = Field(4096, ge=0)
-    """Units of the second fully connected layer (Section 3.5: 4096; the seed network has 1024). 0 leaves it out of the `cifar` network."""
+    """Units of the second fully connected layer (Section 3.5: 4096). `cifar`: 0 leaves it out."""
     init: Literal["scaled", "identity", "torch", "paper", "released"] = "scaled"
-    """Initial weights. `scaled`: by fan-in, trains at every input size. `identity`: and as many filters of each convolution after the
-    first as there are inputs pass those on unchanged (Zagoruyko & Komodakis 2017), and the classifier is zero. `torch`: PyTorch's
-    default. `paper`: N(0, 0.01), biases 1 in conv2, conv4, conv5, fc6, fc7 (Section 5); `released`: the 2012 code's. The last two
-    expect `data.normalize=paper`."""
+    """Initial weights. `scaled`: normal, scaled by fan-in; trains at every image size. `identity`: as `scaled`, but convolutions after the
+    first pass their inputs on unchanged (Zagoruyko & Komodakis 2017) and the classifier is 0. `torch`: PyTorch's default. `paper`:
+    N(0, 0.01), biases 1 in conv2, conv4, conv5, fc6, fc7 (Section 5). `released`: the 2012 code's. The last two expect
+    `data.normalize=paper`."""
     weights: str | None = None
-    """File or run whose weights to start from: torchvision's AlexNet, the released code's two columns, a checkpoint, a run
-    directory. A classifier for another number of classes starts anew."""
+    """File or run to take initial weights from: torchvision's AlexNet, the 2012 code's two columns, a checkpoint, a run directory. A
+    classifier for another number of classes is re-initialised."""
     freeze: Names = ()
     """Layers that keep their weights, e.g. `conv1,conv2`."""
 
     @model_validator(mode="before")
     @classmethod
-    def _defaults_of_the_named_network(cls, values: Any) -> Any:
-        one_tower = {"columns": 1, "lrn": False}
-        defaults: dict[str, dict[str, Any]] = {
-            "seed": {**one_tower, "fc7": 1024, "init": "torch"},
-            "torchvision": one_tower,
-            "cifar": {**one_tower, "fc6": 256, "fc7": 0},
-        }
-        return {**defaults.get(str(values.get("name")), {}), **values} if isinstance(values, dict) else values
+    def _defaults_of_the_network(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        name = str(values.get("name", cls.model_fields["name"].default))
+        return {**_facts_of(name).get("DEFAULTS", {}), **values}
 
     @model_validator(mode="after")
-    def _convolutions_fit(self) -> ModelConfig:
+    def _options_belong_to_the_network(self) -> ModelConfig:
+        owners: dict[str, list[str]] = {}
+        for name, declared in declared_in(NETWORKS).items():
+            for option in declared.facts.get("OPTIONS", ()):
+                owners.setdefault(option, []).append(name)
+        for option, names in owners.items():
+            value = getattr(self, option)
+            if self.name not in names and value != type(self).model_fields[option].default:
+                raise ValueError(f"model.{option}={plain_text(value)}: goes with model.name={' or '.join(names)}, not {self.name}")
+        for layer in ("fc6", "fc7"):
+            if not getattr(self, layer) and layer not in self.facts.get("OPTIONAL_LAYERS", ()):
+                can = [name for name in declared_in(NETWORKS) if layer in _facts_of(name).get("OPTIONAL_LAYERS", ())]
+                raise ValueError(f"model.{layer}=0: the {self.name} network needs it; give it units, or use model.name={' or '.join(can)}")
+        if self.init in self.facts.get("REFUSED_INIT", ()):
+            raise ValueError(f"model.init={self.init}: does not fit the layers of the {self.name} network; use model.init=scaled")
+        if self.facts.get("ONE_TOWER") and self.columns != 1:
+            raise ValueError(f"model.columns={self.columns}: the {self.name} network is one tower; use model.name=paper for columns")
+        return self
+
+    @model_validator(mode="after")
+    def _table_of_convolutions_fits(self) -> ModelConfig:
         names = [f"conv{number}" for number in range(1, len(self.channels) + 1)]
-        if self.name != "cifar":
-            for option in ("channels", "kernels", "pooled", "batch_norm"):
-                if getattr(self, option) != type(self).model_fields[option].default:
-                    raise ValueError(f"model.{option}={plain_text(getattr(self, option))} goes with model.name=cifar, not {self.name}")
-            if not (self.fc6 and self.fc7):
-                raise ValueError(f"model.{'fc7' if self.fc6 else 'fc6'}=0: only model.name=cifar can do without; give it units")
         if not 1 <= len(names) <= 16 or len(self.kernels) != len(names):
             raise ValueError(
-                f"model.kernels={plain_text(self.kernels)}: as many as model.channels={plain_text(self.channels)} are needed, from 1 to 16"
-            )
-        if self.name == "cifar" and self.init == "released":
-            raise ValueError(
-                "model.init=released: the 2012 code's weights are those of five convolutions and three layers; use model.init=paper"
+                f"model.kernels={plain_text(self.kernels)}: pass 1 to 16 kernels, as many as model.channels={plain_text(self.channels)} has"
             )
         if max(self.kernels) > 11:
-            raise ValueError(f"model.kernels={plain_text(self.kernels)}: sides of at most 11 pixels are possible")
+            raise ValueError(f"model.kernels={plain_text(self.kernels)}: kernels have at most 11 pixels; lower {max(self.kernels)}")
         for name in self.pooled:
             if name not in names:
                 raise ValueError(f"model.pooled={name}: no such convolution; there are {', '.join(names)}")
-        return self
-
-    @model_validator(mode="after")
-    def _parts_of_the_paper_go_together(self) -> ModelConfig:
-        if self.name != "paper":
-            for option in ("pool", "exchange", "without", "width"):
-                if getattr(self, option) != type(self).model_fields[option].default:
-                    raise ValueError(f"model.{option}={plain_text(getattr(self, option))} goes with model.name=paper, not {self.name}")
-        if self.activation == "tanh" and self.lrn:
-            raise ValueError("model.activation=tanh: model.lrn=true rectifies before it normalises; use --model.lrn=false with tanh")
         for name in self.exchange:
             if name not in ("conv2", "conv3", "conv4", "conv5"):
-                raise ValueError(f"model.exchange={name}: conv2, conv3, conv4 and conv5 can read other columns")
+                raise ValueError(f"model.exchange={name}: only conv2, conv3, conv4 and conv5 can read other columns; remove {name}")
         for name in self.without:
             if name not in ("conv3", "conv4"):
-                raise ValueError(f"model.without={name}: conv3 and conv4 can be left out; the others also normalise or pool")
+                raise ValueError(f"model.without={name}: only conv3 and conv4 can be left out; remove {name}")
+        if self.activation == "tanh" and self.lrn:
+            raise ValueError("model.activation=tanh: local response normalisation includes a ReLU; add --model.lrn=false")
         return self
 
     @model_validator(mode="after")
-    def _one_tower_is_whole(self) -> ModelConfig:
-        if self.name != "paper" and self.columns != 1:
-            raise ValueError(f"model.columns={self.columns}: the {self.name} network is one tower; use model.name=paper for columns")
-        convolutions = {name: channels * (self.width if self.name == "paper" else 1) for name, channels in _CHANNELS.items()}
-        for name, width in {**convolutions, "fc6": self.fc6, "fc7": self.fc7}.items():
-            if width != int(width):
+    def _columns_divide_every_layer(self) -> ModelConfig:
+        convolutions = {name: row[0] for name, row in self.facts.get("CONVOLUTIONS", {}).items()}
+        for name, channels in convolutions.items():
+            if channels * self.width != int(channels * self.width):
                 raise ValueError(
-                    f"model.width={self.width:g} makes {width:g} channels of {name}'s {_CHANNELS[name]}; give a share that divides them"
+                    f"model.width={self.width:g}: {name} would have {channels * self.width:g} channels; "
+                    f"give a multiple that divides its {channels}, e.g. 0.5"
                 )
+        widths = {name: channels * self.width for name, channels in convolutions.items()}
+        for name, width in {**widths, "fc6": self.fc6, "fc7": self.fc7}.items():
             if width % self.columns:
-                raise ValueError(f"model.columns={self.columns} does not divide the {width:g} channels of {name}")
+                raise ValueError(f"model.columns={self.columns}: does not divide the {width:g} outputs of {name}; use a divisor of them")
         return self
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """Return what the network's file declares in constants (see model/networks)."""
+        return _facts_of(self.name)
+
+
+def _facts_of(name: str) -> Mapping[str, Any]:
+    declared = declared_in(NETWORKS).get(name)
+    return declared.facts if declared else {}

@@ -50,7 +50,7 @@ def export_run(options: ExportOptions) -> Path:
     if path.exists() and not options.overwrite:
         raise UserError(f"out={path}: exists; choose another name, or add --overwrite")
     trained = load_trained(options.run, options.runs_dir)
-    if kind == ".pth" and (trained.config.model.name not in ("torchvision", "seed") or trained.config.model.activation != "relu"):
+    if kind == ".pth" and (not trained.config.model.facts.get("TORCHVISION_KEYS") or trained.config.model.activation != "relu"):
         raise UserError(
             f"out={path}: torchvision's keys are those of one tower with ReLU, and this run's is the {trained.config.model.name} network; "
             "use .safetensors for its own"

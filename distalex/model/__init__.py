@@ -1,1 +1,1 @@
-"""The networks and their layers. Nothing here knows of processes."""
+"""Networks and their layers, for one process: how processes divide them is in `parallel`."""

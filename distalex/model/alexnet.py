@@ -1,36 +1,67 @@
-"""The networks: AlexNet in two columns as the paper has it, as one tower, and small for small images. Nothing here knows of processes.
+"""AlexNet as a chain of convolutions and up to three fully connected layers; `networks/` holds the tables of convolutions.
 
-A column is a group of a grouped convolution, so that one device can hold them all: slicing every weight and bias on
-dim 0 gives exactly one column's parameters.
+A column is a group of a grouped convolution, so that one device computes all columns at once: slicing every weight and bias on
+dim 0 gives one column's parameters.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
-from distalex import random
 from distalex.config.model import ModelConfig
 from distalex.model.batch_norm import BatchNorm
 from distalex.model.dropout import KeyedDropout
 from distalex.model.lrn import LocalResponseNorm
-from distalex.model.networks import Conv, convolutions
+from distalex.model.network import Network
 from distalex.model.pool import MaxPool
 
-POOLED = 6  # side of pool5's output that fc6 reads: 6 at 224 pixels, made 6 by adaptive pooling at other sizes
-POOLED_SMALL = 4  # the same of the `cifar` network: 4 at 32 pixels
+
+class Conv(NamedTuple):
+    """One convolution and what follows it besides the activation function."""
+
+    channels: int
+    """Output channels of all columns together."""
+    kernel: int
+    """Side in pixels."""
+    stride: int
+    """Pixels."""
+    padding: int
+    """Pixels on each edge."""
+    reads: str
+    """`image`, `own` (its column's output of the layer before) or `both` (every column's)."""
+    lrn: bool = False
+    """Whether local response normalisation follows, with `model.lrn`."""
+    pool: bool = False
+    """Whether max-pooling with stride 2 follows."""
+    margin: int = 0
+    """Padding of the pooling in pixels."""
+    window: int = 3
+    """Side of the pooling's windows in pixels."""
+
+    def positions(self, side: int) -> int:
+        """Return the side of the convolution's output for an input of `side` pixels."""
+        return (side + 2 * self.padding - self.kernel) // self.stride + 1
+
+    def side_after(self, side: int) -> int:
+        """Return the side after the pooling for an input of `side` pixels."""
+        side = self.positions(side)
+        return (side + 2 * self.margin - self.window) // 2 + 1 if self.pool else side
 
 
-class AlexNet(nn.Module):
-    """AlexNet (Section 3.5), one network on one device.
+class AlexNet(Network):
+    """AlexNet (Section 3.5) on one device.
 
     Args:
-        options: which network, and its sizes.
+        config: sizes, activation function, normalisation and dropout.
         classes: outputs of fc8.
         image_size: side of the square input in pixels.
+        table: convolutions by name, in order.
+        pooled: side of the last convolution's output that adaptive pooling passes to the first fully connected layer, in pixels.
+        dropped: which of `drop5` (the input of fc6), `drop6` and `drop7` (the outputs of fc6 and fc7) apply dropout.
 
     Raises:
         ValueError: the input is so small that a layer would have no output.
@@ -38,61 +69,57 @@ class AlexNet(nn.Module):
 
     fc6: nn.Linear | None
     fc7: nn.Linear | None
+    fc8: nn.Linear
+    pool: nn.Module
     drop5: nn.Module
     drop6: nn.Module
     drop7: nn.Module
 
-    def __init__(self, config: ModelConfig, classes: int, image_size: int) -> None:
+    classifier = "fc8"
+
+    def __init__(
+        self, config: ModelConfig, classes: int, image_size: int, table: Mapping[str, Conv], pooled: int, dropped: tuple[str, ...]
+    ) -> None:
         super().__init__()
         self.columns, self.classes, self.image_size = config.columns, classes, image_size
-        self.table = convolutions(config)
         activation: Callable[[], nn.Module] = nn.Tanh if config.activation == "tanh" else partial(nn.ReLU, inplace=True)
         self.activation = activation()
-        pooled = POOLED_SMALL if config.name == "cifar" else POOLED
-        channels, side = 3, image_size
-        for number, (name, conv) in enumerate(self.table.items(), 1):
+        self.followed_by = {name: f"after{number}" for number, name in enumerate(table, 1)}
+        channels, side, self.macs = 3, image_size, 0
+        for name, conv in table.items():
             groups = config.columns if conv.reads == "own" else 1
-            bias = not config.batch_norm  # which has a shift of its own
-            layer = nn.Conv2d(channels, conv.channels, conv.kernel, conv.stride, conv.padding, groups=groups, bias=bias)
-            normalises = conv.lrn and config.lrn
-            after: list[nn.Module] = [
-                LocalResponseNorm(config.lrn_alpha, config.columns) if normalises else activation()  # either rectifies
-            ]
-            if conv.pool:  # windows of 3 every 2 pixels overlap (Section 3.4)
-                # ReLU and tanh commute with the maximum, so where nothing stands between them they take the fewer pixels.
-                after.insert(1 if normalises else 0, MaxPool(conv.window, conv.margin))
-            if config.batch_norm:
-                after.insert(len(after) - 1, BatchNorm(conv.channels))
-            self.add_module(name, layer)
-            self.add_module(f"after{number}", nn.Sequential(*after))
-            channels, side = conv.channels, _side_after(side, conv)
+            bias = not config.batch_norm  # batch normalisation has a shift of its own
+            self.add_module(name, nn.Conv2d(channels, conv.channels, conv.kernel, conv.stride, conv.padding, groups=groups, bias=bias))
+            self.add_module(self.followed_by[name], _after(conv, config, activation))
+            self.macs += conv.positions(side) ** 2 * conv.channels * channels // groups * conv.kernel**2
+            channels, side = conv.channels, conv.side_after(side)
         if side < 1:
             raise ValueError(f"an input of {image_size}x{image_size} pixels has no output after {name}; 64 or more are needed")
         self.repeats = max(1.0, (pooled / side) ** 2)
-        """How often adaptive pooling repeats each of fc6's inputs."""
         self.pool = _pool_to(pooled, side)
         units = channels * pooled**2
-        for name, width in (("fc6", config.fc6), ("fc7", config.fc7)):
+        for name, width in (("fc6", config.fc6), ("fc7", config.fc7), ("fc8", classes)):
             self.add_module(name, nn.Linear(units, width) if width else None)
+            self.macs += units * width
             units = width or units
-        self.fc8 = nn.Linear(units, classes)
-        dropped = ("drop6", "drop7") if config.name == "paper" else ("drop5", "drop6")
-        for name in ("drop5", "drop6", "drop7"):
-            self.add_module(name, KeyedDropout(config.dropout, name) if name in dropped else nn.Identity())
+        for name, layer in (("drop5", None), ("drop6", "fc6"), ("drop7", "fc7")):
+            self.add_module(name, KeyedDropout(config.dropout, name, layer) if name in dropped else nn.Identity())
+        linear = [name for name in ("fc6", "fc7", "fc8") if getattr(self, name) is not None]
+        self.reads = {name: conv.reads for name, conv in table.items()} | dict.fromkeys(linear, "both")
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (images, classes), before any soft-max, of normalised images (images, 3, side, side)."""
+        """Return logits (images, classes), before any soft-max, for normalised images (images, 3, side, side)."""
         return self.classify(self.convolve(x))
 
     def convolve(self, x: Tensor) -> Tensor:
-        """What fc6 reads, (images, 36 * channels of conv5), of normalised images (images, 3, side, side)."""
-        for number, name in enumerate(self.table, 1):
+        """Return what fc6 reads, (images, channels * pooled**2), for normalised images (images, 3, side, side)."""
+        for name, after in self.followed_by.items():
             x = self.get_submodule(name)(x)
-            x = self.get_submodule(f"after{number}")(x)
+            x = self.get_submodule(after)(x)
         return self.pool(x).flatten(1)
 
     def classify(self, x: Tensor) -> Tensor:
-        """Logits (images, classes) of what `convolve` gives."""
+        """Return logits (images, classes) for what `convolve` returns."""
         x = self.drop5(x)
         if self.fc6 is not None:
             x = self.drop6(self.activation(self.fc6(x)))
@@ -100,43 +127,33 @@ class AlexNet(nn.Module):
             x = self.drop7(self.activation(self.fc7(x)))
         return self.fc8(x)
 
-    @property
-    def first_linear(self) -> str:
-        """The first of the fully connected layers."""
-        return next(name for name in ("fc6", "fc7", "fc8") if getattr(self, name) is not None)
+    def stages(self) -> dict[str, nn.Sequential]:
+        """Return the forward pass cut before each layer with weights, by the layer's name."""
+        found = {name: [self.get_submodule(name), self.get_submodule(after)] for name, after in self.followed_by.items()}
+        found[[*found][-1]] += [self.pool, nn.Flatten(), self.drop5]
+        for name, layer, drop in (("fc6", self.fc6, self.drop6), ("fc7", self.fc7, self.drop7)):
+            if layer is not None:
+                found[name] = [layer, self.activation, drop]
+        found["fc8"] = [self.fc8]
+        return {name: nn.Sequential(*modules) for name, modules in found.items()}
 
-    def key_masks(self, seed: int, step: int, first_row: int) -> None:
-        """Name the step whose dropout masks come next, and which row of the global batch the first image is."""
-        for module in self.modules():
-            if isinstance(module, KeyedDropout):
-                low, high = random.key(seed, "dropout", step, module.layer)
-                draw = torch.tensor([random.signed(low), random.signed(high), first_row], dtype=torch.int32)
-                module.draw.copy_(draw, non_blocking=True)
+
+def _after(conv: Conv, config: ModelConfig, activation: Callable[[], nn.Module]) -> nn.Sequential:
+    """Build what follows a convolution: activation, normalisation and pooling."""
+    normalises = conv.lrn and config.lrn
+    modules: list[nn.Module] = [
+        LocalResponseNorm(config.lrn_alpha, config.columns) if normalises else activation()
+    ]  # LRN includes the ReLU
+    if conv.pool:
+        # ReLU and tanh commute with the maximum, so that they follow the pooling, with fewer pixels, where no LRN stands between.
+        modules.insert(1 if normalises else 0, MaxPool(conv.window, conv.margin))
+    if config.batch_norm:
+        modules.insert(len(modules) - 1, BatchNorm(conv.channels))
+    return nn.Sequential(*modules)
 
 
 def _pool_to(pooled: int, side: int) -> nn.Module:
-    """Adaptive average pooling to `pooled` pixels a side; where that only repeats pixels, nearest-neighbour resizing, which is faster."""
+    """Build adaptive average pooling from `side` to `pooled` pixels; where that only repeats pixels, faster nearest-neighbour resizing."""
     if side == pooled:
         return nn.Identity()
     return nn.Upsample(size=(pooled, pooled)) if pooled % side == 0 else nn.AdaptiveAvgPool2d(pooled)
-
-
-def _side_after(side: int, conv: Conv) -> int:
-    side = (side + 2 * conv.padding - conv.kernel) // conv.stride + 1
-    return (side + 2 * conv.margin - conv.window) // 2 + 1 if conv.pool else side
-
-
-def count_macs(config: ModelConfig, classes: int, image_size: int) -> int:
-    """Multiplications, each with an addition, of one image's forward pass."""
-    macs, channels, side = 0, 3, image_size
-    for conv in convolutions(config).values():
-        groups = config.columns if conv.reads == "own" else 1
-        positions = ((side + 2 * conv.padding - conv.kernel) // conv.stride + 1) ** 2
-        macs += positions * conv.channels * channels // groups * conv.kernel**2
-        channels, side = conv.channels, _side_after(side, conv)
-    units = channels * (POOLED_SMALL if config.name == "cifar" else POOLED) ** 2
-    for width in (config.fc6, config.fc7, classes):
-        if width:
-            macs += units * width
-            units = width
-    return macs

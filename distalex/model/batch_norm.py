@@ -6,15 +6,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-MOMENTUM = 0.1  # of batch normalisation: weight of the newest statistics in their moving averages
-EPSILON = 1e-5  # and what is added to the variance
+MOMENTUM = 0.1  # weight of the newest statistics in their moving averages
+EPSILON = 1e-5  # added to the variance
 
 
 class BatchNorm(nn.Module):
-    """Batch normalisation (Ioffe & Szegedy 2015) of each channel of (images, channels, side, side), with a scale and a shift.
+    """Batch normalisation of each channel, with a scale and a shift.
 
-    Evaluation uses the moving averages of mean and variance. Of several replicas, `parallelize` makes the statistics those of
-    the whole batch.
+    Evaluation uses the moving averages of mean and variance. Where several replicas train, `parallelize` makes the statistics those of
+    the global batch.
+
+    Args:
+        channels: number of channels.
     """
 
     mean: Tensor
@@ -27,7 +30,9 @@ class BatchNorm(nn.Module):
         self.register_buffer("variance", torch.ones(channels))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Normalise `x` (images, channels, side, side)."""
         return functional.batch_norm(x, self.mean, self.variance, self.weight, self.bias, self.training, MOMENTUM, EPSILON)
 
     def extra_repr(self) -> str:
+        """Return the number of channels, as `print(net)` shows it."""
         return f"{len(self.weight)}"

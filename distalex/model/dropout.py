@@ -1,4 +1,4 @@
-"""Dropout whose masks are keyed, so that they do not depend on the mesh."""
+"""Dropout with keyed masks, which are the same on every mesh."""
 
 from __future__ import annotations
 
@@ -9,27 +9,31 @@ from distalex import random
 
 
 class KeyedDropout(nn.Module):
-    """Dropout whose mask is keyed by (seed, step, layer, image, unit), so that it does not depend on the mesh.
+    """Dropout with masks keyed by (seed, step, layer, image, unit), which are the same on every mesh.
 
-    The probability is held to 1/65536, or exactly if it is a multiple of 1/256. The network's `key_masks` names the step
-    before each forward pass.
+    `Network.key_masks` sets the seed, the step and the first image before each forward pass.
+
+    Args:
+        probability: share of units that are zeroed; rounded to a multiple of 1/65536, exact for multiples of 1/256.
+        layer: name that keys the masks.
+        follows: name of the fully connected layer that computes its input, where processes may divide that layer's units.
     """
 
     draw: Tensor
 
-    def __init__(self, probability: float, layer: str) -> None:
+    def __init__(self, probability: float, layer: str, follows: str | None = None) -> None:
         super().__init__()
-        self.probability, self.layer = probability, layer
-        self.first_unit = 0  # of the layer's units, the one that is the first column of `x`
+        self.probability, self.layer, self.follows = probability, layer, follows
+        self.first_unit = 0  # number of the unit in the first column of `x`; not 0 where processes divide the units
         self.register_buffer("draw", torch.zeros(3, dtype=torch.int32), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`x` (images, units), some units zeroed and the rest scaled up; `x` itself in evaluation."""
+        """Zero some of `x` (images, units) and scale the rest up; in evaluation return `x`."""
         if not self.training or self.probability == 0:
             return x
         images, units = x.shape
         exact = (self.probability * 2**8).is_integer()
-        size, kind = (8, torch.int8) if exact else (16, torch.int16)  # bits that decide a unit
+        size, kind = (8, torch.int8) if exact else (16, torch.int16)  # random bits for each unit
         rows = torch.arange(images, device=x.device, dtype=torch.int32) + self.draw[2]
         first_word, skipped = divmod(self.first_unit, 32 // size)
         words = torch.arange(first_word, first_word - (-(skipped + units) * size // 32), device=x.device, dtype=torch.int32)
@@ -38,4 +42,5 @@ class KeyedDropout(nn.Module):
         return x * keep.to(x.dtype).mul_(1.0 / (1.0 - self.probability))
 
     def extra_repr(self) -> str:
+        """Return the probability, as `print(net)` shows it."""
         return f"probability={self.probability}"

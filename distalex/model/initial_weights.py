@@ -9,16 +9,35 @@ from torch import nn
 
 from distalex import random
 from distalex.config.model import ModelConfig
-from distalex.model.alexnet import AlexNet
 from distalex.model.batch_norm import BatchNorm
 from distalex.model.dropout import KeyedDropout
+from distalex.model.network import Network, build_network
+
+RELEASED_STD = {  # standard deviations of the 2012 code
+    "conv1": 0.01,
+    "conv2": 0.01,
+    "conv3": 0.03,
+    "conv4": 0.03,
+    "conv5": 0.03,
+    "fc6": 0.005,
+    "fc7": 0.005,
+    "fc8": 0.01,
+}
+BIASED_TO_ONE = ("conv2", "conv4", "conv5", "fc6", "fc7")  # gives the ReLUs positive inputs at first (Section 5)
 
 
-def build_model(config: ModelConfig, classes: int, image_size: int, seed: int) -> AlexNet:
-    """The whole network on the CPU, its weights keyed by the seed and each layer's name."""
+def build_model(config: ModelConfig, classes: int, image_size: int, seed: int) -> Network:
+    """Build the whole network on the CPU, with initial weights keyed by `seed` and each layer's name.
+
+    Args:
+        config: the network and its sizes.
+        classes: number of logits.
+        image_size: side of the square input in pixels.
+        seed: random seed of the run.
+    """
     with torch.device("meta"):
-        net = AlexNet(config, classes, image_size)
-    net._apply(lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype))  # `to_empty` imports the compiler first, for a second
+        net = build_network(config, classes, image_size)
+    net._apply(lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype))  # `to_empty` imports the compiler, which takes a second
     for name, layer in net.named_modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             _initialise(layer, name, config.init, net, random.generator(seed, "init", name))
@@ -30,22 +49,9 @@ def build_model(config: ModelConfig, classes: int, image_size: int, seed: int) -
     return net
 
 
-RELEASED_STD = {
-    "conv1": 0.01,
-    "conv2": 0.01,
-    "conv3": 0.03,
-    "conv4": 0.03,
-    "conv5": 0.03,
-    "fc6": 0.005,
-    "fc7": 0.005,
-    "fc8": 0.01,
-}
-BIASED_TO_ONE = ("conv2", "conv4", "conv5", "fc6", "fc7")  # Section 5: gives the ReLUs positive inputs at first
-
-
 @torch.no_grad()
-def _initialise(layer: nn.Conv2d | nn.Linear, name: str, init: str, net: AlexNet, generator: torch.Generator) -> None:
-    weight, bias = layer.weight, layer.bias if layer.bias is not None else torch.empty(0)  # normalisation has its own shift
+def _initialise(layer: nn.Conv2d | nn.Linear, name: str, init: str, net: Network, generator: torch.Generator) -> None:
+    weight, bias = layer.weight, layer.bias if layer.bias is not None else torch.empty(0)  # batch normalisation has a shift of its own
     fan_in = weight[0].numel()
     match init:
         case "paper" | "released":
@@ -55,15 +61,15 @@ def _initialise(layer: nn.Conv2d | nn.Linear, name: str, init: str, net: AlexNet
             nn.init.kaiming_uniform_(weight, a=math.sqrt(5), generator=generator)
             bias.uniform_(-1 / math.sqrt(fan_in), 1 / math.sqrt(fan_in), generator=generator)
         case "scaled" | "identity":
-            # He et al.'s variance keeps the convolutions' outputs alive; in layers of thousands of units it makes SGD at
-            # 0.01 unstable, since curvature grows with the squared norm of a layer's input, so those get a sixth of it.
-            # Adaptive pooling repeats each of the first one's inputs where what it pools is smaller; repeated inputs add up.
-            repeats = net.repeats if name == net.first_linear else 1.0
+            # He et al.'s variance keeps the convolutions' outputs alive. In layers of thousands of units it makes SGD at a rate of 0.01
+            # unstable, since curvature grows with the squared norm of a layer's input, so those get a sixth of it. Where adaptive
+            # pooling repeats the inputs of the first such layer, repeated inputs add up.
+            repeats = net.repeats if name == net.linear_layers[0] else 1.0
             variance = 2.0 if isinstance(layer, nn.Conv2d) else 1.0 / 3.0
             weight.normal_(0.0, math.sqrt(variance / (fan_in * repeats)), generator=generator)
             bias.zero_()
-            if init == "identity" and isinstance(layer, nn.Conv2d) and name != "conv1":
+            if init == "identity" and isinstance(layer, nn.Conv2d) and name != net.first_layer:
                 for filters in weight.chunk(layer.groups):
                     nn.init.dirac_(filters[: filters.shape[1]])
-            elif init == "identity" and name == "fc8":
+            elif init == "identity" and name == net.classifier:
                 weight.zero_()

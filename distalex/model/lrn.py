@@ -1,11 +1,11 @@
-"""Local response normalisation (Section 3.3) as one autograd function around a banded 1x1 convolution.
+"""Local response normalisation (Section 3.3) as an autograd function around a banded 1x1 convolution or a kernel.
 
     b_i = a_i / s_i ** beta        s_i = k + alpha / n * sum of a_j ** 2 over the n channels around i
 
-`alpha / n` is PyTorch's convention: the text's alpha of 1e-4 is 5e-4 here, the released code's is 1e-4. Channels of one
-column only see each other, so the band is cut at every column's edge. torch.nn.LocalResponseNorm runs the sum as a 3-D
-average pool, in fp32 only on a CPU, and is the slowest thing in the network. The paper's window and exponent take
-`lrn_cpu` or `lrn_gpu`.
+`alpha / n` is PyTorch's convention: the paper's alpha of 1e-4 is 5e-4 here, the released code's is 1e-4. Channels of one
+column are normalised among themselves, so that the band ends at every column's edge. torch.nn.LocalResponseNorm computes the sum as a
+3-D average pool, on a CPU in fp32 only, and would be the slowest layer of the network. The paper's window and exponent use the kernels
+of kernels/lrn_numba.py and kernels/lrn_triton.py.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from distalex.kernels.available import has_triton, is_traced
 
 
 def band(channels: int, window: int, columns: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """(channels, channels, 1, 1): ones where two channels of one column lie within half a window of each other."""
-    make = _make_band if is_traced() else _kept_band  # what is traced must not be kept
+    """Return a (channels, channels, 1, 1) kernel: ones where two channels of one column are at most half a window apart."""
+    make = _make_band if is_traced() else _kept_band  # a traced tensor must not be cached
     return make(channels, window, columns, device, dtype)
 
 
@@ -65,7 +65,7 @@ class _LocalResponseNorm(torch.autograd.Function):
 
 
 def _kernel(x: Tensor, window: int, beta: float) -> Any:
-    """The module that does this in one pass: for the paper's window and exponent, and not while it is traced; else None."""
+    """Return the module that normalises in one pass, for the paper's window and exponent unless traced; else None."""
     if window != 5 or beta != 0.75 or x.dtype not in (torch.float32, torch.bfloat16) or is_traced():
         return None
     if x.device.type == "cpu":
@@ -80,13 +80,13 @@ def _kernel(x: Tensor, window: int, beta: float) -> Any:
 
 
 def _scale(x: Tensor, window: int, alpha: float, k: float, columns: int) -> Tensor:
-    """s_i of each channel."""
+    """Return s_i of each channel."""
     sums = functional.conv2d(x * x, band(x.shape[1], window, columns, x.device, x.dtype))
     return sums.mul_(alpha / window).add_(k)
 
 
 def _power(scale: Tensor, beta: float) -> Tensor:
-    """scale ** -beta; the paper's beta of 3/4 is two square roots, cheaper than a general power."""
+    """Return scale ** -beta; the paper's beta of 3/4 takes two square roots, faster than a general power."""
     if beta != 0.75:
         return scale.pow(-beta)
     root = scale.rsqrt()
@@ -102,28 +102,43 @@ def local_response_norm(
     columns: int = 1,
     rectifies: bool = False,
 ) -> Tensor:
-    """Normalise `x` (batch, channels, height, width) over `window` neighbouring channels of the same column.
+    """Normalise `x` (images, channels, height, width) over `window` adjacent channels of the same column.
 
-    Equal to torch.nn.LocalResponseNorm applied to every column by itself, with `rectifies` to ReLUs of it. Dtype is kept, and
-    memory format too, but for contiguous images of under 128 pixels on a CPU, which become channels-last, and on a GPU where a
-    column's channels are no multiple of 8.
+    Equals torch.nn.LocalResponseNorm applied to each column. The result has the dtype of `x`, and its memory format unless a kernel
+    needs another one (`as_laid` in kernels/).
+
+    Args:
+        x: images.
+        window: number of channels, n above.
+        alpha: scale of the sum, as PyTorch counts it.
+        beta: exponent.
+        k: constant added to the sum.
+        columns: number of columns of equal width among the channels.
+        rectifies: apply a ReLU to `x` first.
     """
     if rectifies and _kernel(x, window, beta) is None:
         x, rectifies = functional.relu(x), False
-    if torch.jit.is_tracing():  # TorchScript keeps no Python function, and runs forward only
+    if torch.jit.is_tracing():  # TorchScript cannot hold an autograd function
         return x * _power(_scale(x, window, alpha, k, columns), beta)
     return _LocalResponseNorm.apply(x, window, alpha, beta, k, columns, rectifies)
 
 
 class LocalResponseNorm(nn.Module):
-    """A ReLU and then `local_response_norm` with the paper's window of 5, beta of 0.75 and k of 2 (Section 3.3)."""
+    """A ReLU, then local response normalisation with the paper's window of 5, beta of 0.75 and k of 2 (Section 3.3).
+
+    Args:
+        alpha: scale of the sum, as PyTorch counts it.
+        columns: number of columns among the channels.
+    """
 
     def __init__(self, alpha: float, columns: int) -> None:
         super().__init__()
         self.alpha, self.columns = alpha, columns
 
     def forward(self, x: Tensor) -> Tensor:
+        """Normalise `x` (images, channels, height, width)."""
         return local_response_norm(x, alpha=self.alpha, columns=self.columns, rectifies=True)
 
     def extra_repr(self) -> str:
+        """Return the constants, as `print(net)` shows them."""
         return f"window=5, alpha={self.alpha}, beta=0.75, k=2, columns={self.columns}, after a ReLU"

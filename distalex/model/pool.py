@@ -1,4 +1,4 @@
-"""Max-pooling, with the paper's overlapping windows or without (Section 3.4)."""
+"""Max-pooling with overlapping or plain windows (Section 3.4)."""
 
 from __future__ import annotations
 
@@ -9,15 +9,19 @@ from distalex.kernels.available import has_triton, is_traced
 
 
 class MaxPool(nn.MaxPool2d):
-    """Windows every 2 pixels; on a GPU with a kernel of its own."""
+    """Max-pooling with stride 2; on a GPU a Triton kernel.
+
+    Args:
+        window: side of the windows in pixels, 2 or 3.
+        margin: padding in pixels.
+    """
 
     def __init__(self, window: int, margin: int) -> None:
-        """`window`: side in pixels, 2 or 3; `margin`: pixels that windows may reach over each edge."""
         super().__init__(window, 2, margin)
         self.window, self.margin = window, margin
 
     def forward(self, x: Tensor) -> Tensor:
-        """(images, channels, height, width), about half as high and wide."""
+        """Pool `x` (images, channels, height, width) to about half its height and width."""
         if x.dtype in (torch.float32, torch.bfloat16) and not is_traced() and has_triton(x.device):
             from distalex.kernels import pool_triton
 

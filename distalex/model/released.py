@@ -1,8 +1,8 @@
 """Weights in the layout of the authors' released code: a matrix for each layer, column and input.
 
-Of its two-column network (cuda-convnet2, layers/layers-imagenet-2gpu-model.cfg) `NAME.weights.I` reads the I-th input of the layer NAME,
-(channels * kernel * kernel, filters) in a convolution and (inputs, outputs) in a fully connected layer, and `NAME.biases` has one number
-for each filter or output.
+The two-column network is layers/layers-imagenet-2gpu-model.cfg of cuda-convnet2. `NAME.weights.I` holds the weights of layer NAME for its
+I-th input: (channels * kernel * kernel, filters) for a convolution, (inputs, outputs) for a fully connected layer. `NAME.biases` holds
+one number for each filter or output.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from distalex.errors import UserError
-from distalex.model.networks import PAPER
+from distalex.model.alexnet import Conv
+from distalex.model.networks.paper import CONVOLUTIONS
 
 LAYERS = {
     "conv1": ("conv1a", "conv1b"),
@@ -25,30 +26,33 @@ LAYERS = {
     "fc7": ("fc2048ba", "fc2048bb"),
     "fc8": ("fc1000",),
 }
-"""Their layers by ours: one a column, but for the last, which both columns share."""
+"""The released layers by ours: one for each column, and for fc8 one that both columns share."""
 OWN_FIRST = ("fc2048bb",)
-"""Layers of the second column that read it before the first one."""
+"""Layers of the second column that list their inputs from it before those from the first."""
 
 
 def is_released(weights: Mapping[str, Tensor]) -> bool:
+    """Return whether `weights` are in the layout of the released code."""
     return "conv1a.weights.0" in weights
 
 
 def from_released(weights: Mapping[str, Tensor], place: str) -> dict[str, Tensor]:
-    """The paper network's state dict: conv2, conv4 and conv5 in two groups, all else whole.
+    """Convert released weights to a state dict of the paper network: conv2, conv4 and conv5 have two groups, the other layers one.
 
-    Raises UserError, naming `place`, for what is missing or does not fit together.
+    Raises:
+        UserError: a matrix is missing, or the matrices of a layer do not fit together; names `place`.
     """
     ours: dict[str, Tensor] = {}
     for layer, names in LAYERS.items():
         try:
             rows = torch.cat([_rows(weights, name) for name in names])
-            if layer in PAPER:
-                rows = rows.unflatten(1, (-1, PAPER[layer].kernel, PAPER[layer].kernel))
+            if layer in CONVOLUTIONS:
+                kernel = Conv(*CONVOLUTIONS[layer]).kernel
+                rows = rows.unflatten(1, (-1, kernel, kernel))
             ours[f"{layer}.weight"] = rows.contiguous()
             ours[f"{layer}.bias"] = torch.cat([weights[f"{name}.biases"].flatten() for name in names])
         except KeyError as error:
-            raise UserError(f"model.weights={place}: is in the released code's layout, but has no {error.args[0]}") from None
+            raise UserError(f"model.weights={place}: is in the released code's layout, but lacks {error.args[0]}") from None
         except RuntimeError as error:
             reason = " ".join(str(error).split())[:120]
             raise UserError(f"model.weights={place}: its matrices of {' and '.join(names)} do not fit together ({reason})") from None
@@ -56,7 +60,7 @@ def from_released(weights: Mapping[str, Tensor], place: str) -> dict[str, Tensor
 
 
 def _rows(weights: Mapping[str, Tensor], name: str) -> Tensor:
-    """A row for each filter or output of one of their layers: all that it reads, the first column's first."""
+    """Return (filters or outputs, inputs) of one released layer, the first column's inputs first."""
     inputs = [weights[f"{name}.weights.0"]]
     while f"{name}.weights.{len(inputs)}" in weights:
         inputs.append(weights[f"{name}.weights.{len(inputs)}"])

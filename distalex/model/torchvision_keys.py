@@ -17,7 +17,7 @@ TORCHVISION_KEYS = {
 
 
 def from_torchvision(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict with torchvision's AlexNet keys, renamed to ours; any other is returned as it is."""
+    """Rename the keys of a state dict of torchvision's AlexNet to ours; return any other state dict unchanged."""
     if "features.0.weight" not in state:
         return state
     renamed = {}

@@ -1,8 +1,9 @@
-"""The paper's two columns on two devices: each keeps one column and reads the other at conv3, fc6, fc7 and fc8 only.
+"""The paper's columns on devices of their own: each keeps its columns and reads the others at conv3, fc6, fc7 and fc8 only.
 
-Every parameter of the grouped network is cut on dim 0, so joining the columns on dim 0 gives the whole network back and
-a checkpoint never mentions them. Where a layer reads both columns, the exchange starts first, the part fed by the own
-column is computed meanwhile, and then the part fed by the others is added.
+What each layer reads is `Network.reads`: model/networks/paper.py has the paper's Figure 2 as a table. Every parameter of the grouped
+network is sliced on dim 0, so that joining the slices on dim 0 gives the whole network, and checkpoints do not depend on columns. Where
+a layer reads both columns, the exchange starts first; the product with the local column is computed meanwhile, and then the
+products with the others are added.
 """
 
 from __future__ import annotations
@@ -14,42 +15,36 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from distalex.errors import UserError
-from distalex.model.alexnet import AlexNet
 from distalex.model.dropout import KeyedDropout
 from distalex.model.lrn import LocalResponseNorm
+from distalex.model.network import Network
 from distalex.parallel.mesh import Mesh
 from distalex.parallel.shards import Shards
 from distalex.shares import share
 
-COLUMNS = {  # the paper's Figure 2: what each layer of a column reads
-    "conv1": "image",
-    "conv2": "own",
-    "conv3": "both",
-    "conv4": "own",
-    "conv5": "own",
-    "fc6": "both",
-    "fc7": "both",
-    "fc8": "both",
-}
-
-ROWS = 256  # of a weight's gradient that are computed at a time
+ROWS = 256  # rows of a weight's gradient that a CPU computes at a time
 
 
-def split_into_columns(net: AlexNet, mesh: Mesh) -> Shards:
-    """Keep this process's columns of every layer of `net`, in place; layers that read both exchange first.
+def split_into_columns(net: Network, mesh: Mesh) -> Shards:
+    """Keep this process's columns of every layer of `net`, in place; layers that read both columns exchange first.
 
-    `net` must have as many columns as the mesh, or a multiple. Logits come out whole, (images, classes), on every process.
-    Raises UserError where there are fewer classes than columns.
+    Every process then takes all images of its replica and returns whole logits, (images, classes).
+
+    Args:
+        net: the whole network; its number of columns is a multiple of the mesh's.
+        mesh: processes that divide the columns.
+
+    Raises:
+        UserError: a layer, such as the classifier, has fewer outputs than the mesh has columns.
     """
-    table = {name: reads for name, reads in COLUMNS.items() if hasattr(net, name)} | {name: conv.reads for name, conv in net.table.items()}
-    require_rows(net, mesh, tuple(table))
+    require_rows(net, mesh, tuple(net.reads))
     shards = Shards(mesh, {name: len(parameter) for name, parameter in net.named_parameters()})
-    for name, reads in table.items():
+    for name, reads in net.reads.items():
         layer = net.get_submodule(name)
         if isinstance(layer, nn.Conv2d):
             net.set_submodule(name, _conv(layer, name, reads, shards))
         elif isinstance(layer, nn.Linear):
-            net.set_submodule(name, linear_of_both(layer, name, shards, joins=name == "fc8"))
+            net.set_submodule(name, linear_of_both(layer, name, shards, joins=name == net.classifier))
     for module in net.modules():
         if isinstance(module, LocalResponseNorm):
             module.columns = net.columns // mesh.columns
@@ -57,22 +52,22 @@ def split_into_columns(net: AlexNet, mesh: Mesh) -> Shards:
     return shards
 
 
-def require_rows(net: AlexNet, mesh: Mesh, layers: tuple[str, ...]) -> None:
-    """Raise UserError unless every process gets at least one output of each layer."""
+def require_rows(net: Network, mesh: Mesh, layers: tuple[str, ...]) -> None:
+    """Raise UserError unless every process gets at least one output of each of `layers`."""
     for name in layers:
         rows = len(net.get_parameter(f"{name}.weight"))
         if rows < mesh.columns:
-            what = f"the data has {rows} classes" if name == "fc8" else f"model.{name}={rows}"
+            what = f"the data has {rows} classes" if name == net.classifier else f"model.{name}={rows}"
             raise UserError(
                 f"parallel={mesh.parallel} divides the outputs of {name} among {mesh.columns} processes, and {what}; try --parallel=data"
             )
 
 
-def divide_dropout(net: AlexNet, shards: Shards) -> None:
-    """Let the masks of fc6 and fc7 start at this process's first unit."""
-    for drop, layer in ((net.drop6, "fc6"), (net.drop7, "fc7")):
-        if isinstance(drop, KeyedDropout):
-            drop.first_unit = share(shards.rows[f"{layer}.bias"], shards.mesh.column, shards.mesh.columns).start
+def divide_dropout(net: Network, shards: Shards) -> None:
+    """Make the masks of units that processes divide start at this process's first unit."""
+    for module in net.modules():
+        if isinstance(module, KeyedDropout) and f"{module.follows}.weight" in shards.rows:
+            module.first_unit = share(shards.rows[f"{module.follows}.weight"], shards.mesh.column, shards.mesh.columns).start
 
 
 def _conv(layer: nn.Conv2d, name: str, reads: str, shards: Shards) -> nn.Conv2d:
@@ -89,7 +84,7 @@ def _conv(layer: nn.Conv2d, name: str, reads: str, shards: Shards) -> nn.Conv2d:
 
 
 def linear_of_both(layer: nn.Linear, name: str, shards: Shards, joins: bool) -> LinearOfBoth:
-    """This process's rows of a layer that reads what all processes have; with `joins`, its outputs are gathered."""
+    """Keep this process's rows of `layer`, the inputs of which the processes divide; with `joins` its outputs are gathered."""
     mesh = shards.mesh
     with torch.device("meta"):
         kept = LinearOfBoth(layer.in_features, len(shards.part(f"{name}.weight", layer.weight)))
@@ -101,7 +96,7 @@ def linear_of_both(layer: nn.Linear, name: str, shards: Shards, joins: bool) -> 
 
 
 def keep_linear(layer: nn.Linear, name: str, shards: Shards) -> nn.Linear:
-    """This process's rows of a layer whose input every process has whole."""
+    """Keep this process's rows of `layer`, all inputs of which every process has."""
     with torch.device("meta"):
         kept = nn.Linear(layer.in_features, len(shards.part(f"{name}.weight", layer.weight)))
     _keep_rows(kept, layer, name, shards)
@@ -115,13 +110,13 @@ def _keep_rows(kept: nn.Module, layer: nn.Module, name: str, shards: Shards) -> 
 
 
 class ConvOfBoth(nn.Conv2d):
-    """A convolution whose input channels are those of all columns, of which this process has its own."""
+    """A convolution that reads the channels of all columns and is given those of this process."""
 
     mesh: Mesh
     purpose: str
 
     def forward(self, x: Tensor) -> Tensor:
-        """The own columns' (n, channels / columns, h, w) -> this process's output channels."""
+        """Return this process's output channels for its input channels, (images, channels / mesh.columns, height, width)."""
         assert self.bias is not None
         return _ConvOfBoth.apply(_as_autocast(x), self.weight, self.bias, self)
 
@@ -131,7 +126,7 @@ class _ConvOfBoth(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, layer: ConvOfBoth) -> Tensor:
         mesh, columns = layer.mesh, layer.mesh.columns
         x = x.contiguous(memory_format=torch.channels_last)
-        pixels = x.permute(0, 2, 3, 1)  # as it lies in memory
+        pixels = x.permute(0, 2, 3, 1)  # the order in memory
         arriving = mesh.start_exchange([pixels] * columns, [pixels.shape] * columns, layer.purpose)
         rounded = weight.to(x.dtype)
         parts = _by_column(rounded, [share(layer.in_channels, column, columns) for column in range(columns)])
@@ -172,7 +167,7 @@ class _ConvOfBoth(torch.autograd.Function):
 
 
 class LinearOfBoth(nn.Linear):
-    """A fully connected layer whose inputs are those of all columns, of which this process has its own."""
+    """A fully connected layer that reads the outputs of all columns and is given those of this process."""
 
     mesh: Mesh
     purpose: str
@@ -183,7 +178,7 @@ class LinearOfBoth(nn.Linear):
     """Which outputs each process computes."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """The own columns' (n, inputs) -> this process's outputs, or with `joins` those of all."""
+        """Return this process's outputs, with `joins` all processes', for the inputs that it has, (images, inputs)."""
         assert self.bias is not None
         out = _LinearOfBoth.apply(_as_autocast(x), self.weight, self.bias, self)
         return _Joined.apply(out, self) if self.joins else out
@@ -222,7 +217,7 @@ class _LinearOfBoth(torch.autograd.Function):
 
 
 class _Joined(torch.autograd.Function):
-    """Every process's outputs, just before a loss that each of them computes: backward, its own slice and not the sum."""
+    """Gather every process's outputs for a loss that each of them computes: backward, the local slice and not the sum."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, layer: LinearOfBoth) -> Tensor:
@@ -239,7 +234,7 @@ class _Joined(torch.autograd.Function):
 
 
 def _weight_gradient(gradient: Tensor, x: Tensor, dtype: torch.dtype) -> Tensor:
-    """gradient.T @ x in `dtype`; on a CPU in blocks that are cast while the cache holds them, as the whole is bound by memory."""
+    """Return gradient.T @ x in `dtype`; on a CPU in blocks, cast while they are in the cache, since memory bandwidth limits it."""
     if dtype == x.dtype or x.device.type != "cpu":
         return (gradient.T @ x).to(dtype)
     turned = gradient.T.contiguous()
@@ -250,7 +245,7 @@ def _weight_gradient(gradient: Tensor, x: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _as_autocast(x: Tensor) -> Tensor:
-    """`x` as torch's own layers would take it: inside an autograd function autocast changes nothing."""
+    """Cast `x` as autocast casts the inputs of torch's layers, which it does not inside an autograd function."""
     kind = x.device.type
     return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
 

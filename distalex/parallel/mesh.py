@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.distributed import distributed_c10d
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
-from distalex.parallel.topology import Topology, layout
+from distalex.parallel.topology import Topology, layout, mode_of
 from distalex.parallel.traffic import Arriving, Traffic
 
 
@@ -52,8 +52,8 @@ class Mesh:
 
     @property
     def spreads_images(self) -> bool:
-        """Whether the devices of a replica convolve different images (One Weird Trick), and not all of them the same."""
-        return self.parallel == "owt"
+        """Whether the processes of a replica convolve different images (One Weird Trick), not all of them the same."""
+        return mode_of(self.parallel).SPREADS_IMAGES
 
     @property
     def gradient_group(self) -> dist.ProcessGroup | None:

@@ -1,9 +1,9 @@
 """One Weird Trick (Krizhevsky 2014): convolutions data parallel, fully connected layers divided, on the same devices.
 
-The convolutions hold nearly all the arithmetic and few parameters, the fully connected layers the reverse, so each kind
-is divided where its communication is cheap. This is the paper's scheme (c): a batch goes through the fully connected
-layers in rounds, each of an equal share of every device's images, so that a round's activations cross while the one
-before is computed. All rounds belong to one step, whose gradient is that of the whole batch.
+Convolutions have most of the arithmetic and few parameters, fully connected layers the reverse, so that each kind is divided in the way
+that communicates less. This is scheme (c) of that paper: a batch passes through the fully connected layers in rounds of an equal share of
+every process's images, and a round's activations are sent while the round before is computed. All rounds belong to one step, and its
+gradient is that of the whole batch.
 """
 
 from __future__ import annotations
@@ -14,39 +14,49 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from distalex.model.alexnet import AlexNet
+from distalex.errors import UserError
 from distalex.model.dropout import KeyedDropout
+from distalex.model.network import Network
 from distalex.parallel.columns import divide_dropout, keep_linear, linear_of_both, require_rows
 from distalex.parallel.mesh import Mesh
 from distalex.parallel.shards import Shards
 from distalex.parallel.traffic import Arriving
 from distalex.shares import shares_of_rounds
 
-DIVIDED = ("fc6", "fc7", "fc8")
-
 
 class OneWeirdTrick(nn.Module):
-    """A network whose convolutions take this process's images, and whose fully connected layers everybody's.
+    """A network that convolves this process's images and passes all processes' through its rows of the fully connected layers.
 
-    `net` keeps this process's rows of fc6, fc7 and fc8, in place. Raises UserError where one has fewer than processes.
+    Args:
+        net: the whole network, of which this process's rows of the fully connected layers are kept, in place.
+        mesh: processes that divide them.
+
+    Raises:
+        UserError: there is no fully connected layer besides the classifier, or one has fewer outputs than there are processes.
     """
 
-    def __init__(self, net: AlexNet, mesh: Mesh) -> None:
+    def __init__(self, net: Network, mesh: Mesh) -> None:
         super().__init__()
-        require_rows(net, mesh, DIVIDED)
-        assert net.fc6 is not None and net.fc7 is not None  # which the configuration saw to
-        rows = {name: len(value) for name, value in net.named_parameters() if name.rpartition(".")[0] in DIVIDED}
-        self.net, self.mesh, self.shards = net, mesh, Shards(mesh, rows)
+        layers = net.linear_layers
+        if len(layers) < 2:
+            raise UserError(f"parallel={mesh.parallel}: this network has no fully connected layers to divide; use parallel=data")
+        require_rows(net, mesh, layers)
+        rows = {name: len(value) for name, value in net.named_parameters() if name.rpartition(".")[0] in layers}
+        self.net, self.mesh, self.shards, self.purpose = net, mesh, Shards(mesh, rows), layers[0]
         self.convolve: Callable[[Tensor], Tensor] = net.convolve
         self.classify: Callable[[Tensor], Tensor] = net.classify
-        net.fc6 = keep_linear(net.fc6, "fc6", self.shards)
-        net.fc7 = linear_of_both(net.fc7, "fc7", self.shards, joins=False)
-        net.fc8 = linear_of_both(net.fc8, "fc8", self.shards, joins=True)
+        for name in layers:
+            layer = net.get_submodule(name)
+            assert isinstance(layer, nn.Linear)
+            if name == layers[0]:  # every process has all its inputs
+                net.set_submodule(name, keep_linear(layer, name, self.shards))
+            else:
+                net.set_submodule(name, linear_of_both(layer, name, self.shards, joins=name == layers[-1]))
         divide_dropout(net, self.shards)
 
     def forward(self, x: Tensor, images: int) -> Tensor:
-        """Logits (images, classes) of all `images`, of which `x` (n, 3, side, side) are this process's."""
-        rounds = Rounds(self.mesh, images)
+        """Return logits (images, classes) of all `images` of the batch; `x` (n, 3, side, side) are this process's."""
+        rounds = Rounds(self.mesh, images, self.purpose)
         own = _Depart.apply(self.convolve(x), rounds)
         logits = []
         for number, piece in enumerate(own):
@@ -56,33 +66,40 @@ class OneWeirdTrick(nn.Module):
         return torch.cat(logits)
 
     def compile(self, *arguments: Any, **options: Any) -> None:
-        """Compile what lies between the exchanges."""
+        """Compile the convolutions and the fully connected layers, without the exchange between them."""
         self.convolve, self.classify = (torch.compile(part, *arguments, **options) for part in (self.net.convolve, self.net.classify))
 
     def _shift_masks(self, rows: int) -> None:
         for module in self.net.modules():
-            if isinstance(module, KeyedDropout):  # a new tensor: the backward pass of this round may need the old one
+            if isinstance(module, KeyedDropout):  # a new tensor, since the backward pass of this round may need the old one
                 module.draw = module.draw + torch.tensor([0, 0, rows], dtype=torch.int32).to(module.draw.device, non_blocking=True)
 
 
 class Rounds:
-    """How many images of each round each process has, and what is on its way."""
+    """How many images of each round each process has, and the exchanges under way.
 
-    def __init__(self, mesh: Mesh, images: int) -> None:
-        self.mesh = mesh
+    Args:
+        mesh: processes that exchange.
+        images: images of the batch.
+        purpose: name of the layer that reads what is exchanged, by which traffic is counted.
+    """
+
+    def __init__(self, mesh: Mesh, images: int, purpose: str) -> None:
+        self.mesh, self.purpose = mesh, purpose
         everyone = [shares_of_rounds(images, column, mesh.columns) for column in range(mesh.columns)]
         self.counts = [[part.stop - part.start for part in parts] for parts in zip(*everyone, strict=True)]
-        """Of each round, images of each process."""
+        """Images of each process, by round."""
         self.arriving: list[Arriving] = []
         self.returning: dict[int, Arriving] = {}
 
     @property
     def own_counts(self) -> list[int]:
+        """This process's images, by round."""
         return [counts[self.mesh.column] for counts in self.counts]
 
 
 class _Depart(torch.autograd.Function):
-    """Sends this process's activations to all, a round at a time; backward, waits for what comes back of them."""
+    """Send this process's activations to all processes, a round at a time; backward, wait for their gradients and add them."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, rounds: Rounds) -> tuple[Tensor, ...]:
@@ -90,7 +107,7 @@ class _Depart(torch.autograd.Function):
         pieces = [piece.clone() for piece in x.split(rounds.own_counts)]
         for piece, counts in zip(pieces, rounds.counts, strict=True):
             shapes = [(count, x.shape[1]) for count in counts]
-            rounds.arriving.append(rounds.mesh.start_exchange([piece] * rounds.mesh.columns, shapes, "fc6"))
+            rounds.arriving.append(rounds.mesh.start_exchange([piece] * rounds.mesh.columns, shapes, rounds.purpose))
         return tuple(pieces)
 
     @staticmethod
@@ -105,7 +122,7 @@ class _Depart(torch.autograd.Function):
 
 
 class _Arrive(torch.autograd.Function):
-    """A round's activations of all processes; backward, each process's gradient goes back to it and is added up there."""
+    """Receive a round's activations of all processes; backward, send each process the gradient of its activations."""
 
     @staticmethod
     def forward(ctx: Any, own: Tensor, rounds: Rounds, number: int) -> Tensor:
@@ -119,5 +136,5 @@ class _Arrive(torch.autograd.Function):
         rounds, mesh = ctx.rounds, ctx.rounds.mesh
         leaving = [piece.contiguous() for piece in gradients[0].split(rounds.counts[ctx.number])]
         own = leaving[mesh.column]
-        rounds.returning[ctx.number] = mesh.start_exchange(leaving, [own.shape] * mesh.columns, "fc6")
+        rounds.returning[ctx.number] = mesh.start_exchange(leaving, [own.shape] * mesh.columns, rounds.purpose)
         return own.clone(), None, None

@@ -1,7 +1,6 @@
-"""Applies, in this order and nowhere else: columns, shared statistics, what a GPU likes, compile, data parallel.
+"""How a network is made parallel, in this order: columns, shared statistics, GPU layers, compile, data parallel."""
 
-The model knows of none of them.
-"""
+# Without `from __future__ import annotations`: DistributedDataParallel checks the annotations of `_sum_gradients`, which must be types.
 
 import time
 from contextlib import AbstractContextManager, nullcontext
@@ -12,58 +11,66 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from distalex.config.train import TrainConfig
-from distalex.model.alexnet import AlexNet
+from distalex.model.network import Network
 from distalex.parallel import gpu_convolutions
 from distalex.parallel.batch_norm import BatchNormOfAll, share_statistics
-from distalex.parallel.columns import ConvOfBoth, LinearOfBoth, split_into_columns
+from distalex.parallel.columns import ConvOfBoth, LinearOfBoth
 from distalex.parallel.mesh import Mesh
-from distalex.parallel.owt import OneWeirdTrick
 from distalex.parallel.shards import Shards
+from distalex.parallel.topology import mode_of
 
 
 class Parallel:
-    """A network on a mesh: how it is called, and when its gradients are exchanged.
+    """A network on a mesh: how it is called, and when its gradients are all-reduced.
 
-    `net` is the network itself with this process's parameters under their plain names; `shards` says which rows those are.
+    Args:
+        net: the network itself, with this process's parameters under their plain names.
+        plain: the module to evaluate.
+        wrapped: the module to train, compiled and replicated.
+        mesh: the processes.
+        shards: which rows of which parameters this process has.
     """
 
-    def __init__(self, net: AlexNet, plain: nn.Module, wrapped: nn.Module, mesh: Mesh, shards: Shards) -> None:
+    def __init__(self, net: Network, plain: nn.Module, wrapped: nn.Module, mesh: Mesh, shards: Shards) -> None:
         self.net, self.plain, self.wrapped, self.mesh, self.shards = net, plain, wrapped, mesh, shards
 
     def __call__(self, images: Tensor, count: int) -> Tensor:
-        """Logits (count, classes) to train on, of the replica's `count` images; `images` are all of them or this process's."""
+        """Return logits (count, classes) to train on, for the replica's `count` images.
+
+        `images` (n, 3, side, side) are all of them, or this process's where `mesh.spreads_images`.
+        """
         return self._call(self.wrapped, images, count)
 
     def evaluate(self, images: Tensor, count: int) -> Tensor:
-        """The same, neither compiled nor followed by an exchange of gradients."""
+        """Return the same logits, neither compiled nor prepared for an all-reduce of gradients."""
         return self._call(self.plain, images, count)
 
     def _call(self, module: nn.Module, images: Tensor, count: int) -> Tensor:
         return module(images, count) if self.mesh.spreads_images else module(images)
 
     def exchanging(self, now: bool) -> AbstractContextManager[None]:
-        """Whether the backward pass inside exchanges gradients, or only adds to them."""
+        """Return a context in which a backward pass all-reduces gradients if `now`, else only accumulates them."""
         return nullcontext() if now or not isinstance(self.wrapped, DistributedDataParallel) else self.wrapped.no_sync()
 
 
-def parallelize(net: AlexNet, config: TrainConfig, mesh: Mesh, trains: bool = True) -> Parallel:
-    """Divide, move, compile and replicate the whole `net` (on the CPU) as the configuration and mesh ask; changes it in place.
+def parallelize(net: Network, config: TrainConfig, mesh: Mesh, trains: bool = True) -> Parallel:
+    """Divide, move, compile and replicate a network, in place.
 
-    With `trains` false only `evaluate` can be called, and nothing is compiled or replicated for it.
-    Raises UserError where the network cannot be divided so.
+    Args:
+        net: the whole network, on the CPU.
+        config: whether to compile.
+        mesh: the processes and their parallel mode.
+        trains: false where only `evaluate` will be called, so that nothing is compiled or replicated.
+
+    Raises:
+        UserError: the mode cannot divide this network among these processes.
     """
-    plain: nn.Module = net
-    shards = Shards(mesh)
-    if mesh.spreads_images:
-        plain = OneWeirdTrick(net, mesh)
-        shards = plain.shards
-    elif mesh.columns > 1:
-        shards = split_into_columns(net, mesh)
+    plain, shards = mode_of(mesh.parallel).divide(net, mesh)  # columns, or fully connected layers
     share_statistics(net, mesh)
     gpu_convolutions.adapt(net, mesh)
     net.to(device=mesh.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     wrapped: nn.Module = _compile(plain) if config.compile and trains else plain
-    own = tuple(shards.rows) if mesh.spreads_images else ()  # no other process of the gradients' group has these rows
+    own = tuple(shards.rows) if mesh.spreads_images else ()  # rows that no other process of the gradient group has
     shares = any(parameter.requires_grad for name, parameter in net.named_parameters() if name not in own)
     if mesh.gradient_group is not None and trains and shares:
         wrapped = _replicate(wrapped, mesh, own)
@@ -71,18 +78,18 @@ def parallelize(net: AlexNet, config: TrainConfig, mesh: Mesh, trains: bool = Tr
 
 
 def _compile(net: nn.Module) -> nn.Module:
-    """`net` compiled, but for the layers that exchange."""
+    """Return `net` compiled, but for the layers that exchange."""
     for layer in net.modules():
         if isinstance(layer, ConvOfBoth | LinearOfBoth | BatchNormOfAll):
             layer.forward = torch.compiler.disable(layer.forward)  # type: ignore[method-assign]
-    if isinstance(net, OneWeirdTrick):
-        net.compile()
-        return net
-    return torch.compile(net)  # type: ignore[return-value]
+    if isinstance(net, Network):
+        return torch.compile(net)  # type: ignore[return-value]
+    net.compile()  # a mode's own module
+    return net
 
 
 def _replicate(net: nn.Module, mesh: Mesh, own: tuple[str, ...]) -> DistributedDataParallel:
-    # The masks' keys differ from process to process, so DDP must not make buffers equal; nor the parameters named in `own`.
+    # Keys of dropout masks and the parameters `own` differ between processes, so that DDP must not broadcast them.
     buffers = [name for name, _ in net.named_buffers()]
     rows = [name for name, _ in net.named_parameters() if name.endswith(own)]
     DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(net, buffers + rows)
@@ -97,7 +104,7 @@ def _replicate(net: nn.Module, mesh: Mesh, own: tuple[str, ...]) -> DistributedD
 
 
 def _sum_gradients(mesh: Mesh, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
-    """Add up the gradients. Each process divided its loss by the whole batch's size, so the sum is the mean's gradient."""
+    """All-reduce gradients. Each process divided its loss by the global batch's size, so that the sum is the mean's gradient."""
     group = mesh.gradient_group
     assert group is not None
     gradients = bucket.buffer()

@@ -19,15 +19,29 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from distalex.config.config import Config
+from distalex.config.choices import declared_in
+from distalex.config.config import MODES, Config
+from distalex.config.data import DataConfig
+from distalex.data.sources.find import classes_of as known_classes
 from distalex.errors import UserError
 from distalex.optim.optimizer import find_optimizer
-from distalex.parallel.topology import Layout, layout
-from distalex.plan.holdings import Holding, Memory, Sent, activation_bytes, busiest, exchanged_parameters, memory, rounds_of, sent
+from distalex.parallel.topology import Layout, layout, mode_of
+from distalex.plan.holdings import (
+    Holding,
+    Memory,
+    Sent,
+    activation_bytes,
+    busiest,
+    exchanged_parameters,
+    memory,
+    rounds_of,
+    sent,
+    takes_rounds,
+)
 from distalex.plan.layers import Layer, layers_of
 from distalex.plan.machine import Machine, Pass
 
-MODES = ("data", "model", "hybrid", "owt")  # of several processes
+ASSUMED_CLASSES = 1000  # where the data do not say how many they have: ImageNet's
 FIRST_BUCKET, BUCKET = 1 << 20, 25 << 20  # DistributedDataParallel's
 
 
@@ -143,7 +157,7 @@ def _exchange(
             continue
         one_way = _rounds_of_gathers(machine, nbytes / 2, mesh.mp, 1 if layer.convolves else rounds)
         for way, seconds in enumerate(passes[number]):
-            if parallel == "owt" and layer.name == "fc6":
+            if takes_rounds(layers, number, parallel):
                 behind = min(one_way, sum(layer_passes[way] for layer_passes in passes[number:])) * (rounds - 1) / rounds
             else:
                 behind = min(one_way, seconds / mesh.mp)
@@ -167,7 +181,8 @@ def _gradients(
     mesh: Layout,
 ) -> float:
     """Seconds from the end of the backward pass to the last gradient's arrival, and of copying them into buckets."""
-    devices = mesh.mp if parallel == "owt" else mesh.dp
+    spreads = mode_of(parallel).SPREADS_IMAGES
+    devices = mesh.mp if spreads else mesh.dp
     clock = arrival = on_the_way = 0.0
     waiting = total = 0
     for number in reversed(range(len(layers))):
@@ -176,7 +191,7 @@ def _gradients(
         nbytes = 4 * exchanged_parameters(layer, rows, cut, parallel, mesh, layer.name in config.model.freeze)
         waiting, total = waiting + nbytes, total + nbytes
         if waiting and (number == 0 or waiting >= (FIRST_BUCKET if on_the_way == 0 else BUCKET)):
-            seconds = machine.all_reduce(waiting, devices, mesh.dp * mesh.mp, 1 if parallel == "owt" else mesh.mp)
+            seconds = machine.all_reduce(waiting, devices, mesh.dp * mesh.mp, 1 if spreads else mesh.mp)
             arrival = max(clock, arrival) + seconds
             on_the_way, waiting = on_the_way + seconds, 0
     hidden = max(0.0, on_the_way - max(0.0, arrival - clock))
@@ -191,8 +206,7 @@ def rank(
     What does not fit into memory comes last. `modes` restricts them.
     """
     layers = layers_of(config.model, classes, config.data.image_size, config.train.precision)
-    # One process needs no `data`, and a single replica of columns is `model`.
-    candidates = modes or (("none",) if world_size == 1 else ("data", "model", "owt") if world_size == 2 else MODES)
+    candidates = modes or tuple(name for name, mode in declared_in(MODES).items() if mode.facts["LEAST"] <= world_size)
     names = [mode for mode in candidates if divides(config, layers, mode, world_size)]
     predictions = [predict(config, classes, machine, mode, world_size, batch) for mode in names for batch in batches if batch >= world_size]
     return sorted(predictions, key=lambda prediction: (not prediction.fits, -prediction.images_per_second))
@@ -204,9 +218,21 @@ def divides(config: Config, layers: tuple[Layer, ...], parallel: str, world_size
         mesh = layout(parallel, world_size, config.model.columns)
     except UserError:
         return False
-    return min(layer.rows for layer in layers if parallel != "owt" or not layer.convolves) >= mesh.mp
+    divided = rows_divided(layers, parallel)
+    return min(divided) >= mesh.mp and not (mode_of(parallel).SPREADS_IMAGES and len(divided) < 2)
 
 
-def classes_of(config: Config) -> int:
-    """Classes of the configured data, as far as its name tells: those of a folder are taken for ImageNet's thousand."""
-    return {"cifar10": 10, "digits": 10, "synthetic": config.data.synthetic_classes}.get(config.data.name, 1000)
+def rows_divided(layers: tuple[Layer, ...], parallel: str) -> list[int]:
+    """Return the rows of every layer that the mode divides."""
+    return [layer.rows for layer in layers if not (mode_of(parallel).SPREADS_IMAGES and layer.convolves)]
+
+
+def classes_of(config: DataConfig) -> int:
+    """Return the number of classes of the data, or `ASSUMED_CLASSES` where it is not known before the images are there."""
+    return known_classes(config) or ASSUMED_CLASSES
+
+
+def classes_text(config: DataConfig, classes: int) -> str:
+    """Return e.g. `10 classes`, and that the number is assumed where that is so."""
+    assumed = classes == ASSUMED_CLASSES and known_classes(config) is None
+    return f"{classes:,} classes" + f" (assumed: data.name={config.name} does not say how many)" * assumed

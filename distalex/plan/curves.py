@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from distalex.config.config import Config
+from distalex.config.choices import declared_in
+from distalex.config.config import MODES, Config
 from distalex.console import aligned
 from distalex.errors import UserError
+from distalex.parallel.topology import mode_of
 from distalex.plan.cost import Prediction, divides, predict
 from distalex.plan.layers import layers_of
 from distalex.plan.machine import Machine
@@ -16,8 +18,11 @@ CURVE = tuple(2**power for power in range(11))
 """Devices of a curve."""
 PER_DEVICE = 512
 """Images of each device where a curve holds them fixed."""
-COLOURS = {"data": "tab:blue", "hybrid": "tab:green", "owt": "tab:orange", "model": "tab:red"}
-NAMES = {"data": "data parallel (DDP)", "hybrid": "replicas of two columns", "owt": "One Weird Trick", "model": "two columns"}
+
+
+def modes_of_several() -> list[str]:
+    """Return the modes that several processes can use."""
+    return [name for name, mode in declared_in(MODES).items() if mode.facts["LEAST"] > 1]
 
 
 def curves(config: Config, classes: int, machine: Machine, batch: int, per_device: bool) -> dict[str, dict[int, Prediction]]:
@@ -29,7 +34,7 @@ def curves(config: Config, classes: int, machine: Machine, batch: int, per_devic
             for devices in CURVE
             if divides(config, layers, mode, devices) and (per_device or batch >= devices)
         }
-        for mode in COLOURS
+        for mode in modes_of_several()
     }
 
 
@@ -62,12 +67,12 @@ def draw_curves(config: Config, classes: int, machine: Machine, batch: int, path
 
 
 def _draw_panel(axes: Any, found: dict[str, dict[int, Prediction]]) -> None:
-    one = found["data"][1].images_per_second
+    one = _one_device(found)
     axes.plot(CURVE, [one * devices for devices in CURVE], color="grey", linestyle="--", linewidth=1, label="one device, times devices")
     for mode, line in found.items():
         if line:
             rates = [prediction.images_per_second for prediction in line.values()]
-            axes.plot(list(line), rates, marker="o", markersize=4, color=COLOURS[mode], label=NAMES[mode])
+            axes.plot(list(line), rates, marker="o", markersize=4, color=mode_of(mode).COLOUR, label=mode_of(mode).LABEL)
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.set_xticks(CURVE, [f"{devices:,}" for devices in CURVE])
@@ -76,12 +81,17 @@ def _draw_panel(axes: Any, found: dict[str, dict[int, Prediction]]) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
+def _one_device(found: dict[str, dict[int, Prediction]]) -> float:
+    """Return the images/s of one device, which any mode predicts that runs on one."""
+    return next(line[1].images_per_second for line in found.values() if 1 in line)
+
+
 def _curve_rows(found: dict[str, dict[int, Prediction]]) -> list[list[str]]:
     def cell(mode: str, devices: int) -> str:
         prediction = found[mode].get(devices)
         return f"{prediction.images_per_second:,.0f}" if prediction else "-"
 
-    one = found["data"][1].images_per_second
+    one = _one_device(found)
     rows = [["devices", *found, "best ÷ linear"]]
     for devices in CURVE:
         best = max(line[devices].images_per_second for line in found.values() if devices in line)

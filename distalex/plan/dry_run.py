@@ -9,7 +9,7 @@ from distalex.config.config import Config
 from distalex.console import aligned, bytes_text
 from distalex.errors import UserError
 from distalex.parallel.topology import Layout, layout
-from distalex.plan.cost import divides
+from distalex.plan.cost import classes_text, divides, rows_divided
 from distalex.plan.holdings import Holding, holding, memory, parameters, rounds_of, sent
 from distalex.plan.layers import Layer, layers_of
 
@@ -27,7 +27,7 @@ def describe_layout(config: Config, world_size: int, classes: int) -> str:
     mesh = layout(parallel, world_size, config.model.columns)
     layers = layers_of(config.model, classes, config.data.image_size, config.train.precision)
     if not divides(config, layers, parallel, world_size):
-        rows = min(layer.rows for layer in layers if parallel != "owt" or not layer.convolves)
+        rows = min(rows_divided(layers, parallel))
         raise UserError(f"parallel={parallel}: a layer has {rows} outputs for {mesh.mp} processes to divide; try --parallel=data")
     groups: dict[tuple[Any, ...], list[int]] = {}
     for number in range(world_size):
@@ -47,7 +47,7 @@ def _describe_mesh(config: Config, layers: tuple[Layer, ...], parallel: str, mes
     in_rounds = f", which fully connected layers take in {rounds} rounds" if rounds > 1 else ""
     divided = f", each divided among {mesh.mp}" if mesh.mp > 1 else ""
     return (
-        f"{config.model.name} network at {config.data.image_size}x{config.data.image_size}, {classes} classes: "
+        f"{config.model.name} network at {config.data.image_size}x{config.data.image_size}, {classes_text(config.data, classes)}: "
         f"{sum(layer.parameters for layer in layers):,} parameters; {config.train.precision}, {config.optim.name}\n"
         f"--parallel={parallel} on {processes:,} process{'es' * (processes > 1)}: mesh ({mesh.dp}, {mesh.mp}), "
         f"{mesh.dp} replica{'s' * (mesh.dp > 1)}{divided}; "

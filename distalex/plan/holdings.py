@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from distalex.config.config import Config
 from distalex.optim.optimizer import find_optimizer
-from distalex.parallel.topology import Layout
+from distalex.parallel.topology import Layout, mode_of
 from distalex.plan.layers import Layer
 from distalex.shares import rounds_of as rounds_of_
 from distalex.shares import share, shares_of_rounds
@@ -56,14 +56,15 @@ class Memory(NamedTuple):
 def holding(layers: tuple[Layer, ...], parallel: str, mesh: Layout, rank: int, batch: int) -> Holding:
     """What process `rank` of the mesh (mp innermost) holds of a network and of a step's `batch` images."""
     replica, column = divmod(rank, mesh.mp)
-    divided = tuple(mesh.mp > 1 and (parallel != "owt" or not layer.convolves) for layer in layers)
+    spreads = mode_of(parallel).SPREADS_IMAGES
+    divided = tuple(mesh.mp > 1 and not (spreads and layer.convolves) for layer in layers)
     rows = tuple(
         range(layer.rows)[share(layer.rows, column, mesh.mp)] if cut else range(layer.rows)
         for layer, cut in zip(layers, divided, strict=True)
     )
     part = share(batch, replica, mesh.dp)
     joint = part.stop - part.start
-    own = sum(_own_of_rounds(joint, column, mesh.mp)) if parallel == "owt" else joint
+    own = sum(_own_of_rounds(joint, column, mesh.mp)) if spreads else joint
     return Holding(rows, own, joint, divided)
 
 
@@ -74,7 +75,12 @@ def busiest(layers: tuple[Layer, ...], parallel: str, mesh: Layout, batch: int) 
 
 def rounds_of(parallel: str, mesh: Layout, images: int) -> int:
     """Rounds in which One Weird Trick's fully connected layers take a step's images; 1 elsewhere."""
-    return rounds_of_(images, mesh.mp) if parallel == "owt" else 1
+    return rounds_of_(images, mesh.mp) if mode_of(parallel).SPREADS_IMAGES else 1
+
+
+def takes_rounds(layers: tuple[Layer, ...], number: int, parallel: str) -> bool:
+    """Return whether layer `number` reads all processes' activations in rounds: with One Weird Trick, the first fully connected one."""
+    return mode_of(parallel).SPREADS_IMAGES and not layers[number].convolves and layers[number - 1].convolves
 
 
 def _own_of_rounds(images: int, column: int, devices: int) -> list[int]:
@@ -87,7 +93,7 @@ def parameters(layers: tuple[Layer, ...], held: Holding) -> int:
 
 def exchanged_parameters(layer: Layer, rows: range, cut: bool, parallel: str, mesh: Layout, frozen: bool) -> int:
     """Parameters of a layer whose gradients are added up with other processes'."""
-    shared = mesh.dp > 1 or (parallel == "owt" and mesh.mp > 1 and not cut)
+    shared = mesh.dp > 1 or (mode_of(parallel).SPREADS_IMAGES and mesh.mp > 1 and not cut)
     return len(rows) * layer.row_parameters if shared and not frozen else 0
 
 
@@ -96,7 +102,7 @@ def activation_bytes(layers: tuple[Layer, ...], held: Holding, number: int, para
     layer = layers[number]
     if not held.divided[number] or layer.reads != "both":
         return 0
-    if parallel == "owt" and layer.name == "fc6":  # whole activations of the own images, and gradients of the others'
+    if takes_rounds(layers, number, parallel):  # whole activations of the process's images, and gradients of the other processes'
         return width * layer.inputs * (held.images * (mesh.mp - 1) + held.joint_images - held.images)
     part = share(layer.inputs, column, mesh.mp)
     own = part.stop - part.start
@@ -107,14 +113,15 @@ def sent(config: Config, layers: tuple[Layer, ...], parallel: str, mesh: Layout,
     """Bytes that process `rank` sends in a step of `batch` images."""
     held, column = holding(layers, parallel, mesh, rank, batch), rank % mesh.mp
     width = 2 if config.train.precision == "bf16" else 4
-    ring = mesh.mp if parallel == "owt" else mesh.dp
+    spreads = mode_of(parallel).SPREADS_IMAGES
+    ring = mesh.mp if spreads else mesh.dp
     shared = sum(
         exchanged_parameters(layer, rows, cut, parallel, mesh, layer.name in config.model.freeze)
         for layer, rows, cut in zip(layers, held.rows, held.divided, strict=True)
     )
     activations = sum(activation_bytes(layers, held, number, parallel, mesh, column, width) for number in range(len(layers)))
     read = share(held.joint_images, column, mesh.mp)
-    gathers_images = mesh.mp > 1 and parallel != "owt"
+    gathers_images = mesh.mp > 1 and not spreads
     return Sent(
         gradients=4 * shared * 2 * (ring - 1) // ring,
         activations=activations,

@@ -46,14 +46,14 @@ def choose(config: Config, world_size: int, local_world_size: int, device: torch
         return "none"
     kind = torch.device(device).type
     config = as_computed(config, torch.device(device))
-    machine = this_machine(config, classes_of(config), local_world_size, kind)
+    machine = this_machine(config, classes_of(config.data), local_world_size, kind)
     return choose_on(machine, config, world_size)
 
 
 def choose_on(machine: Machine, config: Config, world_size: int) -> str:
     """The fastest mode on `machine` at the configured batch; `data` where nothing else fits."""
     batch = max(config.train.batch_size, world_size)
-    predictions = rank(config, classes_of(config), machine, world_size, (batch,))
+    predictions = rank(config, classes_of(config.data), machine, world_size, (batch,))
     return predictions[0].parallel
 
 

@@ -24,7 +24,7 @@ class PlanOptions(Section):
     batch_sizes: Counts = Field((128, 256, 1024), min_length=1)
     """Images of a step over all devices, each tried."""
     classes: Int | None = Field(None, ge=2)
-    """Outputs of fc8. Default: those of the configuration's data, 1,000 where it is a folder."""
+    """Number of classes. Default: those of the config's data; 1,000 is assumed where the data are not there to count."""
     precision: Literal["fp32", "bf16"] | None = None
     """Arithmetic. Default: the configuration's."""
     remeasure: bool = False

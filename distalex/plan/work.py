@@ -13,7 +13,7 @@ from distalex.config.loading import load_config
 from distalex.console import aligned
 from distalex.errors import UserError
 from distalex.machine.resources import cores
-from distalex.plan.cost import Prediction, classes_of, rank
+from distalex.plan.cost import Prediction, classes_of, classes_text, rank
 from distalex.plan.curves import draw_curves
 from distalex.plan.layers import layers_of
 from distalex.plan.machine import Machine, described
@@ -25,7 +25,7 @@ def plan(options: PlanOptions) -> list[Prediction]:
     """`python -m distalex.plan`: print the ranked table, and write what was asked for. Raises UserError."""
     changes = {"train.precision": options.precision} if options.precision else {}
     training = load_config(options.config, changes)
-    classes = options.classes or classes_of(training)
+    classes = options.classes or classes_of(training.data)
     if options.machine == "this":
         training, machines = _this_machine(training, classes, options)
     else:
@@ -74,7 +74,7 @@ def _heading(config: Config, classes: int, machine: Machine) -> str:
         "measured here" if machine.timings else f"a model of described devices: {100 * machine.efficiency:.0f} % of the peak is assumed"
     )
     return (
-        f"{config.model.name} network at {config.data.image_size}x{config.data.image_size}, {classes} classes, "
+        f"{config.model.name} network at {config.data.image_size}x{config.data.image_size}, {classes_text(config.data, classes)}, "
         f"{sum(layer.parameters for layer in layers):,} parameters, {config.train.precision}, {config.optim.name}\n"
         f"machine {machine.name}, {source}; without the loader; milliseconds, MB and GB are of the busiest device"
     )

@@ -21,10 +21,9 @@ from torch import Tensor, nn
 from distalex.config.config import Config
 from distalex.machine.resources import keep_freed_memory
 from distalex.machine.speed import matmul_peak
-from distalex.model.alexnet import AlexNet
 from distalex.model.dropout import KeyedDropout
 from distalex.model.lrn import LocalResponseNorm
-from distalex.plan.layers import stages
+from distalex.model.network import build_network
 from distalex.plan.machine import Timing
 from distalex.shares import share
 
@@ -88,22 +87,25 @@ def time_layers(worker: Worker, config: Config, classes: int, all_parts: list[in
     """Every layer, divided among each count of `all_parts` devices that can divide it, at two batch `sizes`."""
     dtype = torch.bfloat16 if config.train.precision == "bf16" else torch.float32
     with torch.device("meta"):
-        net = AlexNet(config.model, classes, config.data.image_size)
+        net = build_network(config.model, classes, config.data.image_size)
         inputs = torch.empty(1, 3, config.data.image_size, config.data.image_size)
         whole = {}
-        for name, stage in stages(net).items():
+        for name, stage in net.stages().items():
             whole[name] = (stage, inputs.shape[1:])
             inputs = stage(inputs)
     timings = {}
     for name, (stage, shape) in whole.items():
-        convolves = name.startswith("conv")
-        # A fully connected layer spends its time on weights until many images share them.
+        convolves = isinstance(stage[0], nn.Conv2d)
+        # A fully connected layer spends its time on weights unless a batch is large.
         batches = sizes if convolves else [4 * size for size in sizes]
         for parts in all_parts:
             if convolves and config.model.columns % parts:
                 continue  # only the columns divide convolutions
             part, channels = _part(stage, config.model.columns, parts, worker.device)
-            rows = [_time_stage(worker, part, _inputs(images, channels, shape, worker, name, dtype), dtype) for images in batches]
+            rows = [
+                _time_stage(worker, part, _inputs(images, channels, shape, worker, name == net.first_layer, dtype), dtype)
+                for images in batches
+            ]
             timings[f"{name}/{parts}"] = _through(batches, rows)
     return timings
 
@@ -153,11 +155,11 @@ def _piece(whole: nn.Conv2d | nn.Linear, inputs: int, parts: int, bias: bool) ->
     return nn.Linear(inputs, len(range(whole.out_features)[share(whole.out_features, parts - 1, parts)]), bias=bias)
 
 
-def _inputs(images: int, channels: list[int], shape: torch.Size, worker: Worker, name: str, dtype: torch.dtype) -> tuple[Tensor, ...]:
+def _inputs(images: int, channels: list[int], shape: torch.Size, worker: Worker, is_image: bool, dtype: torch.dtype) -> tuple[Tensor, ...]:
     pieces = [torch.randn(images, count, *shape[1:], device=worker.device, dtype=dtype) for count in channels]
     if len(shape) == 3:
         pieces = [piece.contiguous(memory_format=torch.channels_last) for piece in pieces]
-    return tuple(piece.requires_grad_(name != "conv1") for piece in pieces)
+    return tuple(piece.requires_grad_(not is_image) for piece in pieces)
 
 
 def _time_stage(worker: Worker, stage: nn.Sequential, inputs: tuple[Tensor, ...], dtype: torch.dtype) -> list[float]:

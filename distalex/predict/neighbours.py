@@ -48,9 +48,9 @@ def open_album(trained: Trained, split: Split, most: int, progress: Callable[[st
 
 @torch.no_grad()
 def hidden(trained: Trained, views: Augmentation, images: Tensor) -> Tensor:
-    """What fc8 reads, (n, units), of stored images (n, side, side, 3) uint8 seen through `views`."""
+    """What the classifier reads, (n, units), of stored images (n, side, side, 3) uint8 seen through `views`."""
     centre_only = trained.config.train.model_copy(update={"mirror_test": False})
-    with _reading(trained.net.fc8) as read:
+    with _reading(trained.net.get_submodule(trained.net.classifier)) as read:
         for part in images.split(BATCH):
             logits_of(trained.net, views.test(part.to(views.device)), centre_only)
     return torch.cat(read).float().cpu()

@@ -86,8 +86,10 @@ class Learned:
 
 
 def filters_of(trained: Trained) -> tuple[Column, ...]:
-    """The filters of conv1, those of each of the network's columns apart."""
-    weight = trained.net.get_submodule("conv1").weight.detach().float()  # type: ignore[union-attr,operator]
+    """The filters of the first convolution, those of each of the network's columns apart."""
+    if trained.net.first_layer is None:
+        return ()
+    weight = trained.net.get_parameter(f"{trained.net.first_layer}.weight").detach().float()
     return tuple(_column(part) for part in weight.chunk(trained.config.model.columns))
 
 

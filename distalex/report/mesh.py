@@ -5,19 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from html import escape
 
+from distalex.config.choices import declared_in
+from distalex.config.config import MODES
 from distalex.report.history import History, number
 
 BOX = (150.0, 56.0)  # of a process
 GAP = (150.0, 46.0)  # between columns, between replicas
 MOST = 4  # replicas or columns that are drawn
 NOT_BETWEEN_COLUMNS = ("gradients", "images", "logits")
-HOLDS = {
-    "none": "the whole network",
-    "data": "the whole network",
-    "model": "column",
-    "hybrid": "column",
-    "owt": "convolutions, and a share of fc6 to fc8",
-}
 
 
 @dataclass(frozen=True)
@@ -49,7 +44,7 @@ def draw(run: History) -> str:
         return ""
     start = run.starts[-1]
     replicas, columns = (max(1, int(number(start.get(key)) or 1)) for key in ("replicas", "columns"))
-    parallel = str(start.get("parallel", "none"))
+    declared = declared_in(MODES).get(str(start.get("parallel", "none")))
     down, across = min(replicas, MOST), min(columns, MOST)
     width = across * BOX[0] + (across - 1) * GAP[0] + 20
     height = down * BOX[1] + (down - 1) * GAP[1] + 20 + (18 if replicas > down or columns > across else 0)
@@ -60,8 +55,7 @@ def draw(run: History) -> str:
     for replica in range(down):
         for column in range(across):
             x, y = 10 + column * (BOX[0] + GAP[0]), 10 + replica * (BOX[1] + GAP[1])
-            holds = HOLDS.get(parallel, "")
-            holds = f"column {column + 1} of {columns}" if holds == "column" else holds
+            holds = declared.facts["HOLDS"].format(column=column + 1, columns=columns) if declared else ""
             parts.append(f'<rect class="box" x="{x:g}" y="{y:g}" width="{BOX[0]:g}" height="{BOX[1]:g}" rx="6"/>')
             parts.append(_text(x + BOX[0] / 2, y + 22, f"rank {replica * columns + column}", "strong"))
             parts += [_text(x + BOX[0] / 2, y + 40 + 12 * line, part) for line, part in enumerate(_wrapped(holds))]

@@ -16,8 +16,8 @@ from distalex.data.augment.statistics import Statistics
 from distalex.data.open import Data, open_data
 from distalex.errors import UserError
 from distalex.machine.precision import arithmetic
-from distalex.model.alexnet import AlexNet
 from distalex.model.initial_weights import build_model
+from distalex.model.network import Network
 from distalex.parallel.mesh import Mesh
 from distalex.runs.checkpoint import find, load
 
@@ -26,7 +26,7 @@ from distalex.runs.checkpoint import find, load
 class Trained:
     """A network from a checkpoint with all that using it needs."""
 
-    net: AlexNet
+    net: Network
     config: Config
     classes: tuple[str, ...]
     state: dict[str, Any]

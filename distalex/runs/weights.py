@@ -7,14 +7,16 @@ from collections.abc import Callable
 from torch import Tensor
 
 from distalex.errors import UserError
-from distalex.model.alexnet import AlexNet
+from distalex.model.network import Network
 from distalex.model.released import from_released, is_released
 from distalex.model.torchvision_keys import from_torchvision
 from distalex.runs.checkpoint import find, read_tensors
 
 
-def load_weights(net: AlexNet, place: str, runs_dir: str, normalize: str, say: Callable[[str], None]) -> None:
-    """Start `net` from a run or a state dict, ours, torchvision's or the released code's; a classifier of another size starts anew.
+def load_weights(net: Network, place: str, runs_dir: str, normalize: str, say: Callable[[str], None]) -> None:
+    """Start `net` from a run or a state dict, ours, torchvision's or the released code's.
+
+    A classifier for another number of classes is left as it was initialised.
 
     Says so where the weights saw images on another scale than `normalize`, this run's. Raises UserError where any other weight
     is missing or has another shape.
@@ -28,9 +30,10 @@ def load_weights(net: AlexNet, place: str, runs_dir: str, normalize: str, say: C
     if saw != normalize:
         say(f"model.weights={place}: saw its images with data.normalize={saw}; --data.normalize={saw} keeps what it learned")
     weights, own = from_released(weights, place) if is_released(weights) else from_torchvision(weights), net.state_dict()
-    if "fc8.weight" in weights and weights["fc8.weight"].shape != own["fc8.weight"].shape:
-        say(f"fc8 starts anew: {place} tells {len(weights['fc8.weight'])} classes apart, this run {net.classes}")
-        weights = {**weights, "fc8.weight": own["fc8.weight"], "fc8.bias": own["fc8.bias"]}
+    last, classifier = f"{net.classifier}.weight", {name: value for name, value in own.items() if name.startswith(f"{net.classifier}.")}
+    if last in weights and weights[last].shape != own[last].shape:
+        say(f"{net.classifier} re-initialised: {place} has {len(weights[last])} classes, this run {net.classes}")
+        weights = {**weights, **classifier}
     for name in own:
         if name not in weights:
             raise UserError(f"model.weights={place}: has no {name}; is it another network than model.name says?")

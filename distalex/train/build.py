@@ -12,9 +12,9 @@ import torch
 from distalex.config.config import Config
 from distalex.data.open import Data
 from distalex.machine.precision import has_bf16
-from distalex.model.alexnet import AlexNet
 from distalex.model.freezing import freeze
 from distalex.model.initial_weights import build_model
+from distalex.model.network import Network
 from distalex.optim.average import MovingAverage
 from distalex.optim.optimizer import build_optimizer
 from distalex.optim.schedule import Schedule
@@ -56,7 +56,7 @@ def describe_weights(config: Config, data: Data) -> dict[str, Any]:
     }
 
 
-def introduce(config: Config, mesh: Mesh, data: Data, net: AlexNet, folder: Path) -> str:
+def introduce(config: Config, mesh: Mesh, data: Data, net: Network, folder: Path) -> str:
     """Three lines: the run and its network, its data, its batch and the chance-level loss."""
     processes, classes = mesh.topology.world_size, len(data.classes)
     held = sum(parameter.numel() for parameter in net.parameters()) / 1e6

@@ -16,7 +16,7 @@ from distalex.data.batches import Batch
 from distalex.evaluate.evaluation import Evaluation
 from distalex.machine.precision import arithmetic
 from distalex.machine.speed import matmul_peak
-from distalex.model.alexnet import count_macs
+from distalex.model.network import count_macs
 from distalex.parallel.mesh import Mesh
 from distalex.runs.metrics import MetricsFile
 from distalex.train.layer_norms import LayerNorms

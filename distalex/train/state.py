@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from distalex.config.train import TrainConfig
-from distalex.model.alexnet import AlexNet
+from distalex.model.network import Network
 from distalex.optim.average import MovingAverage
 from distalex.optim.schedule import Schedule
 from distalex.parallel.shards import Shards
@@ -20,7 +20,7 @@ from distalex.runs.checkpoint import FORMAT, are_finite
 class TrainState:
     """All that changes while a run trains; saved and restored whole."""
 
-    net: AlexNet
+    net: Network
     """The network itself, not wrapped; its parameters are this process's rows of them, as `shards` says."""
     optimizer: torch.optim.Optimizer
     schedule: Schedule

@@ -132,7 +132,7 @@ def test_hybrid_has_four_processes_and_runs_by_default_where_they_have_a_core_ea
 
 def test_columns_are_left_out_where_processes_do_not_fit_them(capsys):
     assert "model" not in choose_modes(BenchOptions(what="parallel", device="cpu", processes=4))
-    assert "without model: modes=model has a process for each of the network's 2 columns, not 4" in capsys.readouterr().out
+    assert "without model: modes=model: 4 processes" in capsys.readouterr().out
 
 
 def test_the_lrn_that_runs_is_named():

@@ -133,7 +133,7 @@ def test_the_released_codes_columns_become_the_papers_network(tmp_path, monkeypa
 
     words = ["train", *options(name="it", parallel="none", model__weights="columns.pth")]
     for damage, says in (
-        ({"conv2b.weights.0": None}, "model.weights=columns.pth: is in the released code's layout, but has no conv2b.weights.0"),
+        ({"conv2b.weights.0": None}, "model.weights=columns.pth: is in the released code's layout, but lacks conv2b.weights.0"),
         ({"conv3a.weights.1": torch.zeros(1152, 5)}, "model.weights=columns.pth: its matrices of conv3a and conv3b do not fit together"),
         ({"conv1a.weights.0": torch.zeros(364, 48)}, "model.weights=columns.pth: its matrices of conv1a and conv1b do not fit together"),
     ):

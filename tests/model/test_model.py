@@ -4,10 +4,10 @@ import torchvision
 from support.runs import small
 
 from distalex.config.model import ModelConfig
-from distalex.model.alexnet import count_macs
 from distalex.model.batch_norm import BatchNorm
 from distalex.model.dropout import KeyedDropout
 from distalex.model.initial_weights import build_model
+from distalex.model.network import count_macs
 from distalex.model.torchvision_keys import from_torchvision
 from distalex.plan.layers import layers_of
 
@@ -211,10 +211,10 @@ def test_pooling_and_activation_are_the_named_ones():
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"activation": "tanh"}, "use --model.lrn=false with tanh"),
+        ({"activation": "tanh"}, "model.activation=tanh.*--model.lrn=false"),
         ({"exchange": ("conv1",)}, "conv2, conv3, conv4 and conv5 can read other columns"),
         ({"without": ("conv5",)}, "conv3 and conv4 can be left out"),
-        ({"width": 0.3}, "give a share that divides them"),
+        ({"width": 0.3}, "model.width=0.3.*e.g. 0.5"),
         ({"name": "seed", "pool": "plain"}, "goes with model.name=paper"),
     ],
 )

@@ -14,8 +14,8 @@ from distalex.config.model import ModelConfig
 from distalex.config.optim import OptimConfig
 from distalex.config.train import TrainConfig
 from distalex.machine.precision import has_bf16
-from distalex.model.alexnet import AlexNet
 from distalex.model.initial_weights import build_model
+from distalex.model.network import Network
 from distalex.optim.optimizer import build_optimizer
 from distalex.parallel.mesh import Mesh, mesh_of
 from distalex.parallel.parallelize import Parallel, parallelize
@@ -101,18 +101,18 @@ def own_images(images: torch.Tensor, mesh: Mesh) -> torch.Tensor:
 
 
 def backward(
-    forward: Parallel | AlexNet, net: AlexNet, images: torch.Tensor, labels: torch.Tensor, first_row: int, precision: str
+    forward: Parallel | Network, net: Network, images: torch.Tensor, labels: torch.Tensor, first_row: int, precision: str
 ) -> torch.Tensor:
     """Logits; leaves the gradients of the mean loss over all images."""
     net.key_masks(0, 0, first_row)
-    arguments = () if isinstance(forward, AlexNet) else (len(labels),)
+    arguments = () if isinstance(forward, Network) else (len(labels),)
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
         logits = forward(images.to(DTYPE[precision]), *arguments)
     (functional.cross_entropy(logits if precision == "fp64" else logits.float(), labels, reduction="sum") / IMAGES).backward()
     return logits.detach()
 
 
-def check_gradients(whole: AlexNet, forward: Parallel, tolerance: float) -> None:
+def check_gradients(whole: Network, forward: Parallel, tolerance: float) -> None:
     names = [name for name, _ in forward.net.named_parameters()]
     assert names == [name for name, _ in whole.named_parameters()]
     for name, parameter in forward.net.named_parameters():
@@ -123,7 +123,7 @@ def check_gradients(whole: AlexNet, forward: Parallel, tolerance: float) -> None
         assert difference <= tolerance * norm, f"{name}: {difference / norm} of its norm"
 
 
-def check_bytes_held(whole: AlexNet, forward: Parallel, optimizer: torch.optim.Optimizer) -> None:
+def check_bytes_held(whole: Network, forward: Parallel, optimizer: torch.optim.Optimizer) -> None:
     """Half of the parameters, gradients and optimizer state, to the byte where the classes are even."""
     everything = sum(parameter.nbytes for parameter in whole.parameters())
     held = {

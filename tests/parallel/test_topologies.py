@@ -11,8 +11,8 @@ from support.runs import REPOSITORY, metrics, newest, options, small
 from distalex.cli.main import main
 from distalex.errors import UserError
 from distalex.model.initial_weights import build_model
-from distalex.model.networks import PAPER
-from distalex.parallel.columns import COLUMNS, split_into_columns
+from distalex.model.networks.paper import CONVOLUTIONS
+from distalex.parallel.columns import split_into_columns
 from distalex.parallel.mesh import Mesh
 from distalex.parallel.topology import Layout, Topology, layout
 
@@ -264,9 +264,10 @@ def test_fewer_classes_than_columns_are_refused():
         split_into_columns(net, Mesh(Topology(), torch.device("cpu"), "model", columns=4))
 
 
-def test_the_column_table_is_figure_2_as_the_network_reads():
-    assert {name: conv.reads for name, conv in PAPER.items()} == {name: COLUMNS[name] for name in PAPER}
-    assert [name for name, reads in COLUMNS.items() if reads == "both"] == ["conv3", "fc6", "fc7", "fc8"]
+def test_layers_read_what_figure_2_says():
+    net = build_model(small().model, 4, 64, 0)
+    assert {name: row[4] for name, row in CONVOLUTIONS.items()} == {name: net.reads[name] for name in CONVOLUTIONS}
+    assert [name for name, reads in net.reads.items() if reads == "both"] == ["conv3", "fc6", "fc7", "fc8"]
 
 
 @pytest.mark.slow

@@ -10,7 +10,8 @@ from support.runs import small
 
 from distalex.config.loading import load_config
 from distalex.plan import measure as measure_module
-from distalex.plan.cost import MODES, predict, rank
+from distalex.plan.cost import predict, rank
+from distalex.plan.curves import modes_of_several
 from distalex.plan.machine import PRESETS, Link, Machine, Timing, described
 from distalex.plan.measure import choose, choose_on, this_machine
 
@@ -65,7 +66,7 @@ def test_predictions_move_as_they_should():
 
 
 def test_a_step_is_the_sum_of_its_parts():
-    for mode in MODES:
+    for mode in modes_of_several():
         one = predict(PAPER, 1000, described("rtx4090", "bf16"), mode, 2, 64)
         parts = (one.compute, one.exchange, one.gradients, one.optimizer, one.host)
         assert min(parts) >= 0
@@ -109,7 +110,7 @@ def test_this_machine_is_measured_once_and_remembered(tmp_path, monkeypatch):
     assert all(min(timing) >= 0 and timing.forward_image > 0 for timing in machine.timings.values())
     assert 1e6 < machine.gather.bandwidth < 1e12 and 1e6 < machine.reduce.bandwidth < 1e12
     assert 0 <= machine.overlap <= 1
-    assert choose(training, 2, 2) in MODES
+    assert choose(training, 2, 2) in modes_of_several()
     (file,) = (tmp_path / "distalex").iterdir()
     found = json.loads(file.read_text())["found"]
     monkeypatch.setattr(measure_module, "_measure", lambda *_: {**found, "overlap": 0.125})

@@ -6,8 +6,8 @@ import pytest
 import torch
 from support.runs import small
 
-from distalex.model.alexnet import count_macs
 from distalex.model.initial_weights import build_model
+from distalex.model.network import count_macs
 from distalex.parallel import gpu_convolutions
 from distalex.parallel.mesh import Mesh
 from distalex.parallel.topology import Topology

@@ -14,7 +14,8 @@ from distalex.data.sources.cifar import CIFAR10, CIFAR10_CLASSES, CIFAR100, Cifa
 from distalex.data.sources.digits import digits
 from distalex.data.sources.folders import recognise
 from distalex.data.sources.source import Source, a_share_of, hold_out
-from distalex.data.sources.splits import Splits, classes_of
+from distalex.data.sources.splits import Splits
+from distalex.data.sources.splits import classes_of as classes_of_splits
 from distalex.data.sources.synthetic import synthetic
 from distalex.data.sources.table import is_table, read_table
 from distalex.data.sources.torchvision import open_torchvision
@@ -36,6 +37,22 @@ def open_sources(config: DataConfig) -> tuple[Source, Source]:
     if config.fraction < 1:
         train = a_share_of(train, config.fraction)
     return train.shuffled(), test[0].shuffled()
+
+
+def classes_of(config: DataConfig) -> int | None:
+    """Return the number of classes that `config` names; None where it is not known before the images are there."""
+    if config.name == "synthetic":
+        return config.synthetic_classes
+    if config.name in ("cifar10", "cifar100", "digits"):
+        return 100 if config.name == "cifar100" else 10
+    try:
+        if config.name == "beton":
+            from distalex.data.beton.sidecar import read_prepared
+
+            return len(read_prepared(Path(str(config.train))).info.classes)
+        return len(list_sources(config)[0].classes) if config.root and config.name != "torchvision" else None
+    except (UserError, OSError):
+        return None
 
 
 def list_sources(config: DataConfig) -> tuple[Source, ...]:
@@ -91,7 +108,7 @@ def found_at(root: str, config: DataConfig) -> tuple[Source, ...]:
 
 
 def _of_files(files: Files, splits: Splits, split: str, config: DataConfig) -> Source:
-    classes = classes_of(splits, files.origin)
+    classes = classes_of_splits(splits, files.origin)
     numbers = {class_: number for number, class_ in enumerate(classes)}
     samples = splits[split]
     names = [sample.name for sample in samples]
