@@ -1,4 +1,4 @@
-"""All processes of a job need the same configuration, software and data: what differs is told before the first step."""
+"""All processes of a job need the same config, software and data; this is checked before the first step."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from distalex.errors import UserError
 from distalex.machine.precision import arithmetic
 
 OF_A_NODE = ("data.root", "data.train", "data.test", "data.workers", "train.threads")
-"""Options that may differ from node to node."""
+"""Options that may differ between hosts."""
 
 
 def require_agreement(facts: Mapping[str, Any]) -> None:
-    """Raise UserError on every rank where `facts`, plain values by name, are not the same on all; says which, where and what."""
+    """Raise UserError on every rank unless `facts`, plain values by name, are the same on all; names the value, rank and host."""
     if not dist.is_initialized():
         return
     everyone: list[Any] = [None] * dist.get_world_size()
@@ -39,7 +39,7 @@ def require_agreement(facts: Mapping[str, Any]) -> None:
 
 
 def facts_of(config: Config, device: torch.device) -> dict[str, Any]:
-    """What a run's numbers depend on besides its data, by name: the configuration, the software and the arithmetic."""
+    """Return what a run depends on besides its data, by name: config, software and arithmetic."""
     return {
         "Python": platform.python_version(),
         "torch": torch.__version__,

@@ -1,6 +1,6 @@
-"""Batch normalisation whose statistics are those of the whole batch, however many replicas share it.
+"""Batch normalisation with the statistics of the global batch, on any number of replicas.
 
-PyTorch's SyncBatchNorm does the same on GPUs only. Here a process sends two numbers a channel and layer, each way.
+PyTorch's SyncBatchNorm does the same on GPUs only. A process sends two numbers for each channel of a layer, forward and backward.
 """
 
 from __future__ import annotations
@@ -15,26 +15,27 @@ from torch.nn import functional
 from distalex.model.batch_norm import EPSILON, MOMENTUM, BatchNorm
 from distalex.parallel.mesh import Mesh
 
-DIMENSIONS = (0, 2, 3)  # images, rows and columns of pixels; dimension 1 are the channels
+DIMENSIONS = (0, 2, 3)  # images, height and width; dimension 1 is the channels
 
 
 def share_statistics(net: nn.Module, mesh: Mesh) -> None:
-    """Let every batch normalisation of `net` take its statistics over all processes whose images differ, in place."""
+    """Make every batch normalisation of `net` use the statistics of all processes with different images, in place."""
     for name, layer in list(net.named_modules()):
         if isinstance(layer, BatchNorm) and mesh.gradient_group is not None:
             net.set_submodule(name, BatchNormOfAll(layer, mesh))
 
 
 class BatchNormOfAll(BatchNorm):
-    """Batch normalisation of images that several processes have some of, maybe none."""
+    """Batch normalisation over the images of several processes, some of which may have none."""
 
     def __init__(self, layer: BatchNorm, mesh: Mesh) -> None:
-        nn.Module.__init__(self)  # what `layer` has is taken over as it is, frozen or not
+        nn.Module.__init__(self)  # parameters and buffers are those of `layer`, frozen or not
         self.weight, self.bias, self.mesh = layer.weight, layer.bias, mesh
         self.register_buffer("mean", layer.mean)
         self.register_buffer("variance", layer.variance)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Normalise this process's images `x` (images, channels, side, side)."""
         return _Normalised.apply(x, self.weight, self.bias, self) if self.training else super().forward(x)
 
 
@@ -54,16 +55,16 @@ class _Normalised(torch.autograd.Function):
         gradient = gradients[0].to(mean.dtype)
         scale = torch.rsqrt(variance + EPSILON)
         normal = (x.to(mean.dtype) - _wide(mean)) * _wide(scale)
-        own = torch.stack([gradient.sum(DIMENSIONS), (gradient * normal).sum(DIMENSIONS)])  # of shift and scale, which DDP adds up
+        own = torch.stack([gradient.sum(DIMENSIONS), (gradient * normal).sum(DIMENSIONS)])  # gradients of shift and scale, which DDP sums
         shift, slope = _sum(own.clone(), ctx.layer.mesh) / count
         through = (gradient - _wide(shift) - normal * _wide(slope)) * _wide(scale * weight)
         return through.to(x.dtype), own[1].to(weight.dtype), own[0].to(weight.dtype), None
 
 
 def _statistics(x: Tensor, layer: BatchNormOfAll) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean and (biased) variance of each channel, and the pixels they are of, over all processes.
+    """Return mean and biased variance of each channel, and the number of pixels, over all processes.
 
-    The squares are taken about the common mean: sums of large squares would lose digits.
+    Squares are of the distance to the common mean, since sums of large squares lose digits.
     """
     x = x.to(torch.promote_types(x.dtype, torch.float32))
     count = torch.full((1,), x.numel() // x.shape[1], dtype=x.dtype, device=x.device)
@@ -74,7 +75,7 @@ def _statistics(x: Tensor, layer: BatchNormOfAll) -> tuple[Tensor, Tensor, Tenso
 
 
 def _sum(values: Tensor, mesh: Mesh) -> Tensor:
-    """Over all processes, in place."""
+    """Sum over all processes, in place."""
     group = mesh.gradient_group
     assert group is not None
     mesh.traffic.send("statistics", values.nbytes * 2 * (group.size() - 1) // group.size())
@@ -84,5 +85,5 @@ def _sum(values: Tensor, mesh: Mesh) -> Tensor:
 
 
 def _wide(channels: Tensor) -> Tensor:
-    """One number a channel, as it goes with (images, channels, side, side)."""
+    """Give one number for each channel the shape that broadcasts over (images, channels, side, side)."""
     return channels[:, None, None]

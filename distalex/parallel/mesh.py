@@ -21,33 +21,42 @@ from distalex.parallel.traffic import Arriving, Traffic
 
 @dataclass(frozen=True)
 class Mesh:
-    """The (dp, mp) mesh as this process sees it: its replica, its column, and the device it computes on."""
+    """The (dp, mp) mesh as one process sees it: its replica, its column and its device."""
 
     topology: Topology
+    """Ranks and numbers of processes."""
     device: torch.device
+    """Device that this process computes on."""
     parallel: str = "none"
-    """As the configuration's, but never `auto`."""
+    """Parallel mode, never `auto`."""
     replica: int = 0
+    """Number of this process's replica."""
     replicas: int = 1
+    """Number of replicas."""
     column: int = 0
-    """Which part of its replica's network this process has."""
+    """Number of this process among those that divide its replica's network."""
     columns: int = 1
-    """Processes that a replica's network is divided among. Each may hold several of the network's own columns."""
+    """Number of processes that divide a replica's network. Each may hold several of the network's columns."""
     devices: DeviceMesh | None = None
+    """PyTorch's mesh with its process groups `dp` and `mp`; None for one process."""
     traffic: Traffic = field(default_factory=Traffic, compare=False)
+    """What communication costs this process."""
     last_beat: list[float] = field(default_factory=lambda: [-math.inf], compare=False)
+    """When `beat` last wrote, in seconds."""
 
     @property
     def rank(self) -> int:
+        """Number of this process."""
         return self.topology.rank
 
     @property
     def is_first(self) -> bool:
-        """Whether this is rank 0, the only one that writes files and talks."""
+        """Whether this is rank 0, the only one that writes files and prints."""
         return self.rank == 0
 
     @property
     def alone(self) -> bool:
+        """Whether this is the only process."""
         return self.topology.world_size == 1
 
     @property
@@ -57,25 +66,25 @@ class Mesh:
 
     @property
     def gradient_group(self) -> dist.ProcessGroup | None:
-        """The processes that add up gradients of parameters they all hold; None where there are none such."""
+        """The processes that all-reduce gradients of the parameters that all of them hold; None where there is one such process."""
         if self.devices is None or (self.replicas == 1 and not self.spreads_images):
             return None
         return self.devices.get_group("mp" if self.spreads_images else "dp")
 
     def sum(self, values: Tensor) -> Tensor:
-        """The sum of `values` over the replicas, on every rank, in place."""
+        """Sum `values` over the replicas, on every rank and in place."""
         if self.devices is not None and self.replicas > 1:
             dist.all_reduce(values, group=self.devices.get_group("dp"))
         return values
 
     def sum_over_columns(self, values: Tensor) -> Tensor:
-        """The sum of `values` over the processes that share a replica's network, on each of them, in place."""
+        """Sum `values` over the processes that divide a replica's network, on each of them and in place."""
         if self.devices is not None and self.columns > 1:
             dist.all_reduce(values, group=self.devices.get_group("mp"))
         return values
 
     def any(self, condition: bool) -> bool:
-        """Whether `condition` holds on any rank; the same answer on all. Crosses on the CPU, so a GPU is not waited for."""
+        """Return, on every rank, whether `condition` holds on any rank. Communicates on the CPU and does not wait for a GPU."""
         if self.alone:
             return condition
         flag = torch.tensor([float(condition)])
@@ -83,25 +92,25 @@ class Mesh:
         return bool(flag)
 
     def expect_answers_within(self, seconds: float) -> None:
-        """From here on, a rank that keeps the others waiting for longer ends them."""
+        """Set the collective time-out, in seconds."""
         if self.devices is not None:
             set_timeout = getattr(dist, "set_timeout", None) or distributed_c10d._set_pg_timeout  # its name before PyTorch 2.14
             for group in (None, *self.devices.get_all_groups()):
                 set_timeout(timedelta(seconds=seconds), group)
 
     def beat(self) -> None:
-        """Tell the other ranks, once a second at most, that this one is there."""
+        """Record, at most once a second, that this process is alive; `start_processes` names the process that stopped doing so."""
         if not self.alone and time.monotonic() - self.last_beat[0] > 1.0:
             self.last_beat[0] = time.monotonic()
             distributed_c10d._get_default_store().set(f"distalex/beat/{self.rank}", str(time.time()))
 
     def barrier(self) -> None:
-        """Go on when every rank is here."""
+        """Wait until every rank has called this."""
         if not self.alone:
             dist.barrier(device_ids=[self.device.index] if self.device.type == "cuda" else None)
 
     def from_first(self, value: Any) -> Any:
-        """Rank 0's `value`, on every rank. Plain values only."""
+        """Return rank 0's `value` on every rank. Plain values only."""
         if self.alone:
             return value
         values = [value]
@@ -109,9 +118,10 @@ class Mesh:
         return values[0]
 
     def start_exchange(self, outgoing: Sequence[Tensor], shapes: Sequence[Sequence[int]], purpose: str) -> Arriving:
-        """Send `outgoing[i]` to column i, receive a contiguous tensor of `shapes[i]` from it; nothing passes to oneself.
+        """Start an all-to-all over the columns: send `outgoing[i]` to column i and receive a contiguous tensor of `shapes[i]` from it.
 
-        One collective, in one buffer each way. Compute meanwhile, then `wait`.
+        It is one collective with one buffer each way, without what this process would send to itself. `purpose` is what traffic is
+        counted by. Compute meanwhile, then call `wait` on the result.
         """
         assert self.devices is not None
         others = [column for column in range(self.columns) if column != self.column]
@@ -130,7 +140,7 @@ class Mesh:
 
 
 def mesh_of(topology: Topology, device: torch.device, parallel: str, columns: int) -> Mesh:
-    """The mesh of processes that have joined already, for a network of `columns` columns. Raises UserError."""
+    """Return the mesh of a job's processes, which have joined already, for a network of `columns` columns. Raises UserError."""
     dp, mp = layout(parallel, topology.world_size, columns)
     devices = init_device_mesh(device.type, (dp, mp), mesh_dim_names=("dp", "mp"))
     return Mesh(topology, device, parallel, devices.get_local_rank("dp"), dp, devices.get_local_rank("mp"), mp, devices)

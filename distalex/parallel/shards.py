@@ -16,18 +16,19 @@ from distalex.shares import share
 
 @dataclass(frozen=True)
 class Shards:
-    """Which parameters this process holds some rows of (dim 0) and the rest of its column group the others."""
+    """Which parameters are divided, on dim 0, among the processes of a column group; every process holds the others whole."""
 
     mesh: Mesh
+    """The processes."""
     rows: Mapping[str, int] = field(default_factory=dict)
-    """Rows of the whole parameter, of those that are divided; every process holds all of the rest."""
+    """Rows (dim 0) of each whole parameter that is divided, by name."""
 
     def part(self, name: str, whole: Tensor) -> Tensor:
-        """This process's rows of a parameter, or of anything of its shape."""
+        """Return this process's rows of a parameter, or of a tensor of its shape."""
         return whole[share(self.rows[name], self.mesh.column, self.mesh.columns)] if name in self.rows else whole
 
     def whole(self, name: str, part: Tensor) -> Tensor | None:
-        """The rows of all columns, on the CPU of rank 0; None elsewhere. Every process of the first replica has to call it."""
+        """Gather a parameter from its shards, on the CPU of rank 0; return None elsewhere. All processes of the first replica call it."""
         mesh = self.mesh
         if name not in self.rows or mesh.columns == 1:
             return part.cpu() if mesh.is_first else None
@@ -40,7 +41,7 @@ class Shards:
         sending = part.reshape(-1) if mesh.column else part.new_empty(0)
         sizes = [sending.numel(), *[0] * (mesh.columns - 1)]
         received = part.new_empty(sum(counts))
-        # Not send and recv, which with gloo wait for a rank that stands still as long as before the first step.
+        # Not send and recv: with gloo they ignore the time-out that is set after the first step.
         dist.all_to_all_single(received, sending, counts, sizes, group=mesh.devices.get_group("mp"))
         if not mesh.is_first:
             return None
@@ -50,7 +51,7 @@ class Shards:
         return joined
 
     def norms(self, tensors: Mapping[str, Tensor]) -> Tensor:
-        """The Euclidean norm of each whole tensor, (number of them,), from this process's part of it."""
+        """Return the Euclidean norm of each whole tensor, (tensors,), from this process's shards by parameter name."""
         norms = torch.stack(torch._foreach_norm(list(tensors.values())))
         if self.mesh.columns == 1:
             return norms

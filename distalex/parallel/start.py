@@ -1,4 +1,4 @@
-"""Processes, their mesh and device, and the collectives that the rest of distalex uses."""
+"""Start of a job: processes join their group, choose devices and a parallel mode."""
 
 from __future__ import annotations
 
@@ -23,13 +23,14 @@ from distalex.parallel.mesh import Mesh, mesh_of
 from distalex.parallel.topology import Topology, layout
 
 TIMEOUT = timedelta(minutes=30)
+"""Collective time-out until `Mesh.expect_answers_within` sets another."""
 
 
 def _store_of(topology: Topology) -> dist.Store:
-    """torchrun's store, where processes find each other; for processes that it starts again, without what those before left there.
+    """Return torchrun's store, in which processes find each other, without the entries of earlier attempts.
 
-    It keeps one store for all its attempts, with the addresses of processes that are gone. Only on one node does every process
-    know the number of the attempt; several nodes need TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1, as launch/multinode.sh sets.
+    torchrun keeps one store when it restarts processes, with the addresses of those that are gone. Only on one host does every process
+    know the number of the attempt; several hosts need TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1, which launch/multinode.sh sets.
     """
     store, _, _ = next(rendezvous("env://", timeout=TIMEOUT))
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
@@ -38,11 +39,17 @@ def _store_of(topology: Topology) -> dist.Store:
 
 @contextmanager
 def start_processes(config: Config, choose: Callable[[Config, Topology, torch.device], str] | None = None) -> Iterator[Mesh]:
-    """Join this process to the mesh that `config.parallel` asks for; leaves it at the end, whatever happened.
+    """Join this process to the mesh of `config.parallel`, and leave it at the end of the context.
 
-    `choose` names the mode for these processes where the configuration says `auto`; only rank 0 is asked, and `data` is
-    taken where it is None. Without torchrun's variables there is one process and no process group. Raises UserError where
-    the processes, the mesh and the devices do not fit.
+    Without torchrun's variables there is one process and no process group.
+
+    Args:
+        config: parallel mode, device and threads.
+        choose: returns the mode for `parallel=auto`; called on rank 0. Without it `auto` means `data`.
+
+    Raises:
+        UserError: processes, mesh and devices do not fit together.
+        TrainingError: a collective timed out; names the process that does not answer.
     """
     topology = Topology.from_environment()
     parallel: str = config.parallel
@@ -56,7 +63,7 @@ def start_processes(config: Config, choose: Callable[[Config, Topology, torch.de
     keep_freed_memory()
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = not config.train.deterministic
-        torch.backends.cudnn.allow_tf32 = False  # 10 bits in what is called fp32; who wants speed asks for bf16
+        torch.backends.cudnn.allow_tf32 = False  # TF32 has 10 bits of mantissa; bf16 is the option for speed
     if config.train.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
@@ -64,7 +71,7 @@ def start_processes(config: Config, choose: Callable[[Config, Topology, torch.de
         yield Mesh(topology, device, parallel)
         return
     if topology.on_one_node and "GLOO_SOCKET_IFNAME" not in os.environ:
-        # gloo asks the name service for this host's address, which fails on laptops and in containers (pytorch#44946)
+        # gloo looks up this host's name, which fails on laptops and in containers (pytorch#44946)
         loopback = next((name for _, name in socket.if_nameindex() if name in ("lo", "lo0")), None)
         if loopback:
             os.environ["GLOO_SOCKET_IFNAME"] = loopback
@@ -92,7 +99,7 @@ def start_processes(config: Config, choose: Callable[[Config, Topology, torch.de
 
 
 def _who_is_silent(topology: Topology) -> str:
-    """Which rank has kept the others waiting: the one that does not say, as all who waited do now, that it is there."""
+    """Name the rank that the others wait for: all that time out record so now, and the oldest record is that rank's."""
     store, started = distributed_c10d._get_default_store(), time.time()
     keys = {rank: f"distalex/beat/{rank}" for rank in range(topology.world_size)}
     store.set(keys[topology.rank], str(started))
@@ -100,15 +107,15 @@ def _who_is_silent(topology: Topology) -> str:
     heard = {rank: float(store.get(key)) for rank, key in keys.items() if store.check([key])}
     first = min(heard, key=lambda rank: heard[rank])
     if heard[first] > started - 3.0:
-        return "another process of this job does not answer; its own message may say why"
+        return "another process of this job does not answer; see its own message"
     return (
-        f"rank {first} does not answer and was last heard of {started - heard[first]:.0f} s ago: it is stopped, stuck or out of memory; "
-        "where it is only slow, give it longer with --train.timeout=SECONDS"
+        f"rank {first} does not answer and was last alive {started - heard[first]:.0f} s ago: it is stopped, stuck or out of memory; "
+        "if it is only slow, increase --train.timeout=SECONDS"
     )
 
 
 def _agree(choose: Callable[[], str], topology: Topology) -> str:
-    """Rank 0's choice, or its UserError, on every rank."""
+    """Return rank 0's choice on every rank, or raise its UserError there."""
     word = ["", ""]
     if topology.rank == 0:
         try:
@@ -122,7 +129,7 @@ def _agree(choose: Callable[[], str], topology: Topology) -> str:
 
 
 def choose_device(name: str, topology: Topology) -> torch.device:
-    """The device of this process, made current. Raises UserError where there is no GPU for it."""
+    """Return the device of this process and make it current. Raises UserError where there is no GPU for it."""
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     if not torch.cuda.is_available():

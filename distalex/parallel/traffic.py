@@ -16,10 +16,10 @@ from torch.autograd.profiler import record_function
 
 
 class Traffic:
-    """What communication costs this process: bytes it sends in a step, and seconds it waits with nothing left to compute.
+    """What communication costs this process: bytes sent in a step, and seconds waited with nothing left to compute.
 
-    Both are kept by what they are for: `conv3`, `fc6`, `fc7` and `fc8` (what a layer reads of the other columns, and the
-    gradients of that), `gradients`, and, counted apart because no network needs them, `images` and `logits`.
+    Both are counted by purpose: the name of a layer (what it reads of other columns, and the gradients of that), `gradients`,
+    `statistics` of batch normalisation and, not counted in `bytes`, `images` and `logits`.
     """
 
     APART = ("images", "logits")
@@ -32,22 +32,24 @@ class Traffic:
         self._events: list[tuple[str, torch.cuda.Event, torch.cuda.Event]] = []
 
     def start_step(self) -> None:
+        """Reset the bytes of the step."""
         self.sent.clear()
         self.collectives.clear()
         self.last_gradients_started = 0.0
 
     def send(self, purpose: str, nbytes: int) -> None:
+        """Count a collective in which this process sends `nbytes`."""
         self.sent[purpose] += nbytes
         self.collectives[purpose] += 1
 
     @property
     def bytes(self) -> int:
-        """Sent in this step for the layers and the gradients."""
+        """Bytes sent in this step, without images and logits."""
         return sum(count for purpose, count in self.sent.items() if purpose not in self.APART)
 
     @contextmanager
     def waiting(self, purpose: str, device: torch.device) -> Iterator[None]:
-        """What is done inside only waits: on a GPU its stream, on a CPU this thread."""
+        """Count the time inside as waiting: on a GPU that of its stream, on a CPU that of this thread."""
         with record_function(f"waiting for {purpose}"):
             if device.type == "cuda":
                 before, after = (torch.cuda.Event(enable_timing=True) for _ in range(2))
@@ -61,13 +63,13 @@ class Traffic:
                 self.seconds[purpose] += time.perf_counter() - started
 
     def backward_done(self, device: torch.device) -> None:
-        """Nothing is left to compute when the last gradients start, so the time since then is exposed; unknown on a GPU."""
+        """Count the time since the last all-reduce of gradients started as exposed; unknown (NaN) on a GPU."""
         if self.last_gradients_started:
             waited = time.perf_counter() - self.last_gradients_started
             self.seconds["gradients"] += waited if device.type == "cpu" else math.nan
 
     def take_seconds(self) -> dict[str, float]:
-        """Exposed seconds by purpose since the last call. Waits for a GPU to get there."""
+        """Return exposed seconds by purpose since the last call. Waits for the GPU."""
         if self._events:
             self._events[-1][2].synchronize()
         for purpose, before, after in self._events:
@@ -80,18 +82,21 @@ class Traffic:
 
 @dataclass
 class Arriving:
-    """What an exchange brings, once it is there."""
+    """An exchange under way."""
 
     pieces: list[Tensor]
-    """From each device of the column group; the own one is empty."""
+    """What each process of the column group sent; that of this process is empty."""
     sending: Tensor
-    """Held until it has been sent."""
+    """Buffer that is kept until it has been sent."""
     work: dist.Work
+    """The collective."""
     purpose: str
+    """What its traffic is counted by."""
     traffic: Traffic
+    """Where its traffic is counted."""
 
     def wait(self) -> list[Tensor]:
-        """Once; what it sent counts to the step in which it is waited for."""
+        """Wait for the exchange, once, and return what arrived; its bytes count to the step in which this is called."""
         self.traffic.send(self.purpose, self.sending.nbytes)
         with self.traffic.waiting(self.purpose, self.sending.device):
             self.work.wait()

@@ -1,1 +1,1 @@
-"""Predicts how fast each division of the network among devices trains: from a described machine or a measured one."""
+"""Predictions of how fast each parallel mode trains, on this machine or on a described cluster."""

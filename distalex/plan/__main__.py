@@ -1,3 +1,5 @@
+"""`python -m distalex.plan`."""
+
 from distalex.cli.main import entry
 
 entry("plan")

@@ -1,18 +1,17 @@
-"""The cost model: seconds of a training step, from what the busiest process computes, waits for and rewrites.
+"""The cost model: seconds of a training step of the process with the most work.
 
 A step is the sum of
-- computing: every layer's forward and backward pass on the images and rows of one process;
-- exchange, exposed: a layer that reads every column starts its exchange, computes the part fed by its own column
-  meanwhile and waits for the rest; so does its backward pass, which computes the own part's gradients. One Weird Trick's
-  fc6 instead takes the batch in rounds, and a round's activations cross while the one before is computed. Logits hide
-  behind nothing, and images behind the step before;
-- gradients, exposed: buckets of 25 MB leave as soon as the backward pass has filled them, one after the other, and what
-  has not arrived at its end is waited for, the last bucket always;
-- the optimizer: its reading and writing of every parameter, at the memory's bandwidth;
-- waiting for the host, where telling the device what to do takes longer than all that.
-Only `Machine.overlap` of an exchange hides: all of it where links work by themselves, none of it where the processor that
-computes also has to carry the bytes. The loader is left out: it has to keep up, and `data_wait_fraction` of a run says
-whether it does.
+- compute: every layer's forward and backward pass on the images and rows of one process;
+- exposed exchange: a layer that reads every column computes the product with the local column during its exchange and waits for the
+  rest; so does its backward pass, with the gradients of the local column. With One Weird Trick the first fully connected layer takes the
+  batch in rounds, and a round's activations are sent while the round before is computed. Logits overlap with nothing, images with the
+  step before;
+- exposed gradients: buckets of 25 MB are all-reduced one after the other, each as soon as the backward pass has filled it; the step
+  waits for those that have not arrived at its end, always for the last;
+- optimizer: reads and writes of every parameter at the memory's bandwidth;
+- host: time in which the device waits for the host to launch its work.
+`Machine.overlap` is the share of an exchange that overlaps with compute: all of it where links work by themselves, none where the
+processor that computes also copies the bytes. Loading is left out: `data_wait_fraction` of a run measures it.
 """
 
 from __future__ import annotations
@@ -47,31 +46,36 @@ FIRST_BUCKET, BUCKET = 1 << 20, 25 << 20  # DistributedDataParallel's
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a division of the network among devices is expected to do."""
+    """The predicted training step of one parallel mode on so many devices."""
 
     parallel: str
+    """Parallel mode."""
     world_size: int
+    """Number of devices."""
     dp: int
+    """Number of replicas."""
     mp: int
+    """Number of devices that divide a replica's network."""
     batch: int
-    """Images of a step over all devices."""
+    """Global batch size."""
     images_per_second: float
+    """Images that all devices together train on in a second."""
     compute: float
     """Seconds of forward and backward passes."""
     exchange: float
-    """Seconds of activations, logits and images that hide behind nothing."""
+    """Exposed seconds of activations, logits and images."""
     gradients: float
-    """Seconds of gradients that hide behind nothing, their copying into buckets included."""
+    """Exposed seconds of gradients, copies into buckets included."""
     optimizer: float
-    """Seconds."""
+    """Seconds of the optimizer."""
     host: float
-    """Seconds in which the device waits to be told what to do."""
+    """Seconds in which the device waits for the host."""
     sent: Sent
-    """Bytes of the busiest process in a step."""
+    """Bytes that the process with the most work sends in a step."""
     memory: Memory
-    """Bytes of the busiest process."""
+    """Bytes of memory that it needs."""
     fits: bool
-    """Whether that is less than a device's memory."""
+    """Whether a device has that much memory."""
 
     @property
     def step(self) -> float:
@@ -80,9 +84,18 @@ class Prediction:
 
 
 def predict(config: Config, classes: int, machine: Machine, parallel: str, world_size: int, batch: int) -> Prediction:
-    """A training step of `config` with `classes` classes, divided by `parallel` among `world_size` devices.
+    """Predict a training step.
 
-    Raises UserError where they cannot be divided so.
+    Args:
+        config: network, data and optimizer.
+        classes: number of classes.
+        machine: the devices.
+        parallel: parallel mode.
+        world_size: number of devices.
+        batch: global batch size.
+
+    Raises:
+        UserError: the mode has no mesh for so many devices.
     """
     mesh = layout(parallel, world_size, config.model.columns)
     layers = layers_of(config.model, classes, config.data.image_size, config.train.precision)
@@ -145,7 +158,7 @@ def _exchange(
     parallel: str,
     mesh: Layout,
 ) -> float:
-    """Exposed seconds of activations, logits and images."""
+    """Return exposed seconds of activations, logits and images."""
     if mesh.mp == 1:
         return 0.0
     width = 2 if config.train.precision == "bf16" else 4
@@ -167,7 +180,7 @@ def _exchange(
 
 
 def _rounds_of_gathers(machine: Machine, nbytes: float, devices: int, rounds: int) -> float:
-    """Seconds in which a device sends `nbytes` in all to the others of its group, in `rounds` exchanges."""
+    """Return the seconds in which a device sends `nbytes` in total to the others of its group, in `rounds` exchanges."""
     return rounds * machine.all_gather(nbytes / (devices - 1) / rounds, devices) if nbytes else 0.0
 
 
@@ -180,7 +193,7 @@ def _gradients(
     parallel: str,
     mesh: Layout,
 ) -> float:
-    """Seconds from the end of the backward pass to the last gradient's arrival, and of copying them into buckets."""
+    """Return the seconds from the end of the backward pass to the last gradient's arrival, and of copies into buckets."""
     spreads = mode_of(parallel).SPREADS_IMAGES
     devices = mesh.mp if spreads else mesh.dp
     clock = arrival = on_the_way = 0.0
@@ -201,9 +214,9 @@ def _gradients(
 def rank(
     config: Config, classes: int, machine: Machine, world_size: int, batches: tuple[int, ...], modes: tuple[str, ...] = ()
 ) -> list[Prediction]:
-    """Every mode that can divide the network among `world_size` devices, at every batch: the fastest first.
+    """Predict every mode that can divide the network among `world_size` devices, with every batch size of `batches`.
 
-    What does not fit into memory comes last. `modes` restricts them.
+    Returns the fastest first, and those that do not fit into memory last. `modes` restricts the modes.
     """
     layers = layers_of(config.model, classes, config.data.image_size, config.train.precision)
     candidates = modes or tuple(name for name, mode in declared_in(MODES).items() if mode.facts["LEAST"] <= world_size)
@@ -213,7 +226,7 @@ def rank(
 
 
 def divides(config: Config, layers: tuple[Layer, ...], parallel: str, world_size: int) -> bool:
-    """Whether a mode can divide the network among so many devices, each of which needs a row of every divided layer."""
+    """Return whether a mode can divide the network among so many devices: each needs a row of every divided layer."""
     try:
         mesh = layout(parallel, world_size, config.model.columns)
     except UserError:

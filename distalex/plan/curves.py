@@ -15,9 +15,9 @@ from distalex.plan.layers import layers_of
 from distalex.plan.machine import Machine
 
 CURVE = tuple(2**power for power in range(11))
-"""Devices of a curve."""
+"""Numbers of devices on a curve."""
 PER_DEVICE = 512
-"""Images of each device where a curve holds them fixed."""
+"""Images of each device in the curve that scales the batch with the devices."""
 
 
 def modes_of_several() -> list[str]:
@@ -26,7 +26,7 @@ def modes_of_several() -> list[str]:
 
 
 def curves(config: Config, classes: int, machine: Machine, batch: int, per_device: bool) -> dict[str, dict[int, Prediction]]:
-    """Predictions from 1 to 1,024 devices by mode; `batch` images a step, or a device."""
+    """Predict 1 to 1,024 devices in every mode, by mode and devices; `batch` is the global batch size, or each device's."""
     layers = layers_of(config.model, classes, config.data.image_size, config.train.precision)
     return {
         mode: {
@@ -39,13 +39,16 @@ def curves(config: Config, classes: int, machine: Machine, batch: int, per_devic
 
 
 def draw_curves(config: Config, classes: int, machine: Machine, batch: int, path: Path) -> None:
-    """Two panels, a fixed batch and a fixed share of each device, into `path`, and their tables on the terminal. Raises UserError."""
+    """Draw two panels, one with a fixed batch and one with a fixed share of each device, to `path`, and print their tables.
+
+    Raises UserError where `path` cannot be written.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 4.8), layout="constrained")
     panels = figure.subplots(1, 2)
     for axes, per_device, images in zip(panels, (False, True), (batch, PER_DEVICE), strict=True):
-        what = f"{images:,} images {'a device' if per_device else 'a step, over all devices'}"
+        what = f"{images:,} images per {'device' if per_device else 'step, over all devices'}"
         found = curves(config, classes, machine, images, per_device)
         _draw_panel(axes, found)
         axes.set_title(what, fontsize=11)
@@ -55,7 +58,7 @@ def draw_curves(config: Config, classes: int, machine: Machine, batch: int, path
     panels[0].legend(fontsize=9, loc="upper left", frameon=False)
     figure.suptitle(
         f"A model, not a measurement: {config.model.name} network, {config.train.precision}, on {machine.name} devices, "
-        f"{machine.devices_per_node} a node",
+        f"{machine.devices_per_node} per host",
         fontsize=11,
     )
     try:

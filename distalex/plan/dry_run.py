@@ -1,4 +1,4 @@
-"""Who would hold what: the table of `train --dry_run`."""
+"""The table of `train --dry_run`: what each process would hold."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from distalex.plan.cost import classes_text, divides, rows_divided
 from distalex.plan.holdings import Holding, holding, memory, parameters, rounds_of, sent
 from distalex.plan.layers import Layer, layers_of
 
-SIDE_BY_SIDE = 4  # kinds of process in one table
+SIDE_BY_SIDE = 4  # columns of one table
 
 
 def describe_layout(config: Config, world_size: int, classes: int) -> str:
-    """Who would hold what: rows of every layer, images, memory and bytes of each kind of process. Starts nothing.
+    """Describe what each process would hold: rows of every layer, images, memory and bytes sent. Starts nothing.
 
     Raises UserError where `config.parallel` cannot divide the network among `world_size` processes.
     """
     parallel, batch = config.parallel, config.train.batch_size
     if parallel == "auto":
-        raise UserError("parallel=auto: decided when the processes run; name a mode for a dry run, or see python -m distalex.plan")
+        raise UserError("parallel=auto: is chosen when the processes start; name a mode for a dry run, or run python -m distalex.plan")
     mesh = layout(parallel, world_size, config.model.columns)
     layers = layers_of(config.model, classes, config.data.image_size, config.train.precision)
     if not divides(config, layers, parallel, world_size):
@@ -56,13 +56,13 @@ def _describe_mesh(config: Config, layers: tuple[Layer, ...], parallel: str, mes
 
 
 def _kind(held: Holding, mesh: Layout) -> tuple[Any, ...]:
-    """Equal for processes that one description serves: the same rows, or as many of them where too many divide them."""
+    """Return a key that is equal for processes with the same description: the same rows, or as many where many processes divide them."""
     rows = held.rows if mesh.mp <= SIDE_BY_SIDE else tuple(map(len, held.rows))
     return (rows, held.images, held.joint_images)
 
 
 def _describe_kind(config: Config, layers: tuple[Layer, ...], parallel: str, mesh: Layout, ranks: list[int]) -> dict[str, str]:
-    """One column of the dry run's table."""
+    """Return one column of the table."""
     batch = config.train.batch_size
     held = holding(layers, parallel, mesh, ranks[0], batch)
     needs = memory(config, layers, parallel, mesh, ranks[0], batch)
@@ -89,7 +89,7 @@ def _describe_kind(config: Config, layers: tuple[Layer, ...], parallel: str, mes
 
 
 def name_ranks(ranks: Sequence[int]) -> str:
-    """E.g. `0–63`, or `0, 2, 4, … 126`."""
+    """Return ranks in short, such as `0–63` or `0, 2, 4, … 126`."""
     if len(ranks) > 2 and ranks[-1] - ranks[0] == len(ranks) - 1:
         return f"{ranks[0]}–{ranks[-1]}"
     if len(ranks) <= SIDE_BY_SIDE:

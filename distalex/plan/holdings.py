@@ -1,4 +1,4 @@
-"""What each process of a mesh holds, keeps in memory and sends in a step, in exact numbers and without starting any."""
+"""Exact numbers of what each process of a mesh holds, keeps in memory and sends in a step, without starting any."""
 
 from __future__ import annotations
 
@@ -13,48 +13,51 @@ from distalex.shares import share, shares_of_rounds
 
 
 class Holding(NamedTuple):
-    """A process's part of a training step."""
+    """What one process holds and computes in a training step."""
 
     rows: tuple[range, ...]
-    """Of every layer, the rows of its weight and bias that it holds."""
+    """For every layer, the rows of weight and bias that it holds."""
     images: int
-    """That it convolves."""
+    """Images that it convolves."""
     joint_images: int
-    """That pass through its fully connected layers: with One Weird Trick every process's."""
+    """Images that pass through its fully connected layers: with One Weird Trick those of all processes."""
     divided: tuple[bool, ...]
-    """Of every layer, whether others hold the rest of its rows."""
+    """For every layer, whether other processes hold the rest of its rows."""
 
 
 class Sent(NamedTuple):
     """Bytes that a process sends in a step."""
 
     gradients: int
-    """Of parameters that several processes hold, by the ring all-reduce's count of 2 (D - 1) / D."""
+    """Gradients of parameters that D processes hold; a ring all-reduce sends 2 (D - 1) / D of their bytes."""
     activations: int
-    """What layers read of other processes, and the gradients of that on the way back."""
+    """Activations that layers read of other processes, and their gradients."""
     images: int
-    """Raw images that one process of a column group read and the others need."""
+    """Raw uint8 images that one process of a column group has loaded and the others need."""
     logits: int
-    """Outputs of fc8, so that every process has the loss of the whole batch."""
+    """Logits, so that every process of a replica computes the loss of the replica's images."""
 
     @property
     def of_the_network(self) -> int:
-        """Without images and logits, as run directories and papers count."""
+        """Bytes without images and logits, as run directories and papers count."""
         return self.gradients + self.activations
 
 
 class Memory(NamedTuple):
-    """Bytes that a process needs at the end of a forward pass. Buffers of kernels and of the allocator come on top."""
+    """Bytes that a process needs at the end of a forward pass, without buffers of kernels and of the allocator."""
 
     weights: int
-    """fp32, the moving average's too, and in bf16 the rounded copies."""
+    """Weights in fp32, their moving average, and with bf16 rounded copies."""
     gradients: int
+    """Gradients in fp32."""
     optimizer: int
+    """Optimizer state."""
     activations: int
+    """Tensors saved for the backward pass."""
 
 
 def holding(layers: tuple[Layer, ...], parallel: str, mesh: Layout, rank: int, batch: int) -> Holding:
-    """What process `rank` of the mesh (mp innermost) holds of a network and of a step's `batch` images."""
+    """Return what process `rank` of the mesh (mp innermost) holds of a network and of a global batch of `batch` images."""
     replica, column = divmod(rank, mesh.mp)
     spreads = mode_of(parallel).SPREADS_IMAGES
     divided = tuple(mesh.mp > 1 and not (spreads and layer.convolves) for layer in layers)
@@ -69,12 +72,12 @@ def holding(layers: tuple[Layer, ...], parallel: str, mesh: Layout, rank: int, b
 
 
 def busiest(layers: tuple[Layer, ...], parallel: str, mesh: Layout, batch: int) -> Holding:
-    """The process with the most images and rows: shares differ by one at most, and the last is the largest."""
+    """Return what the process with the most images and rows holds: shares differ by at most one, and the last is the largest."""
     return holding(layers, parallel, mesh, mesh.dp * mesh.mp - 1, batch)
 
 
 def rounds_of(parallel: str, mesh: Layout, images: int) -> int:
-    """Rounds in which One Weird Trick's fully connected layers take a step's images; 1 elsewhere."""
+    """Return the rounds in which One Weird Trick's fully connected layers take a step's images; 1 for other modes."""
     return rounds_of_(images, mesh.mp) if mode_of(parallel).SPREADS_IMAGES else 1
 
 
@@ -88,17 +91,18 @@ def _own_of_rounds(images: int, column: int, devices: int) -> list[int]:
 
 
 def parameters(layers: tuple[Layer, ...], held: Holding) -> int:
+    """Return the number of parameters that a process holds."""
     return sum(len(rows) * layer.row_parameters for layer, rows in zip(layers, held.rows, strict=True))
 
 
 def exchanged_parameters(layer: Layer, rows: range, cut: bool, parallel: str, mesh: Layout, frozen: bool) -> int:
-    """Parameters of a layer whose gradients are added up with other processes'."""
+    """Return the number of parameters of a layer that have their gradients all-reduced."""
     shared = mesh.dp > 1 or (mode_of(parallel).SPREADS_IMAGES and mesh.mp > 1 and not cut)
     return len(rows) * layer.row_parameters if shared and not frozen else 0
 
 
 def activation_bytes(layers: tuple[Layer, ...], held: Holding, number: int, parallel: str, mesh: Layout, column: int, width: int) -> int:
-    """Bytes sent so that every process has all that layer `number` reads, forward and backward; 0 where it has them already."""
+    """Return the bytes that a process sends so that the others can compute layer `number`, forward and backward."""
     layer = layers[number]
     if not held.divided[number] or layer.reads != "both":
         return 0
@@ -110,7 +114,7 @@ def activation_bytes(layers: tuple[Layer, ...], held: Holding, number: int, para
 
 
 def sent(config: Config, layers: tuple[Layer, ...], parallel: str, mesh: Layout, rank: int, batch: int) -> Sent:
-    """Bytes that process `rank` sends in a step of `batch` images."""
+    """Return the bytes that process `rank` sends in a step of `batch` images."""
     held, column = holding(layers, parallel, mesh, rank, batch), rank % mesh.mp
     width = 2 if config.train.precision == "bf16" else 4
     spreads = mode_of(parallel).SPREADS_IMAGES
@@ -131,7 +135,7 @@ def sent(config: Config, layers: tuple[Layer, ...], parallel: str, mesh: Layout,
 
 
 def memory(config: Config, layers: tuple[Layer, ...], parallel: str, mesh: Layout, rank: int, batch: int) -> Memory:
-    """Bytes that process `rank` needs for a step of `batch` images."""
+    """Return the bytes of memory that process `rank` needs for a step of `batch` images."""
     held = holding(layers, parallel, mesh, rank, batch)
     bf16 = config.train.precision == "bf16"
     width = 2 if bf16 else 4
@@ -139,7 +143,7 @@ def memory(config: Config, layers: tuple[Layer, ...], parallel: str, mesh: Layou
     for layer, rows in zip(layers, held.rows, strict=True):
         part = len(rows) / layer.rows
         images = held.images if layer.convolves else held.joint_images
-        inputs = layer.inputs * (part if layer.reads == "own" else 1)  # the other columns' too where it reads both
+        inputs = layer.inputs * (part if layer.reads == "own" else 1)  # those of all columns where it reads them
         kept += -(-images // config.train.accumulate) * (width * inputs + layer.kept * part)
         learning += 0 if layer.name in config.model.freeze else len(rows) * layer.row_parameters
     held_parameters = parameters(layers, held)

@@ -1,4 +1,4 @@
-"""What a prediction is made from: a cluster described by its data sheets, or this machine as it was measured."""
+"""The machine that a prediction is for: a cluster described by data sheets, or this machine as measured."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from distalex.plan.layers import Layer
 
 
 class Link(NamedTuple):
-    """How data leaves a device, or a node."""
+    """A link from a device, or a host, to others."""
 
     latency: float
     """Seconds before the first byte arrives."""
@@ -25,19 +25,25 @@ class Link(NamedTuple):
 
 
 class Timing(NamedTuple):
-    """Measured seconds of one layer, as a line through two batch sizes: fixed, and for each image."""
+    """Measured seconds of one layer, as a line through two batch sizes."""
 
     forward_fixed: float
+    """Seconds of a forward pass on any batch."""
     forward_image: float
+    """Seconds for each image on top."""
     backward_fixed: float
+    """Seconds of a backward pass on any batch."""
     backward_image: float
+    """Seconds for each image on top."""
 
 
 class Pass(NamedTuple):
-    """Seconds of a layer."""
+    """Seconds of a layer's passes."""
 
     forward: float
+    """Seconds of the forward pass."""
     backward: float
+    """Seconds of the backward pass."""
 
 
 @dataclass(frozen=True)
@@ -61,17 +67,18 @@ class Machine:
     """Between nodes; the bandwidth is that of a whole node."""
     devices_per_node: int
     overlap: float = 1.0
-    """Share of an exchange that costs nothing while there is something to compute."""
+    """Share of an exchange that overlaps with compute."""
     host_step: float = 0.0
-    """Seconds of a step that the host takes to tell the device what to do; a device that is done sooner waits for it."""
+    """Seconds in which the host launches a step's work; a device that is faster waits for it."""
     host_exchange: float = 0.0
-    """Seconds that come on top for every exchange of activations."""
+    """Seconds on top for every exchange of activations."""
     computes_in_bf16: bool = False
+    """Whether activations have 2 bytes, not 4."""
     timings: Mapping[str, Timing] = field(default_factory=dict)
-    """Measured layers, keyed `layer/parts`, where `parts` devices divide it. Empty where the machine is only described."""
+    """Measured layers by `layer/parts`, where `parts` devices divide the layer. Empty where the machine is only described."""
 
     def seconds(self, layer: Layer, parts: int, images: int, rounds: int = 1) -> Pass:
-        """One device's time for its part of a layer on `images`, which pass through it in `rounds`."""
+        """Return one device's time for a layer that `parts` devices divide, on `images` in `rounds`."""
         if not self.timings:
             return self._estimate(layer, parts, images, rounds)
         timing, scale = self.timings.get(f"{layer.name}/{parts}"), 1.0
@@ -83,10 +90,10 @@ class Machine:
         )
 
     def _estimate(self, layer: Layer, parts: int, images: int, rounds: int) -> Pass:
-        """Roofline of the matrix product, then the memory traffic of what follows it.
+        """Estimate the matrix product by its roofline, and what follows it by its memory traffic.
 
-        Weights cross once a round and a pass. What is kept for the backward pass stands for the traffic of ReLU,
-        normalisation, pooling and dropout: written once forward, and read and answered by a gradient backward.
+        Weights are read once in each round and pass. The tensors saved for the backward pass stand for the traffic of ReLU,
+        normalisation, pooling and dropout: written once forward; backward read, and a gradient of their size written.
         """
         width = 2 if self.computes_in_bf16 else 4
         read = layer.inputs * (1 if layer.reads != "own" else 1 / parts)
@@ -98,15 +105,15 @@ class Machine:
         return Pass(forward + after, products * forward + 2 * after)
 
     def all_gather(self, nbytes: float, devices: int, shared_by: int = 1) -> float:
-        """Seconds in which each of `devices` neighbours sends `nbytes` of its own to every other."""
+        """Return the seconds in which each of `devices` sends its `nbytes` to every other."""
         link = self._link(self.gather, devices <= self.devices_per_node, shared_by)
         return (devices - 1).bit_length() * link.latency + (devices - 1) * nbytes / link.bandwidth
 
     def all_reduce(self, nbytes: float, devices: int, world_size: int, shared_by: int = 1) -> float:
-        """Seconds in which `devices` add up `nbytes` that each of them has.
+        """Return the seconds in which `devices` all-reduce `nbytes`.
 
-        A ring's bytes and a tree's latency, which is what libraries reach by choosing between the two. `shared_by`
-        groups do so at once through the same network cards.
+        Bytes are those of a ring and latency that of a tree, since libraries choose the better of the two. `shared_by` groups use the
+        same network cards at once.
         """
         if devices == 1:
             return 0.0
@@ -130,10 +137,10 @@ class ClusterLink(Section):
 
 
 class Cluster(Section):
-    """A cluster described by a YAML file."""
+    """A cluster as a YAML file describes it."""
 
     name: str = Field(min_length=1)
-    """What to call it."""
+    """Name of the cluster, which is printed."""
     fp32_flops: Float = Field(gt=0)
     """Peak operations per second of a device in fp32."""
     bf16_flops: Float = Field(gt=0)
@@ -143,19 +150,19 @@ class Cluster(Section):
     memory: Float = Field(gt=0)
     """Bytes of a device's memory."""
     within: ClusterLink
-    """Link of a device to the others of its node."""
+    """Link of a device to the others of its host."""
     between: ClusterLink
-    """Link of a whole node to the others."""
+    """Link of a whole host to the others."""
     devices_per_node: Int = Field(ge=1)
-    """Devices of a node."""
+    """Devices of one host."""
     efficiency: Float = Field(0.5, gt=0, le=1)
     """Share of the peak that the layers' matrix products reach."""
     overlap: Float = Field(1.0, ge=0, le=1)
-    """Share of an exchange that costs nothing while there is something to compute."""
+    """Share of an exchange that overlaps with compute."""
     host_step: Float = Field(0.001, ge=0)
-    """Seconds of a step that the host takes to tell a device what to do."""
+    """Seconds in which the host launches a step's work."""
     host_exchange: Float = Field(0.00005, ge=0)
-    """Seconds that come on top for every exchange of activations."""
+    """Seconds on top for every exchange of activations."""
 
 
 EFFICIENCY = 0.237
@@ -215,7 +222,7 @@ PRESETS = {
 
 
 def described(name: str, precision: str, devices_per_node: int | None = None) -> Machine:
-    """The machine that a preset or a YAML file of `Cluster` describes. Raises UserError."""
+    """Return the machine that the preset or YAML file `name` describes. Raises UserError where there is none or it has a mistake."""
     if name in PRESETS:
         cluster = PRESETS[name]
     elif Path(name).is_file():

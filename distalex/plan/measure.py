@@ -1,4 +1,4 @@
-"""Measures this machine for some seconds, in processes of their own, and remembers the result."""
+"""Measurement of this machine for some seconds, in processes of its own, with a cached result."""
 
 from __future__ import annotations
 
@@ -26,21 +26,23 @@ from distalex.plan.machine import Link, Machine, Timing
 
 
 def as_computed(config: Config, device: torch.device) -> Config:
-    """`config` with the precision that it has on `device`."""
+    """Return `config` with the precision that `device` computes it in: fp32 where it has no bf16."""
     precision = "bf16" if arithmetic(config.train.precision, device) == torch.bfloat16 else "fp32"
     return config.model_copy(update={"train": config.train.model_copy(update={"precision": precision})})
 
 
-BETWEEN_NODES = Link(1e-4, 1.25e9)  # not measured from one node: 10 Gb/s Ethernet is assumed
+BETWEEN_NODES = Link(1e-4, 1.25e9)  # cannot be measured on one host: 10 Gb/s Ethernet is assumed
 SECONDS = 180.0
 LAUNCHER = ("RANK", "WORLD_SIZE", "MASTER_", "LOCAL_", "GROUP_", "ROLE_", "TORCHELASTIC_", "TORCH_NCCL", "OMP_NUM_THREADS")
 
 
 def choose(config: Config, world_size: int, local_world_size: int, device: torch.device | str = "cpu") -> str:
-    """The mode of `--parallel` that is predicted to be fastest for `config` on processes such as this one.
+    """Return the parallel mode that is predicted to be the fastest for `config` on this machine.
 
-    Measures the machine unless that is remembered, in processes of its own: call it in one process, the others waiting.
-    Raises UserError where the machine cannot be measured.
+    Measures the machine, in processes of its own, unless the result is cached. Call it in one process while the others wait.
+
+    Raises:
+        UserError: the machine cannot be measured.
     """
     if world_size == 1:
         return "none"
@@ -51,14 +53,14 @@ def choose(config: Config, world_size: int, local_world_size: int, device: torch
 
 
 def choose_on(machine: Machine, config: Config, world_size: int) -> str:
-    """The fastest mode on `machine` at the configured batch; `data` where nothing else fits."""
+    """Return the mode that is predicted to be the fastest on `machine` with the config's batch size."""
     batch = max(config.train.batch_size, world_size)
     predictions = rank(config, classes_of(config.data), machine, world_size, (batch,))
     return predictions[0].parallel
 
 
 def this_machine(config: Config, classes: int, processes: int, device: str, remeasure: bool = False) -> Machine:
-    """This machine as `processes` processes share it, training `config`: remembered, or measured now."""
+    """Return this machine as `processes` processes share it to train `config`: from the cache, or measured now."""
     key = _key(config, classes, processes, device)
     path = _cache() / f"machine-{hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]}.json"
     found = None if remeasure else _remembered(path, key)
@@ -82,7 +84,7 @@ def this_machine(config: Config, classes: int, processes: int, device: str, reme
 
 
 def _key(config: Config, classes: int, processes: int, device: str) -> dict[str, Any]:
-    """All that a measurement depends on."""
+    """Return what a measurement depends on."""
     network = config.model.model_dump(mode="json", exclude={"weights", "freeze", "init"})
     return {
         "distalex": __version__,
@@ -112,7 +114,7 @@ def _remembered(path: Path, key: dict[str, Any]) -> dict[str, Any] | None:
         saved = json.loads(path.read_text(encoding="utf-8"))
         return saved["found"] if saved["key"] == key else None
     except (OSError, ValueError, KeyError, TypeError):
-        return None  # none, or one that another version left
+        return None  # no file, or one of another version
 
 
 def _remember(path: Path, key: dict[str, Any], found: dict[str, Any]) -> None:
@@ -122,7 +124,7 @@ def _remember(path: Path, key: dict[str, Any], found: dict[str, Any]) -> None:
         partial.write_text(json.dumps({"key": key, "found": found}, indent=1), encoding="utf-8")
         os.replace(partial, path)
     except OSError:
-        pass  # it will be measured again
+        pass  # the next call measures again
 
 
 def _memory(processes: int, device: str) -> float:
@@ -132,7 +134,7 @@ def _memory(processes: int, device: str) -> float:
 
 
 def _measure(config: Config, classes: int, processes: int, device: str) -> dict[str, Any]:
-    """Start the measuring processes and wait for what the first one prints."""
+    """Start the measuring processes and return what the first one prints."""
     columns = config.model.columns
     parts = sorted({1, *(count for count in (2, columns, processes) if count > 1 and processes > 1)})
     layers = layers_of(config.model, classes, config.data.image_size, config.train.precision)
@@ -164,7 +166,7 @@ def _measure(config: Config, classes: int, processes: int, device: str) -> dict[
 
 
 def _collect(started: list[subprocess.Popen[str]]) -> dict[str, Any]:
-    """What the first process printed. Raises UserError, with the last words of one that failed; ends them all."""
+    """Return what the first process printed, and end them all. Raises UserError with the last line of a process that failed."""
     try:
         outputs = [process.communicate(timeout=SECONDS) for process in started]
     except subprocess.TimeoutExpired:

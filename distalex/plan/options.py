@@ -13,28 +13,28 @@ class PlanOptions(Section):
     """Options of `plan`."""
 
     config: str = "alexnet_paper"
-    """The training configuration to plan for: a path, or the name of a shipped one."""
+    """Config to plan for: a path, or the name of a shipped one."""
     world_size: Int | None = Field(None, ge=1, le=65536)
-    """Devices. Default: this machine's GPUs or (at most 8) cores; a described machine's devices of one node."""
+    """Number of devices. Default: this machine's GPUs or cores (at most 8), or the devices of one host of a described machine."""
     machine: str = Field("this", min_length=1)
-    """`this` is measured for some seconds, or remembered; a described one is a preset (v100, a100, a100_pcie, h100, h200, rtx4090, cpu)
+    """`this` machine is measured for some seconds, unless the result is cached; a described one is a preset (v100, a100, a100_pcie, h100, h200, rtx4090, cpu)
     or a YAML file (docs/scaling.md)."""
     devices_per_node: Int | None = Field(None, ge=1, le=65536)
-    """Devices that share a node, of a described machine. Default: its own."""
+    """Devices of one host of a described machine. Default: as described."""
     batch_sizes: Counts = Field((128, 256, 1024), min_length=1)
-    """Images of a step over all devices, each tried."""
+    """Global batch sizes to try."""
     classes: Int | None = Field(None, ge=2)
     """Number of classes. Default: those of the config's data; 1,000 is assumed where the data are not there to count."""
     precision: Literal["fp32", "bf16"] | None = None
-    """Arithmetic. Default: the configuration's."""
+    """Arithmetic. Default: the config's."""
     remeasure: bool = False
-    """Measure this machine again."""
+    """Measure this machine again, and replace the cached result."""
     out: str | None = None
-    """Write the predictions into this JSON file."""
+    """JSON file to write the predictions to."""
     curve: str | None = None
-    """Draw images/s from 1 to 1,024 devices into this image, and print its tables."""
+    """Image file to draw images/s from 1 to 1,024 devices to; its tables are printed."""
     curve_batch: Int = Field(4096, ge=1)
-    """Images of a step over all devices, in the curve that holds them fixed."""
+    """`curve`: global batch size of the panel that keeps it fixed."""
 
     @model_validator(mode="after")
     def _the_machine_fits(self) -> PlanOptions:

@@ -1,4 +1,4 @@
-"""Predictions and layouts as people read them: tables, a JSON file, curves."""
+"""`plan`: predictions as a table, a JSON file and curves."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from distalex.plan.options import PlanOptions
 
 
 def plan(options: PlanOptions) -> list[Prediction]:
-    """`python -m distalex.plan`: print the ranked table, and write what was asked for. Raises UserError."""
+    """Run `python -m distalex.plan`: print the ranked table, and write the files that were asked for. Raises UserError."""
     changes = {"train.precision": options.precision} if options.precision else {}
     training = load_config(options.config, changes)
     classes = options.classes or classes_of(training.data)
@@ -50,7 +50,7 @@ def plan(options: PlanOptions) -> list[Prediction]:
 
 
 def _this_machine(config: Config, classes: int, options: PlanOptions) -> tuple[Config, dict[int, Machine]]:
-    """The configuration as it computes here, and this machine as each count of processes shares it."""
+    """Return the config as this machine computes it, and this machine by the number of processes that share it."""
     import torch
 
     from distalex.plan.measure import as_computed
@@ -94,12 +94,12 @@ def _rows(predictions: Sequence[Prediction]) -> list[list[str]]:
 
 
 def numbers_of(prediction: Prediction) -> dict[str, Any]:
-    """A prediction as JSON has it."""
+    """Return a prediction as plain values for JSON."""
     return {**asdict(prediction), "sent": prediction.sent._asdict(), "memory": prediction.memory._asdict()}
 
 
 def write_json(path: Path, config: Config, machine: Machine, predictions: Sequence[Prediction]) -> None:
-    """Raises UserError where it cannot be written."""
+    """Write machine, config and predictions to `path`. Raises UserError where it cannot be written."""
     result = {
         "machine": asdict(machine),
         "config": config.model_dump(mode="json"),

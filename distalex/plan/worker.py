@@ -1,6 +1,6 @@
-"""One of several processes that measure a machine together: what each layer takes while the others compute too, and links.
+"""A process that measures this machine: seconds of each layer while the other processes compute too, and the links between them.
 
-A program of its own: `python -m distalex.plan.worker JSON`; process 0 prints the measurement as JSON.
+Run as `python -m distalex.plan.worker JSON`; process 0 prints the measurement as JSON.
 """
 
 from __future__ import annotations
@@ -24,18 +24,23 @@ from distalex.machine.speed import matmul_peak
 from distalex.model.dropout import KeyedDropout
 from distalex.model.lrn import LocalResponseNorm
 from distalex.model.network import build_network
+from distalex.optim.optimizer import find_optimizer
 from distalex.plan.machine import Timing
 from distalex.shares import share
 
 REPEATS = 3
-FORWARD = 0.5  # seconds, about, of a forward pass on the larger batch
-MOST = 92e9  # FLOP of one
-UPDATED = 1 << 24  # parameters of the trial optimizer step
-SMALL, LARGE = 1 << 10, 1 << 22  # fp32 numbers of an exchange; the large one is a bucket's order of size
+FORWARD = 0.5  # seconds, roughly, of a forward pass on the larger batch
+MOST = 92e9  # FLOP of a forward pass at most
+UPDATED = 1 << 24  # parameters of the timed optimizer step
+SMALL, LARGE = 1 << 10, 1 << 22  # fp32 numbers of an exchange; the larger is about the size of a gradient bucket
 
 
 class Worker:
-    """A process among `processes` that do the same thing at the same time."""
+    """A process among several that run the same measurement at the same time.
+
+    Args:
+        task: `rank`, `processes`, `device`, `threads` and `store`, a file through which the processes meet.
+    """
 
     def __init__(self, task: dict[str, Any]) -> None:
         self.rank, self.processes = task["rank"], task["processes"]
@@ -50,7 +55,7 @@ class Worker:
             dist.init_process_group(backend, init_method=f"file://{task['store']}", rank=self.rank, world_size=self.processes)
 
     def time(self, *works: Callable[[], Any]) -> list[float]:
-        """Seconds of each of `works`, done in this order by all processes at once: the least of a few, after one that warms up."""
+        """Return the seconds of each of `works`, run in this order by all processes at once: the least of some repeats after a warm-up."""
         seconds: list[list[float]] = []
         for _ in range(REPEATS + 1):
             if self.processes > 1:
@@ -66,25 +71,26 @@ class Worker:
         return [min(column) for column in zip(*seconds[1:], strict=True)]
 
     def slowest(self, speed: float) -> float:
-        """Of all processes."""
+        """Return the lowest `speed` of all processes."""
         lowest = torch.tensor(speed, dtype=torch.float64, device=self.device)
         if self.processes > 1:
             dist.all_reduce(lowest, dist.ReduceOp.MIN)
         return float(lowest)
 
     def synchronize(self) -> None:
+        """Wait for the GPU, if there is one."""
         if self.device.type == "cuda":
             torch.cuda.synchronize()
 
 
 def batches_to_time(macs: int, flops: float) -> list[int]:
-    """Two batches of a network of `macs` an image on a device of `flops` a second, the larger a fraction of a second's work."""
+    """Return two batch sizes to time for a network of `macs` per image on a device of `flops` per second."""
     large = min(256, max(16, int(min(MOST, FORWARD * flops) / (2 * macs))))
     return [large // 4, large]
 
 
 def time_layers(worker: Worker, config: Config, classes: int, all_parts: list[int], sizes: list[int]) -> dict[str, Timing]:
-    """Every layer, divided among each count of `all_parts` devices that can divide it, at two batch `sizes`."""
+    """Time every layer at two batch `sizes`, divided among each number of devices in `all_parts` that can divide it."""
     dtype = torch.bfloat16 if config.train.precision == "bf16" else torch.float32
     with torch.device("meta"):
         net = build_network(config.model, classes, config.data.image_size)
@@ -111,13 +117,18 @@ def time_layers(worker: Worker, config: Config, classes: int, all_parts: list[in
 
 
 class InPieces(nn.Module):
-    """A layer that reads each device's inputs by themselves, as one does that exchanges them meanwhile."""
+    """A layer that multiplies each device's inputs by themselves, like one that exchanges them meanwhile.
+
+    Args:
+        pieces: the layer's part for each device's inputs.
+    """
 
     def __init__(self, pieces: list[nn.Module]) -> None:
         super().__init__()
         self.pieces = nn.ModuleList(pieces)
 
     def forward(self, inputs: tuple[Tensor, ...]) -> Tensor:
+        """Return the sum of the products with each device's inputs."""
         first, *others = [piece(x) for piece, x in zip(self.pieces, inputs, strict=True)]
         for other in others:
             first += other
@@ -125,13 +136,13 @@ class InPieces(nn.Module):
 
 
 def _part(stage: nn.Sequential, columns: int, parts: int, device: torch.device) -> tuple[nn.Sequential, list[int]]:
-    """The last of `parts` devices' part of a stage, with small random weights, and how many channels each piece of its input has."""
+    """Return the last of `parts` devices' part of a stage, with random weights, and the channels of each piece of its input."""
     first = stage[0]
     assert isinstance(first, nn.Conv2d | nn.Linear)
     inputs = first.in_channels if isinstance(first, nn.Conv2d) else first.in_features
     own = isinstance(first, nn.Conv2d) and first.groups > 1
     with torch.device("meta"):
-        if own or inputs == 3:  # its column's, or the image's
+        if own or inputs == 3:  # inputs of its column, or the image
             channels = [inputs // parts if own else inputs]
         else:
             channels = [len(range(inputs)[share(inputs, number, parts)]) for number in range(parts)]
@@ -163,7 +174,7 @@ def _inputs(images: int, channels: list[int], shape: torch.Size, worker: Worker,
 
 
 def _time_stage(worker: Worker, stage: nn.Sequential, inputs: tuple[Tensor, ...], dtype: torch.dtype) -> list[float]:
-    """Seconds of the forward and of the backward pass."""
+    """Return the seconds of the forward and the backward pass."""
     wanted = [tensor for tensor in (*inputs, *stage.parameters()) if tensor.requires_grad]
     outputs: list[Tensor] = []
 
@@ -177,7 +188,7 @@ def _time_stage(worker: Worker, stage: nn.Sequential, inputs: tuple[Tensor, ...]
 
 
 def _through(sizes: list[int], seconds: list[list[float]]) -> Timing:
-    """The lines through the times at two batch sizes; none that falls, nor one that starts below 0."""
+    """Return lines through the times at two batch sizes that neither fall nor start below 0."""
     small, large = sizes
     lines = []
     for at_small, at_large in zip(*seconds, strict=True):
@@ -188,15 +199,15 @@ def _through(sizes: list[int], seconds: list[list[float]]) -> Timing:
 
 
 def time_update(worker: Worker) -> float:
-    """Bytes per second of memory, of a fused SGD step: it reads weight, gradient and momentum and writes two of them."""
+    """Return memory bandwidth in bytes per second, measured by a fused SGD step."""
     parameter = torch.zeros(UPDATED, device=worker.device, requires_grad=True)
     parameter.grad = torch.ones_like(parameter)
     optimizer = torch.optim.SGD([parameter], lr=1e-3, momentum=0.9, fused=True)
-    return 20 * UPDATED / worker.time(optimizer.step)[0]
+    return find_optimizer("sgd").UPDATE_BYTES * UPDATED / worker.time(optimizer.step)[0]
 
 
 def time_links(worker: Worker) -> dict[str, Any]:
-    """Latency (seconds) and bandwidth (bytes per second) of each exchange, and how much of one hides behind compute."""
+    """Return latency (seconds) and bandwidth (bytes per second) of each collective, and how much of one overlaps with compute."""
     devices = worker.processes
     seconds = {}
     for size in (SMALL, LARGE):
@@ -205,7 +216,7 @@ def time_links(worker: Worker) -> dict[str, Any]:
         seconds["gather", size] = worker.time(lambda: dist.all_to_all_single(gathered, sending))[0]  # noqa: B023
         seconds["reduce", size] = worker.time(lambda: dist.all_reduce(sending))[0]  # noqa: B023
     hops = (devices - 1).bit_length()
-    sent = {"gather": 4 * (devices - 1), "reduce": 8 * (devices - 1) / devices}  # bytes for each number
+    sent = {"gather": 4 * (devices - 1), "reduce": 8 * (devices - 1) / devices}  # bytes for each number exchanged
     links = {}
     for kind, steps in (("gather", hops), ("reduce", 2 * hops)):
         bandwidth = sent[kind] * (LARGE - SMALL) / max(1e-9, seconds[kind, LARGE] - seconds[kind, SMALL])
@@ -214,7 +225,7 @@ def time_links(worker: Worker) -> dict[str, Any]:
 
 
 def _time_overlap(worker: Worker, exchange: float) -> float:
-    """Share of an exchange that costs nothing while the processor multiplies matrices for about as long."""
+    """Return the share of an all-reduce that overlaps with matrix products that take about as long."""
     matrix = torch.randn(1024, 1024, device=worker.device)
     product = worker.time(lambda: matrix @ matrix)[0]
     count = max(1, round(exchange / product))
@@ -234,7 +245,7 @@ def _time_overlap(worker: Worker, exchange: float) -> float:
 
 
 def measure(task: dict[str, Any]) -> dict[str, Any] | None:
-    """What process 0 found, of the slowest process where they differ; None in the others."""
+    """Measure this machine; return the means over the processes in process 0, None in the others."""
     torch.manual_seed(0)
     worker = Worker(task)
     options = Config.model_validate(task["config"])
