@@ -11,8 +11,8 @@ ROOT = Path(__file__).resolve().parent.parent
 LINK = re.compile(r"\]\(\.\./([\w./-]+)(#[\w-]*)?\)")
 LANGUAGES = {".py": "python", ".yaml": "yaml", ".sh": "bash"}
 MODULES = (
-    "train.loop", "train.state", "config.config", "model.alexnet", "model.networks", "parallel.columns", "parallel.owt",
-    "parallel.parallelize", "parallel.mesh", "parallel.topology", "optim.optimizer", "optim.schedule", "data.batches",
+    "train.loop", "train.state", "config.config", "model.network", "model.alexnet", "model.networks.paper", "parallel.columns",
+    "parallel.owt", "parallel.parallelize", "parallel.mesh", "parallel.topology", "optim.optimizer", "optim.schedule", "data.batches",
     "data.augment.augmentation", "random", "runs.checkpoint", "runs.trained", "evaluate.evaluation", "predict.predictions",
     "predict.neighbours", "errors",
 )  # fmt: skip

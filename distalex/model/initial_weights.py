@@ -64,7 +64,7 @@ def _initialise(layer: nn.Conv2d | nn.Linear, name: str, init: str, net: Network
             # He et al.'s variance keeps the convolutions' outputs alive. In layers of thousands of units it makes SGD at a rate of 0.01
             # unstable, since curvature grows with the squared norm of a layer's input, so those get a sixth of it. Where adaptive
             # pooling repeats the inputs of the first such layer, repeated inputs add up.
-            repeats = net.repeats if name == net.linear_layers[0] else 1.0
+            repeats = net.repeats if name in net.linear_layers[:1] else 1.0
             variance = 2.0 if isinstance(layer, nn.Conv2d) else 1.0 / 3.0
             weight.normal_(0.0, math.sqrt(variance / (fan_in * repeats)), generator=generator)
             bias.zero_()

@@ -3,6 +3,7 @@ import torch
 import torchvision
 from support.runs import small
 
+from distalex.config.choices import declared_in
 from distalex.config.model import ModelConfig
 from distalex.model.batch_norm import BatchNorm
 from distalex.model.dropout import KeyedDropout
@@ -127,6 +128,21 @@ def test_a_column_is_the_slice_of_every_parameter():
         both = torch.cat([layer(name, both, column).relu() for column in range(2)], 1)
     logits = torch.cat([layer("fc8", both, column) for column in range(2)], 1)
     assert torch.allclose(logits, net(x), rtol=1e-4, atol=1e-6)  # fp32, another order of summation
+
+
+@pytest.mark.parametrize("name", declared_in("model/networks"))
+def test_every_network_answers_for_its_layers(name):
+    config = ModelConfig(name=name, **dict.fromkeys(("fc6", "fc7"), 32))
+    smallest = config.facts["SMALLEST"]
+    net = build_model(config, 7, smallest, seed=0).eval()
+    x = torch.randn(2, 3, smallest, smallest)
+    assert net(x).shape == (2, 7)
+    torch.testing.assert_close(net.classify(net.convolve(x)), net(x))
+    for stage in net.stages().values():
+        x = stage(x)
+    assert x.shape == (2, 7)
+    assert list(net.stages()) == list(net.reads) == [*net.followed_by, *net.linear_layers]
+    assert (net.first_layer, net.linear_layers[-1]) == ("conv1", net.classifier)
 
 
 def test_weights_depend_on_the_seed_and_not_on_other_layers():

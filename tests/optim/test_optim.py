@@ -7,11 +7,12 @@ import torch
 from support.runs import options, small
 from torch import nn
 
+from distalex.config.choices import declared_in
 from distalex.config.optim import OptimConfig
 from distalex.errors import UserError
 from distalex.model.initial_weights import build_model
 from distalex.optim.average import MovingAverage
-from distalex.optim.optimizer import build_optimizer
+from distalex.optim.optimizer import build_optimizer, find_optimizer
 from distalex.optim.optimizers.lars import LARS
 from distalex.optim.schedule import Schedule
 from distalex.parallel.mesh import Mesh
@@ -103,6 +104,25 @@ def test_optimizers_are_torchs(name):
             optimizer.step()
     assert torch.equal(net[0].weight, weight)
     ours.load_state_dict(theirs.state_dict())
+
+
+@pytest.mark.parametrize("name", declared_in("optim/optimizers"))
+def test_every_optimizer_keeps_the_state_that_the_planner_counts(name):
+    for momentum in (0.9, 0.0):
+        config, net = OptimConfig(name=name, momentum=momentum), nn.Linear(16, 8, bias=False)
+        optimizer = build_optimizer(nn.Sequential(net), config, WHOLE)
+        net.weight.grad = torch.ones_like(net.weight)
+        optimizer.step()
+        kept = sum(value.nbytes for value in optimizer.state[net.weight].values() if isinstance(value, torch.Tensor) and value.ndim)
+        assert kept == find_optimizer(name).state_bytes(config) * net.weight.numel()
+    assert find_optimizer(name).UPDATE_BYTES >= 12  # weight and gradient are read, the weight is written
+
+
+@pytest.mark.parametrize("name", declared_in("optim/schedules"))
+def test_every_schedule_is_a_share_throughout_a_run(name):
+    shares = [schedule(schedule=name, total=20).at(step) for step in range(21)]
+    assert all(0 <= share <= 1 for share in shares)
+    assert max(shares) > 0.9
 
 
 def test_a_run_does_not_import_the_compiler(tmp_path):

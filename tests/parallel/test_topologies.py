@@ -9,6 +9,7 @@ import torch
 from support.runs import REPOSITORY, metrics, newest, options, small
 
 from distalex.cli.main import main
+from distalex.config.choices import declared_in
 from distalex.errors import UserError
 from distalex.model.initial_weights import build_model
 from distalex.model.networks.paper import CONVOLUTIONS
@@ -255,6 +256,21 @@ def test_a_mesh_that_does_not_fit_is_one_line_with_the_command_that_would_work(p
         layout(parallel, processes, columns)
     assert said in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", declared_in("parallel/modes"))
+def test_every_mode_declares_what_pictures_and_planner_ask(name):
+    declared = declared_in("parallel/modes")[name]
+    assert {"LABEL", "COLOUR", "HOLDS", "LEAST", "SPREADS_IMAGES"} <= declared.facts.keys()
+    assert declared.meaning and declared.facts["HOLDS"].format(column=1, columns=2)
+    dp, mp = layout(name, declared.facts["LEAST"], 2)
+    assert dp * mp == declared.facts["LEAST"]
+
+
+def test_a_mode_is_declared_without_torch():
+    program = "import sys; from distalex.parallel.topology import mode_of; [mode_of(name) for name in sys.argv[1:]]"
+    program += "; assert 'torch' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", program, *declared_in("parallel/modes")], cwd=REPOSITORY).returncode == 0
 
 
 def test_fewer_classes_than_columns_are_refused():

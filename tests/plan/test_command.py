@@ -46,6 +46,18 @@ def test_a_dry_run_of_thousands_is_quick():
     assert "0–4095" in data and "4 each of 4,096" in owt
 
 
+def test_classes_are_those_of_the_data_and_an_assumption_is_said(capsys, photographs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, root, says in (
+        ("cifar100", None, "100 classes:"),
+        ("folder", str(photographs), "3 classes:"),
+        ("imagenet", str(tmp_path / "nowhere"), "1,000 classes (assumed"),
+    ):
+        data = {"data__name": name, **({"data__root": root} if root else {})}
+        assert main(["train", *options(**data), "--dry_run", "--world_size=2"]) == 0
+        assert says in capsys.readouterr().out
+
+
 def test_ranks_are_named_shortly():
     assert name_ranks([0]) == "0"
     assert name_ranks([0, 1]) == "0, 1"

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from distalex.parallel.mesh import Mesh
     from distalex.parallel.shards import Shards
 
-LABEL, COLOUR = "data parallel (DDP)", "tab:blue"
+LABEL = "data parallel (DDP)"
+COLOUR = "tab:blue"
 HOLDS = "the whole network"
 LEAST = 2
 SPREADS_IMAGES = False

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from distalex.parallel.mesh import Mesh
     from distalex.parallel.shards import Shards
 
-LABEL, COLOUR = "replicas of two columns", "tab:green"
+LABEL = "replicas of two columns"
+COLOUR = "tab:green"
 HOLDS = "column {column} of {columns}"
 LEAST = 4
 SPREADS_IMAGES = False

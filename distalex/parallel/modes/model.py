@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from distalex.parallel.mesh import Mesh
     from distalex.parallel.shards import Shards
 
-LABEL, COLOUR = "two columns", "tab:red"
+LABEL = "two columns"
+COLOUR = "tab:red"
 HOLDS = "column {column} of {columns}"
 LEAST = 2
 SPREADS_IMAGES = False

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from distalex.parallel.mesh import Mesh
     from distalex.parallel.shards import Shards
 
-LABEL, COLOUR = "one process", "black"
+LABEL = "one process"
+COLOUR = "black"
 HOLDS = "the whole network"
 LEAST = 1
 SPREADS_IMAGES = False

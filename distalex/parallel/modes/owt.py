@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from distalex.parallel.mesh import Mesh
     from distalex.parallel.shards import Shards
 
-LABEL, COLOUR = "One Weird Trick", "tab:orange"
+LABEL = "One Weird Trick"
+COLOUR = "tab:orange"
 HOLDS = "convolutions, and a shard of the fully connected layers"
 LEAST = 2
 SPREADS_IMAGES = True
