@@ -72,7 +72,7 @@ def _draw_bytes(axes: Any, result: dict[str, Any]) -> None:
     axes.set_yscale("log")
     for mode in result["processes"]:
         points = {one["batch"]: one["modes"][mode]["comm_bytes"] / 1e6 for one in result["batches"] if mode in one["modes"]}
-        if points and mode != "none":
+        if points and result["processes"][mode] > 1:
             axes.plot(list(points), list(points.values()), color=LINES[mode][0], marker="o", markersize=4, label=LINES[mode][1])
     found = result["crossing"]
     if found:
