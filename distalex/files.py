@@ -1,65 +1,151 @@
-"""Files written whole or not at all, and locks."""
+"""Files replaced all at once, locks, and the one message for a place that cannot be written."""
 
 from __future__ import annotations
 
+import fcntl
+import glob
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+
+from distalex.errors import UserError
 
 FIGURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".pdf", ".svg")
+"""What figures are saved as, by the ending of the path that was given."""
+
+
+@contextmanager
+def replaced_atomically(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path` to write to; at the end of the block it becomes `path`, and is on the disk.
+
+    A reader sees the old file or the new one, never a half-written one. Where the block raises, `path` stays as it was and
+    nothing is left behind. For large files, and for libraries that write to a path; raises OSError where the disk refuses.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    finally:
+        with suppress(OSError):  # a folder that is read-only has raised above
+            temporary.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Put `content` at `path` so that a reader sees the old file or the new one, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def wait_for_lock(path: Path, say: Callable[[str], None]) -> Any:
-    """An exclusive lock on `path`, held until the returned file is closed or its process dies."""
-    import fcntl
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = open(path, "a")  # noqa: SIM115 - the caller closes it
-    told = False
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return file
-        except BlockingIOError:
-            if not told:
-                say(f"waiting for another process that prepares {path.stem}")
-                told = True
-            time.sleep(0.2)
+    """Replace `path` with a file of `content`, all at once. Raises OSError where the disk refuses."""
+    with replaced_atomically(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def link_atomically(path: Path, other: Path) -> None:
-    """Make `other` the same file as `path`, replacing what was there; a copy where the disk knows no links."""
-    temporary = other.with_name(f".{other.name}.{os.getpid()}.partial")
-    try:
+    """Replace `other` with a hard link to `path`, or with a copy on a disk without links. Raises OSError where the disk refuses."""
+    with replaced_atomically(other) as temporary:
         try:
             os.link(path, temporary)
         except OSError:
             shutil.copyfile(path, temporary)
-        os.replace(temporary, other)
-        sync_folder(other.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+
+
+def remove_half_written(path: Path) -> None:
+    """Remove what killed processes have left of writing `path`; call it where only one process writes it."""
+    for stale in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+        stale.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:
+    """Have the disk keep which files `folder` holds, so that a replaced file stays replaced after a power failure."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def refuse_unwritable(path: Path, option: str = "", way_out: str = "give another place") -> Iterator[None]:
+    """Raise UserError, "PATH: cannot be written (REASON); give another place", for an OSError in the block.
+
+    `option` is the one that named the path, without dashes: the message then begins with `OPTION=PATH`.
+    """
+    try:
+        yield
+    except OSError as error:
+        place = f"{option}={path}" if option else str(path)
+        raise UserError(f"{place}: cannot be written ({error.strerror or error}); {way_out}") from None
+
+
+class Lock:
+    """An exclusive lock (`flock`) on a file, or on a folder, which gets no file; it ends with its process, however that ends.
+
+    A file is created where there is none. With `removed`, it is removed on release.
+    """
+
+    def __init__(self, path: Path, removed: bool = False) -> None:
+        self.path, self.removed = path, removed
+        self.descriptor: int | None = None
+
+    def acquire(self) -> bool:
+        """Take the lock without waiting; False where another process holds it.
+
+        Raises OSError where the path cannot be opened, or on a file system without locks.
+        """
+        while True:
+            flags = os.O_RDONLY if self.path.is_dir() else os.O_RDWR | os.O_CREAT
+            descriptor = os.open(self.path, flags, 0o666)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if not self.removed or os.path.samestat(os.fstat(descriptor), os.stat(self.path)):
+                    self.descriptor = descriptor
+                    return True
+            except BlockingIOError:
+                return False
+            except FileNotFoundError:
+                pass  # its holder has just ended and removed it
+            finally:
+                if self.descriptor != descriptor:
+                    os.close(descriptor)
+
+    def wait(self, on_wait: Callable[[], None]) -> None:
+        """Take the lock, however long another process holds it; `on_wait` is called once where one does."""
+        if self.acquire():
+            return
+        on_wait()
+        while not self.acquire():
+            time.sleep(0.2)
+
+    def describe_holder(self, holder: str) -> None:
+        """Write one line on this process into the locked file, for others to read."""
+        assert self.descriptor is not None
+        os.ftruncate(self.descriptor, 0)
+        os.pwrite(self.descriptor, f"{holder}\n".encode(), 0)
+
+    def holder(self) -> str:
+        """What the holder has written into the file; empty where that is unknown."""
+        with suppress(OSError):
+            return self.path.read_text(encoding="utf-8").strip()
+        return ""
+
+    def release(self) -> None:
+        """Give the lock up, if it is held."""
+        if self.descriptor is None:
+            return
+        if self.removed:
+            self.path.unlink(missing_ok=True)  # while it is still held
+        os.close(self.descriptor)
+        self.descriptor = None
+
+
+@contextmanager
+def locked(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
+    """Hold the `Lock` on `path` in the block, waiting for it first; `on_wait` is called once where another process holds it."""
+    lock = Lock(path)
+    lock.wait(on_wait)
+    try:
+        yield
+    finally:
+        lock.release()

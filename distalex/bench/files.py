@@ -19,7 +19,7 @@ from distalex.bench.options import BenchOptions
 from distalex.config.data import DataConfig
 from distalex.data.beton.estimate import How
 from distalex.data.beton.files import Encoding, write
-from distalex.data.sources import find
+from distalex.data.splits import list_sources
 from distalex.errors import UserError
 from distalex.machine.resources import cores
 
@@ -81,7 +81,7 @@ def write_files(options: BenchOptions, folder: Path, shards: bool) -> tuple[Setu
         _link(Path(options.root), original, options.images)
     sizes = [_size(path) for path in sorted(original.rglob("*.*"))[:1000]]
     stored = min(round(options.image_size / 0.875), int(np.median([min(size) for size in sizes])))
-    (source,) = find.list_sources(DataConfig(name="folder", root=str(original), stored_size=stored))
+    (source,) = list_sources(DataConfig(name="folder", root=str(original), stored_size=stored))
     files = {encoding: folder / f"{encoding}.beton" for encoding in ("raw", "jpg")}
     infos = [write(source, path, lambda *_: None, How(Encoding(encoding))) for encoding, path in files.items()]
     colours = infos[0].statistics

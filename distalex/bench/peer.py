@@ -15,9 +15,9 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 
 from distalex.config.data import DataConfig
-from distalex.data.sources.cifar import CIFAR10, find_cifar
-from distalex.data.sources.find import open_sources
-from distalex.data.sources.source import Source
+from distalex.data.layouts.cifar import CIFAR10, find_cifar
+from distalex.data.source import Source
+from distalex.data.splits import open_sources
 
 BATCH = 500
 

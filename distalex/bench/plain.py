@@ -15,7 +15,7 @@ import torch
 from distalex.bench.options import BenchOptions
 from distalex.bench.peak import matmul_peak, median_peaks
 from distalex.bench.results import open_folder, run_program, spread, write_result
-from distalex.data.sources.cifar import CIFAR10, find_cifar
+from distalex.data.layouts.cifar import CIFAR10, find_cifar
 from distalex.errors import UserError
 from distalex.machine.description import describe_machine
 from distalex.runs.metrics import read_metrics

@@ -16,10 +16,9 @@ from distalex.errors import UserError
 
 if TYPE_CHECKING:  # what a side imports counts among what its first batch takes
     import numpy as np
-    from torch import Tensor
 
     from distalex.bench.files import Setup
-    from distalex.data.readers import FFCVReader
+    from distalex.data.readers import FFCVReader, Reading
 
 Epoch = Callable[[int], Iterator[Any]]
 """The batches of an epoch by its number; images are the first thing of a batch."""
@@ -148,7 +147,7 @@ class _Listed:
     def __init__(self, reader: FFCVReader, count: int) -> None:
         self.reader, self.count = reader, count
 
-    def read(self, batches: Sequence[np.ndarray]) -> Iterator[tuple[Tensor, Tensor]]:
+    def read(self, batches: Sequence[np.ndarray]) -> Reading:
         return self.reader.read([batch % self.count for batch in batches])
 
 
@@ -167,7 +166,7 @@ def _our_input(setup: Setup, path: Path) -> Epoch:
     from distalex.config.data import DataConfig
     from distalex.data.augment.augmentation import Augmentation
     from distalex.data.augment.statistics import Statistics
-    from distalex.data.batches import Split
+    from distalex.data.pipeline import Split
     from distalex.parallel.mesh import Mesh
     from distalex.parallel.topology import Topology
 

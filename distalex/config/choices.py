@@ -57,11 +57,14 @@ class OneOf:
     folder: str
     also: tuple[tuple[str, str], ...] = ()
     """Further names with their meanings."""
+    without: tuple[str, ...] = ()
+    """Names of files that are not offered."""
 
     @property
     def meanings(self) -> dict[str, str]:
         """What each name means, by name."""
-        return {**{name: one.meaning for name, one in declared_in(self.folder).items()}, **dict(self.also)}
+        declared = {name: one.meaning for name, one in declared_in(self.folder).items() if name not in self.without}
+        return {**declared, **dict(self.also)}
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
         return core_schema.literal_schema(list(self.meanings))

@@ -1,124 +1,132 @@
-"""Options of the images and how they are read."""
+"""Options of the images: where they come from, how they are read and how they are augmented."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from distalex.config.choices import OneOf, declared_in
 from distalex.config.schema import Float, Floats, Int, Section, plain_text
+
+WANTED = {
+    "root": "DIR, a folder of CLASS/*.jpg or of train/ and test/ with such folders, a tar archive or a table",
+    "dataset": "NAME, the set's name in torchvision; e.g. --data.dataset=Flowers102",
+    "train": "FILE.beton; write one with: python -m distalex.prepare folder --root=DIR --out=FILE.beton",
+}
+"""What to give for the options that a source may need."""
 
 
 class DataConfig(Section):
-    """The images and how they are read."""
+    """The images, how they are read and how they are augmented."""
 
-    name: Literal["cifar10", "cifar100", "digits", "imagenet", "folder", "webdataset", "torchvision", "synthetic", "beton"] = "cifar10"
-    """The data set. `folder` and `imagenet`: whatever lies at `data.root`, recognised by content (docs/data.md). `webdataset`: tar
-    shards of KEY.jpg and KEY.cls. `torchvision`: its `data.dataset`. `beton`: prepared files, `data.train` and `data.test`."""
+    name: Annotated[str, OneOf("data/sources")] = "cifar10"
+    """Data set, or kind of source."""
     root: str | None = None
     """Folder, tar archive or table that holds the data. Default: the environment's DISTALEX_DATA, then `data/`, then a download."""
     dataset: str | None = None
-    """torchvision's name of the set, with `data.name=torchvision`, e.g. Flowers102."""
+    """`data.name=torchvision`: the set's name in torchvision, e.g. Flowers102."""
     labels: str | None = None
     """File with the classes of ImageNet's validation images, where it does not lie beside them."""
     train: str | None = None
-    """A prepared training file, with `data.name=beton`. Of a set spread over files, FILE.beton stands for FILE-00000-of-….beton."""
+    """`data.name=beton`: prepared training file, FILE.beton; also stands for the files FILE-00000-of-….beton of a set in several files."""
     test: str | None = None
-    """A prepared test file, with `data.name=beton`. Default: what `prepare` wrote beside `data.train`."""
+    """`data.name=beton`: prepared test file. Default: FILE.test.beton, which `prepare` writes beside `data.train`."""
     image_size: Int = Field(224, ge=32, le=256)
-    """Side of the square that the network sees, in pixels (Section 2: 224). Below 64 only the `cifar` network has an output."""
+    """Height and width of the network's input, in pixels (Section 2: 224). Below 64 only with the `cifar` network."""
     stored_size: Int | None = Field(None, ge=1, le=1024)
-    """Side of the square kept in the prepared file, in pixels (Section 2: short side 256, then the central square).
-    Default: 32 for CIFAR, 8 for digits, 256 for folders, `image_size` for synthetic."""
+    """Height and width of the stored images, in pixels (Section 2: short side 256, then the central square).
+    Default: 32 for CIFAR, 8 for digits, `image_size` for synthetic, else 256."""
     resize: Literal["short_side", "max_side"] = "short_side"
-    """`short_side` is scaled to `stored_size` and the centre kept, as in the paper; `max_side`: the longer side is, and the whole image
-    kept on a black square."""
+    """Side that is scaled to `stored_size`. `short_side`: the centre square is kept, as in the paper; `max_side`: the long side, and
+    the whole image is kept on a black square."""
     encoding: Literal["raw", "jpg", "mixed"] = "raw"
-    """How images are kept in the prepared file. `raw` reads fastest; `jpg` takes a ninth of the space at 256x256, two fifths at 32x32;
-    `mixed` is half of each."""
+    """How images are stored in prepared files. `raw` reads fastest; `jpg` takes a ninth of the space at 256x256, two fifths at 32x32;
+    `mixed`: half of the images each."""
     quality: Int = Field(90, ge=1, le=100)
-    """Quality of JPEG."""
+    """JPEG quality."""
     skip_bad: bool = False
-    """Leave unreadable images out of the prepared file and list them, instead of stopping at the first."""
+    """Skip and list unreadable images when preparing, instead of stopping at the first."""
     augment: Literal["none", "crop", "flip_crop", "paper", "resized_crop"] = "flip_crop"
-    """What of an image is seen. `none`: the centre window; `crop`: a random window; `flip_crop`: and mirror; `paper` adds the PCA
-    colour noise (Section 4.1); `resized_crop`: a window of random area and shape, and mirror (Szegedy et al. 2015). Keyed by seed,
-    epoch and sample, as are the options below, which go with each of these."""
+    """Training crops. `none`: the centre; `crop`: random; `flip_crop`: random, mirrored half the time; `paper`: flip_crop with PCA
+    colour noise (Section 4.1); `resized_crop`: random area and aspect ratio, mirrored half the time (Szegedy et al. 2015). Random
+    draws, here and below, are keyed by seed, epoch and sample. The options below go with each of these."""
     scale: Floats = (0.08, 1.0)
-    """`resized_crop`: least and largest area of the window, as shares of the stored image. Its shape is 3/4 to 4/3."""
+    """`resized_crop`: smallest and largest area, as fractions of the stored image. Aspect ratios are 3/4 to 4/3."""
     colour: Literal["measured", "imagenet"] = "measured"
-    """`paper`: whose principal components the noise follows, those of the training set or the 2012 code's of ImageNet."""
+    """`paper`: principal components of the colour noise, those measured on the training set or those of ImageNet in the 2012 code."""
     rotate: Float = Field(0.0, ge=0, le=45)
-    """Largest angle in degrees by which a view is turned about its centre, either way; black comes in from outside."""
+    """Largest rotation about the centre of the crop, in degrees either way; corners are filled with black."""
     cutout: Float = Field(0.0, ge=0, le=1)
-    """Side of a square of the mean colour at a random place, which may reach over the edge, as a share of the view's
-    (DeVries & Taylor 2017: 16 of 32 pixels). 0: none."""
+    """Side of a square of the mean colour at a random place, as a fraction of the crop's side; it may reach over the edge
+    (DeVries & Taylor 2017: 16 of 32 pixels). 0: off."""
     mixup: Float = Field(0.0, ge=0, le=100)
-    """Mix each view, and its label, with another sample's, by shares drawn from Beta(mixup, mixup) (Zhang et al. 2018: 0.2). 0: off."""
+    """α of mixup: each crop and its label are mixed with another sample's, by a share drawn from Beta(α, α) (Zhang et al. 2018: 0.2).
+    0: off."""
     cutmix: Float = Field(0.0, ge=0, le=100)
-    """Put a box of another sample's view into each, of an area drawn from Beta(cutmix, cutmix), and its label in by that area
-    (Yun et al. 2019: 1). With mixup too, each sample has one of the two, by a coin. 0: off."""
+    """α of CutMix: a box of another sample's crop, of an area drawn from Beta(α, α), replaces that of each crop, and labels are mixed
+    by area (Yun et al. 2019: 1). 0: off. With mixup too, each sample draws one of the two."""
     crop: Float | None = Field(None, gt=0, le=1)
-    """Side of the window as a share of the stored image (Section 4.1: 224/256). Default: 0.875 for folders and imagenet, else 1."""
+    """Side of the crop, as a fraction of the stored image (Section 4.1: 224/256). Default: 0.875 for photographs of any size, else 1."""
     pad: Float | None = Field(None, ge=0, le=0.5)
-    """Margin, as a share of the stored image and black, that a random window may reach over. Default: 0 for folders and
-    imagenet, else 0.125."""
+    """Black margin that a random crop may reach over, as a fraction of the stored image. Default: 0 for photographs of any size,
+    else 0.125."""
     normalize: Literal["tutorial", "paper", "standard"] = "standard"
-    """`tutorial`: 0..255 to -1..1. `paper`: minus the channel means of the training set, on 0..255 (Section 2).
-    `standard`: to zero mean and unit variance of the training set."""
+    """Scale of the input. `tutorial`: 0..255 to -1..1; `paper`: minus the training set's channel means, on 0..255 (Section 2);
+    `standard`: zero mean and unit variance of the training set's channels."""
     loader: Literal["ffcv", "torchvision", "synthetic"] = "ffcv"
-    """`ffcv` reads `.beton` files; `torchvision` reads the images themselves and needs no FFCV; `synthetic` measures the rest."""
+    """`ffcv` reads `.beton` files; `torchvision` reads the original images and needs no FFCV; `synthetic` gives noise, to time the rest."""
     workers: Int = Field(0, ge=0, le=256)
-    """Loader threads or processes of each process. 0: the processor's cores shared between the processes."""
+    """Reading threads or processes of each process. 0: the cores divided by the processes of the host."""
     cache: Literal["none", "memory", "device"] = "none"
-    """Where decoded images are kept between epochs: `memory` of the host, or of the `device`, which then also crops and mirrors them."""
+    """Where decoded images are cached between epochs: nowhere, in the host's `memory`, or on the `device`."""
     order: Literal["random", "quasi_random", "sequential"] = "random"
-    """Order of an epoch, keyed by seed and epoch. `quasi_random` shuffles blocks of 256 images, and images within 32 blocks, for
-    disks slower than memory; `sequential` keeps the file's own order, which is shuffled once when preparing."""
+    """Order of an epoch's samples, keyed by seed and epoch. `quasi_random` shuffles blocks of 256 images, and images within 32 blocks,
+    for disks slower than memory; `sequential` is the order of the file, which is shuffled once when preparing."""
     holdout: Float = Field(0.1, ge=0, lt=1)
-    """Share of a set without test images that is held out for testing, stratified and keyed. 0: the training images test."""
+    """Fraction of each class that is held out for testing, of a set without test images. 0: test on the training images."""
     validation: Float = Field(0.0, ge=0, lt=1)
-    """Share of the training images, stratified and keyed, that the run does not train but is tested on, in place of the test
-    images: for choosing options, which the test set must not."""
+    """Fraction of each class of the training images that is held out and tested on in place of the test images, for choosing options."""
     fraction: Float = Field(1.0, gt=0, le=1)
-    """Share of the training images, stratified and keyed, that the run trains on: a smaller one is part of a larger one."""
+    """Fraction of each class of the training images to train on; a larger fraction contains a smaller one."""
     synthetic_images: Int = Field(2048, ge=2)
-    """Training images of `data.name=synthetic`; a quarter as many test it."""
+    """`data.name=synthetic`: training images; there are a quarter as many test images."""
     synthetic_classes: Int = Field(10, ge=2)
-    """Classes of `data.name=synthetic`."""
+    """`data.name=synthetic`: classes."""
 
     @model_validator(mode="after")
-    def _files_go_with_beton(self) -> DataConfig:
-        if self.name == "beton" and not self.train:
-            raise ValueError(
-                "data.name=beton needs data.train=FILE.beton; make one with: python -m distalex.prepare folder --root=DIR --out=FILE.beton"
-            )
-        if self.name == "beton" and self.loader == "torchvision":
-            raise ValueError(
-                "data.loader=torchvision reads images, not .beton files; use data.loader=ffcv or data.name=folder --data.root=DIR"
-            )
-        if self.name != "beton" and (self.train or self.test):
-            raise ValueError(f"data.train and data.test go with data.name=beton, not data.name={self.name}")
-        if self.name in ("folder", "imagenet", "webdataset") and not self.root:
-            raise ValueError(
-                f"data.name={self.name} needs data.root=DIR, a folder of CLASS/*.jpg or of train/ and test/ with such, a tar archive "
-                "or a table"
-            )
-        if self.name == "torchvision" and self.dataset is None:
-            raise ValueError("data.name=torchvision needs data.dataset=NAME, torchvision's name of the set, e.g. --data.dataset=Flowers102")
-        if self.name != "torchvision" and self.dataset is not None:
-            raise ValueError(f"data.dataset goes with data.name=torchvision, not data.name={self.name}; e.g. --data.dataset=Flowers102")
-        if self.labels is not None and self.name not in ("folder", "imagenet"):
-            raise ValueError(f"data.labels={self.labels}: goes with data.name=imagenet, not data.name={self.name}")
-        if self.name == "beton" and (self.validation or self.fraction < 1):
-            part = f"validation={plain_text(self.validation)}" if self.validation else f"fraction={plain_text(self.fraction)}"
-            raise ValueError(
-                f"data.{part}: a prepared file is read whole; choose images where they come from, with data.name and data.root, or make "
-                "files of the parts and name them with data.train and data.test"
-            )
+    def _options_go_with_the_source(self) -> DataConfig:
+        facts = self._facts
+        for option in facts["NEEDS"]:
+            if getattr(self, option) is None:
+                raise ValueError(f"data.name={self.name} needs data.{option}={WANTED[option]}")
+        for option in ("dataset", "labels", "train", "test"):
+            if getattr(self, option) is not None and option not in (*facts["NEEDS"], *facts["TAKES"]):
+                taking = [name for name, one in declared_in("data/sources").items() if option in (*one.facts["NEEDS"], *one.facts["TAKES"])]
+                raise ValueError(
+                    f"data.{option}={getattr(self, option)}: goes with data.name={' or '.join(taking)}, not with data.name={self.name}; "
+                    f"remove it or change data.name"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _prepared_files_are_read_as_they_are(self) -> DataConfig:
+        if self._facts.get("PREPARED"):
+            if self.loader == "torchvision":
+                raise ValueError(
+                    f"data.loader=torchvision reads original images, not those of data.name={self.name}; use data.loader=ffcv, or "
+                    "data.name=folder with data.root=DIR"
+                )
+            if self.validation or self.fraction < 1:
+                option = f"validation={plain_text(self.validation)}" if self.validation else f"fraction={plain_text(self.fraction)}"
+                raise ValueError(
+                    f"data.{option}: does not go with data.name={self.name}, as a prepared file is read whole; name the original images "
+                    "with data.name and data.root, or prepare files of the splits and name them with data.train and data.test"
+                )
         if self.skip_bad and self.loader == "torchvision":
             raise ValueError(
-                "data.skip_bad leaves images out of a prepared file, and data.loader=torchvision has none; use data.loader=ffcv"
+                "data.skip_bad=true: skips images when preparing a file, and data.loader=torchvision reads none; use data.loader=ffcv"
             )
         return self
 
@@ -126,27 +134,31 @@ class DataConfig(Section):
     def _augmentation_makes_sense(self) -> DataConfig:
         if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1] <= 1:
             raise ValueError(
-                f"data.scale={plain_text(self.scale)}: two rising shares of the stored image, above 0 and up to 1, are needed, "
+                f"data.scale={plain_text(self.scale)}: two increasing fractions of the image's area, above 0 and up to 1, are needed, "
                 "e.g. --data.scale=0.08,1"
             )
         if self.colour != "measured" and self.augment != "paper":
             raise ValueError(
-                f"data.colour={self.colour} is noise of data.augment=paper, not of data.augment={self.augment}; add --data.augment=paper"
+                f"data.colour={self.colour} goes with data.augment=paper, not with data.augment={self.augment}; add --data.augment=paper"
             )
         return self
 
     @property
-    def of_folders(self) -> bool:
-        """Whether its images are photographs of any size."""
-        return self.name in ("folder", "imagenet", "webdataset", "torchvision", "beton")
+    def _facts(self) -> Mapping[str, Any]:
+        """What the file of the source declares."""
+        return declared_in("data/sources")[self.name].facts
+
+    @property
+    def of_photographs(self) -> bool:
+        """Whether the images are photographs of any size, and not of a set with one small size."""
+        return bool(self._facts["PHOTOGRAPHS"])
 
     @property
     def tested_on(self) -> str:
-        """Which images evaluation takes."""
+        """Which images are tested on: `test`, or `validation` where some of the training images are held out for that."""
         return "validation" if self.validation else "test"
 
     @property
     def side(self) -> int:
-        """Side of a stored image in pixels."""
-        default = {"cifar10": 32, "cifar100": 32, "digits": 8, "synthetic": self.image_size}.get(self.name, 256)
-        return self.stored_size or default
+        """Height and width of a stored image, in pixels."""
+        return self.stored_size or self._facts["STORED_SIDE"] or self.image_size

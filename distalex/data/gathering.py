@@ -1,68 +1,53 @@
-"""A batch on its way from the processes of a column group."""
+"""The gathering stage: the processes of a column group, each of which has read a share of a batch, send each other the rest."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Generator, Sequence
+from contextlib import closing
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from distalex.data import order
+from distalex.data.device import Copied
+from distalex.data.order import Rows
 from distalex.parallel.mesh import Mesh
 from distalex.parallel.traffic import Arriving
 
 
-@lru_cache(maxsize=1)
-def _copying_stream(device: torch.device) -> torch.cuda.Stream:
-    return torch.cuda.Stream(device)
+def gather(copying: Generator[Copied, None, None], rows: Sequence[Sequence[Rows]], mesh: Mesh) -> Generator[Gathering, None, None]:
+    """Start gathering each batch. `rows` has, for each batch, the rows that every process of the column group reads."""
+    with closing(copying):
+        for rows_of_batch, copied in zip(rows, copying, strict=False):  # rows first: nothing is read beyond the last batch
+            yield Gathering(copied, rows_of_batch, mesh)
 
 
 class Gathering:
-    """A batch of images and labels on its way from all processes of a column group, of which each has read `rows`."""
+    """A batch on its way from all processes of a column group; with one column it is there already."""
 
-    def __init__(self, read: tuple[Tensor, Tensor], rows: list[order.Rows], mesh: Mesh) -> None:
-        self.rows, self.mesh = rows, mesh
-        self.copied: torch.cuda.Event | None = None
-        self.images, self.labels = self._copy(read) if mesh.device.type == "cuda" and not read[0].is_cuda else read
+    def __init__(self, copied: Copied, rows: Sequence[Rows], mesh: Mesh) -> None:
+        """Start sending what this process has read, which is `rows[mesh.column]` of the batch."""
+        self.copied, self.rows, self.mesh = copied, rows, mesh
+        self.arriving: list[Arriving] = []
         if mesh.columns > 1:
-            self._require_copied()
-            self.arriving = [self._start(tensor) for tensor in ([] if mesh.spreads_images else [self.images]) + [self.labels]]
-
-    def _copy(self, read: tuple[Tensor, Tensor]) -> Sequence[Tensor]:
-        """Onto the GPU, on a stream of its own, so that it computes meanwhile."""
-        with torch.cuda.stream(_copying_stream(self.mesh.device)):
-            on_gpu = [tensor.to(self.mesh.device, non_blocking=True) for tensor in read]
-            self.copied = torch.cuda.Event()
-            self.copied.record()
-        for tensor in on_gpu:
-            tensor.record_stream(torch.cuda.current_stream())
-        return on_gpu
-
-    def _require_copied(self) -> None:
-        """Let what is computed from now on wait for the copies."""
-        if self.copied is not None:
-            torch.cuda.current_stream().wait_event(self.copied)
-
-    def leave_reader(self) -> None:
-        """Wait until the reader may overwrite what it read: a GPU copies from pinned memory when it comes to it."""
-        if self.copied is not None:
-            self.copied.synchronize()
+            copied.wait()
+            sent = [copied.labels] if mesh.spreads_images else [copied.images, copied.labels]
+            self.arriving = [self._start(tensor) for tensor in sent]
 
     def _start(self, values: Tensor) -> Arriving:
         shapes = [(len(column.rows), *values.shape[1:]) for column in self.rows]
         return self.mesh.start_exchange([values] * self.mesh.columns, shapes, "images")
 
     def wait(self) -> tuple[Tensor, Tensor]:
-        """Images, of this process only with One Weird Trick and else of all, and the labels of all, in the batch's order."""
+        """Images and labels of the batch, in its order; with One Weird Trick only the images that this process has read."""
+        images, labels = self.copied.images, self.copied.labels
         if self.mesh.columns == 1:
-            self._require_copied()
-            return self.images, self.labels
-        *images, labels = (arriving.wait() for arriving in self.arriving)
-        labels[self.mesh.column] = self.labels
+            self.copied.wait()
+            return images, labels
+        *gathered, all_labels = (arriving.wait() for arriving in self.arriving)
+        all_labels[self.mesh.column] = labels
         if self.mesh.spreads_images:
             places = np.argsort(np.concatenate([column.rows for column in self.rows]))
-            return self.images, torch.cat(labels)[torch.from_numpy(places).to(self.labels.device, non_blocking=True)]
-        images[0][self.mesh.column] = self.images
-        return torch.cat(images[0]), torch.cat(labels)
+            return images, torch.cat(all_labels)[torch.from_numpy(places).to(labels.device, non_blocking=True)]
+        gathered[0][self.mesh.column] = images
+        return torch.cat(gathered[0]), torch.cat(all_labels)

@@ -1,6 +1,6 @@
-"""One image file: whatever it is, it becomes the upright RGB that a person sees, or an error that says why not.
+"""Decoding an image file, of any kind, to upright RGB as a viewer shows it.
 
-Colour profiles are not applied. Of an animation the first frame counts.
+Colour profiles are not applied. Of an animation the first frame is taken.
 """
 
 from __future__ import annotations
@@ -16,18 +16,19 @@ SUFFIXES = (
     *(".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".jp2", ".avif", ".ico"),
 )
 LARGEST = 2**29
-"""Pixels: a square of 23,170. What decodes to more is refused as a decompression bomb."""
+"""Pixels, as a square of 23,170. A file that decodes to more is refused as a decompression bomb."""
 
 Image.MAX_IMAGE_PIXELS = None  # `open_image` checks, and names the size; Pillow's own limits would stop real panoramas
 warnings.filterwarnings("ignore", module="PIL")  # on broken EXIF and the like, once for each file of a large set
 
 
 def is_image(name: str) -> bool:
+    """Whether a file is named as an image."""
     return name.lower().endswith(SUFFIXES)
 
 
 def open_image(content: bytes) -> Image.Image:
-    """The image in a file's bytes, not decoded yet. Raises OSError with the reason where it is none."""
+    """The image in a file's bytes, not decoded yet. Raises OSError, with the reason, where there is none."""
     try:
         image = Image.open(BytesIO(content))
     except (OSError, SyntaxError, ValueError, TypeError, OverflowError, KeyError, IndexError, EOFError) as error:
@@ -38,7 +39,7 @@ def open_image(content: bytes) -> Image.Image:
 
 
 def _what_else(content: bytes) -> str:
-    """What bytes are that Pillow does not know."""
+    """What bytes are that Pillow cannot open, where that is recognised; else an empty text."""
     start = content[:256].lstrip().lower()
     if not content:
         return "an empty file"
@@ -55,7 +56,7 @@ def _what_else(content: bytes) -> str:
     if start[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1"):
         return "HEIC, which is not read; convert it to JPEG"
     known = start.startswith((b"\xff\xd8", b"\x89png", b"gif8", b"bm", b"ii*\0", b"mm\0*", b"riff"))
-    return "" if known else "no known image format"
+    return "" if known else "not a known image format"
 
 
 def _words(error: BaseException) -> str:
@@ -64,10 +65,10 @@ def _words(error: BaseException) -> str:
 
 
 def square(image: Image.Image, side: int, resize: str = "short_side") -> np.ndarray:
-    """(side, side, 3) uint8, upright RGB. Raises OSError for what cannot be decoded.
+    """(side, side, 3) uint8, upright RGB. Raises OSError where the image cannot be decoded.
 
-    `short_side` scales the short side to `side` and keeps the central square (Section 2); `max_side` scales the longer one
-    and keeps the whole image, in the middle of a black square.
+    `short_side` scales the short side to `side` and keeps the central square (Section 2); `max_side` scales the long side to
+    `side` and keeps the whole image, in the middle of a black square.
     """
     image = upright_rgb(image, side)
     if image.size == (side, side):
@@ -77,7 +78,10 @@ def square(image: Image.Image, side: int, resize: str = "short_side") -> np.ndar
 
 
 def upright_rgb(image: Image.Image, side: int | None = None) -> Image.Image:
-    """A decoded RGB image, upright; a large JPEG only as large as a short side of `side` needs. Raises OSError with the reason."""
+    """The image decoded to upright RGB; a JPEG much larger than `side` is decoded at a fraction of its size.
+
+    Raises OSError with the reason where it is damaged.
+    """
     try:
         if side is not None and image.format == "JPEG" and min(image.size) >= 4 * side:
             image.draft(image.mode, (2 * side, 2 * side))  # decoded at 1/2, 1/4 or 1/8: a tenth of the time and memory
@@ -92,7 +96,7 @@ def upright_rgb(image: Image.Image, side: int | None = None) -> Image.Image:
 def _upright(image: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image) or image
-    except Exception:  # broken EXIF of any kind says nothing about which side is up
+    except Exception:  # broken EXIF has no orientation
         return image
 
 
@@ -110,10 +114,10 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Grey of 16 or 32 bits or of fractions on 0..255, where Pillow would cut off all above 255."""
+    """Grey of 16 or 32 bits, or of fractions, scaled to 0..255, where Pillow would clip at 255."""
     values = np.asarray(image).astype(np.float64)
     if not np.isfinite(values).all():
-        raise ValueError("pixels that are no numbers")
+        raise ValueError("pixels that are not numbers")
     low, high = float(values.min(initial=0)), float(values.max(initial=0))
     if image.mode == "F" and high <= 1 and low >= 0:
         values *= 255

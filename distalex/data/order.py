@@ -1,4 +1,4 @@
-"""Which samples make up which step, and which of them fall to which replica: a function of the seed alone."""
+"""Which samples make up each global batch, and which of them each replica and each column reads: a function of the seed alone."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from distalex.shares import share, shares_of_rounds
 
 
 class Step(NamedTuple):
-    """One replica's part of one global batch."""
+    """One replica's share of a global batch."""
 
     samples: np.ndarray
-    """int64 sample numbers; may be none where the batch has fewer samples than there are replicas."""
+    """(n,) int64 sample numbers; empty where the batch has fewer samples than there are replicas."""
     first_row: int
     """Row of the global batch that `samples[0]` is."""
     total: int
-    """Rows of the global batch."""
+    """Samples of the global batch."""
 
 
 def steps_per_epoch(count: int, batch_size: int) -> int:
@@ -30,18 +30,19 @@ def steps_per_epoch(count: int, batch_size: int) -> int:
 def training_steps(
     count: int, batch_size: int, seed: int, epoch: int, replica: int, replicas: int, order: str = "random"
 ) -> Iterator[Step]:
-    """Every sample once, in the order keyed by (seed, epoch), cut into global batches and those into replicas' parts."""
+    """The replica's share of each global batch of an epoch: every sample once, in the order keyed by (seed, epoch)."""
     return _cut(epoch_order(count, seed, epoch, order), batch_size, replica, replicas)
 
 
 BLOCK, WINDOW = 256, 32
+"""Samples of a block, and blocks of a window, of the quasi-random order."""
 
 
 def epoch_order(count: int, seed: int, epoch: int, order: str) -> np.ndarray:
-    """All sample numbers (int64): in a keyed permutation, in their own order, or `quasi_random`.
+    """All sample numbers (count,) int64: a keyed permutation (`random`), their own order (`sequential`), or `quasi_random`.
 
-    The last shuffles blocks of 256 neighbours, and then the samples of each 32 blocks: a batch comes from a part of the
-    file that is read in one go, and an epoch from all of it.
+    The last shuffles blocks of 256 consecutive samples, and then the samples of each window of 32 blocks: a batch comes from
+    few places of the file.
     """
     key = random.key(seed, "order", epoch)
     if order == "sequential":
@@ -55,46 +56,47 @@ def epoch_order(count: int, seed: int, epoch: int, order: str) -> np.ndarray:
 
 
 def test_steps(count: int, batch_size: int, replica: int, replicas: int) -> Iterator[Step]:
-    """Every sample once, in order."""
+    """The replica's share of each global batch of a test: every sample once, in order."""
     return _cut(np.arange(count, dtype=np.int64), batch_size, replica, replicas)
 
 
 def _cut(order: np.ndarray, batch_size: int, replica: int, replicas: int) -> Iterator[Step]:
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
-        part = share(len(batch), replica, replicas)
-        yield Step(batch[part], part.start, len(batch))
+        rows = share(len(batch), replica, replicas)
+        yield Step(batch[rows], rows.start, len(batch))
 
 
 class Rows(NamedTuple):
     """Which rows of a replica's batch one process of its column group reads."""
 
     rows: np.ndarray
+    """(k,) int64."""
     counts: tuple[int, ...]
-    """How many of them are in each part of the batch."""
+    """How many of them are in each micro-batch."""
 
 
-def rows_of_columns(count: int, columns: int, parts: int | None) -> list[Rows]:
-    """What each of `columns` processes reads of a batch of `count`.
+def rows_of_columns(count: int, columns: int, micro_batches: int | None) -> list[Rows]:
+    """The rows of a batch of `count` that each of `columns` processes reads.
 
-    With `parts`, each has a share of every round of every part (One Weird Trick); else one share of the whole.
+    With `micro_batches`, a share of every round of each of them (One Weird Trick); else one share of the batch.
     """
     everyone = []
     for column in range(columns):
-        if parts is None:
-            own = share(count, column, columns)
-            everyone.append(Rows(np.arange(own.start, own.stop), (own.stop - own.start,)))
+        if micro_batches is None:
+            whole = share(count, column, columns)
+            everyone.append(Rows(np.arange(whole.start, whole.stop), (whole.stop - whole.start,)))
             continue
         rows = []
-        for number in range(parts):
-            part = share(count, number, parts)
-            shares = shares_of_rounds(part.stop - part.start, column, columns)
-            rows.append(part.start + np.concatenate([np.arange(own.start, own.stop) for own in shares]))
+        for number in range(micro_batches):
+            batch = share(count, number, micro_batches)
+            shares = shares_of_rounds(batch.stop - batch.start, column, columns)
+            rows.append(batch.start + np.concatenate([np.arange(one.start, one.stop) for one in shares]))
         everyone.append(Rows(np.concatenate(rows), tuple(map(len, rows))))
     return everyone
 
 
-def largest_share(batch_size: int, replicas: int, columns: int, parts: int) -> int:
-    """No process reads more images of a batch than this."""
+def largest_share(batch_size: int, replicas: int, columns: int, micro_batches: int) -> int:
+    """Upper bound of the images of a batch that one process reads."""
     replica = -(-batch_size // replicas)
-    return max(1, min(replica, -(-replica // columns) + (parts * columns if columns > 1 else 0)))
+    return max(1, min(replica, -(-replica // columns) + (micro_batches * columns if columns > 1 else 0)))

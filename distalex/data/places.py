@@ -9,12 +9,15 @@ from distalex.errors import UserError
 
 
 def data_folder() -> Path:
-    """The environment's DISTALEX_DATA, else `data/` here."""
+    """Folder of the data sets: DISTALEX_DATA of the environment, else `data/` in the current folder."""
     return Path(os.environ.get("DISTALEX_DATA") or "data")
 
 
 def prepared_folder() -> Path:
-    """Where prepared files of named data sets go: `prepared/` beside the data, or below `data/` where that is read-only."""
+    """Folder of prepared files of named data sets: `prepared/` beside the data, or in `data/` where that is read-only.
+
+    Raises UserError where neither can be written.
+    """
     for folder in (data_folder() / "prepared", Path("data") / "prepared"):
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -22,4 +25,4 @@ def prepared_folder() -> Path:
             continue
         if os.access(folder, os.W_OK):
             return folder
-    raise UserError(f"{folder}: cannot be written, and prepared files go there; name a folder that can with DISTALEX_DATA")
+    raise UserError(f"{folder}: cannot be written, and prepared files go there; name a writable folder in the environment's DISTALEX_DATA")

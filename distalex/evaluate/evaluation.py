@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from distalex.config.train import TrainConfig
-from distalex.data.batches import Split
+from distalex.data.pipeline import Split
 from distalex.errors import Stopped
 from distalex.parallel.mesh import Mesh
 from distalex.parallel.parallelize import Parallel
@@ -59,13 +59,16 @@ def evaluate(
     batches = split.stored() if ten_crop else split.test()
     for batch in batches:
         if stop_requested():  # every rank has as many batches, and the same answer
-            batches.close()  # type: ignore[attr-defined]
+            batches.close()
             forward.net.train()
             raise Stopped
         if not len(batch.labels):
             continue
         net = partial(forward.evaluate, count=len(batch.labels))
-        logits = logits_of_ten(net, split.views.ten(batch.images), config) if ten_crop else logits_of(net, batch.images, config)
+        if ten_crop:
+            logits = logits_of_ten(net, split.augmentation.ten_crops(batch.images), config)
+        else:
+            logits = logits_of(net, batch.images, config)
         hits = logits.topk(min(5, classes)).indices == batch.labels[:, None]
         loss = functional.cross_entropy(logits, batch.labels, reduction="sum")
         sums += torch.stack([loss, hits[:, 0].sum(), hits.sum(), torch.full_like(loss, len(hits))])

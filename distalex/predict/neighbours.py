@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from distalex import random
 from distalex.data.augment.augmentation import Augmentation
-from distalex.data.batches import Split
+from distalex.data.pipeline import Split
 from distalex.evaluate.evaluation import logits_of
 from distalex.runs.trained import Trained
 
@@ -41,7 +41,7 @@ def open_album(trained: Trained, split: Split, most: int, progress: Callable[[st
     features = []
     for part, stored in batches_of(split, samples):
         labels += part.tolist()
-        features.append(hidden(trained, split.views, stored))
+        features.append(hidden(trained, split.augmentation, stored))
         progress("looking at training images", len(labels), len(samples))
     return Album(samples, tuple(labels), torch.cat(features))
 

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from distalex.config.config import Config
 from distalex.console import Console
+from distalex.data.files.tree import read_file
 from distalex.data.images import is_image, open_image, square
-from distalex.data.sources.tree import read_file
 from distalex.errors import UserError
 from distalex.files import FIGURE_SUFFIXES
 from distalex.machine.resources import cores

@@ -1,4 +1,4 @@
-"""A contact sheet: stored images beside what training sees of them, as `python -m distalex.prepare show`."""
+"""A contact sheet: stored training images and how they are augmented, as `python -m distalex.prepare show`."""
 
 from pathlib import Path
 from typing import Any
@@ -9,9 +9,10 @@ from distalex import random
 from distalex.config.config import Config
 from distalex.console import Console
 from distalex.data.batches import Batch
-from distalex.data.open import Data, open_data
+from distalex.data.open import open_training_images
+from distalex.data.pipeline import Split
 from distalex.errors import UserError
-from distalex.files import FIGURE_SUFFIXES
+from distalex.files import FIGURE_SUFFIXES, refuse_unwritable
 from distalex.parallel.start import start_processes
 from distalex.prepare.options import ShowOptions
 
@@ -21,48 +22,47 @@ HEADING = 0.25  # inches of epochs above all
 
 
 def show(options: ShowOptions, config: Config) -> Path:
-    """Draw some training images of `config`, and what its first epochs see of each. Raises UserError."""
+    """Draw some training images of `config`, stored and as the first epochs augment them; the path of the figure.
+
+    Raises UserError where the images cannot be read or the figure not be written.
+    """
     path = Path(options.out)
     if path.suffix.lower() not in FIGURE_SUFFIXES:
-        raise UserError(f"out={options.out}: the name of an image to draw is needed, ending in one of {', '.join(FIGURE_SUFFIXES)}")
+        raise UserError(f"out={options.out}: unknown extension; use one of {', '.join(FIGURE_SUFFIXES)}")
     console = Console()
     with start_processes(config) as mesh, console.showing():
-        data = open_data(_training_only(config, options.count), mesh, console.say, console.progress)
-        count = min(options.count, data.train.count)
-        samples = np.sort(random.permutation(random.key(config.seed, "shown"), data.train.count)[:count])
-        ((stored, _),) = ((images.numpy().copy(), labels) for images, labels in data.train.reader.read([samples]))
-        batches = [data.train.seen(samples, epoch) for epoch in range(options.views)]
-        figure = _draw(data, samples, stored, batches)
-    try:
+        train, classes = open_training_images(
+            *(config.data, mesh, console.say, console.progress),
+            batch_size=options.count,
+            precision=config.train.precision,
+            seed=config.seed,
+        )
+        count = min(options.count, train.count)
+        samples = np.sort(random.permutation(random.key(config.seed, "shown"), train.count)[:count])
+        ((stored, _),) = ((images.numpy().copy(), labels) for images, labels in train.reader.read([samples]))
+        batches = [train.augmented(samples, epoch) for epoch in range(options.epochs)]
+        figure = _draw(train, classes, samples, stored, batches)
+    with refuse_unwritable(path, "out"):
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=120)
-    except OSError as error:
-        raise UserError(f"out={path}: cannot be written ({error.strerror or error}); give another place") from None
-    console.say(f"drawn: {path}: {count} of {data.train.count:,} training images, in the first {options.views} epochs")
+    console.say(f"drawn: {path}: {count} of {train.count:,} training images, in the first {options.epochs} epochs")
     return path
 
 
-def _training_only(config: Config, count: int) -> Config:
-    """`config` in batches of `count`; where it names prepared files, the test file need not exist."""
-    data = config.data.model_copy(update={"test": config.data.train, "cache": "none"})
-    train = config.train.model_copy(update={"batch_size": count, "eval_batch_size": None, "accumulate": 1})
-    return config.model_copy(update={"data": data, "train": train})
-
-
-def _draw(data: Data, samples: np.ndarray, stored: np.ndarray, batches: list[Batch]) -> Any:
-    """A row for each image: as stored with its label, then as each batch has it, with both labels where it is mixed."""
+def _draw(train: Split, classes: tuple[str, ...], samples: np.ndarray, stored: np.ndarray, batches: list[Batch]) -> Any:
+    """A row per image: stored, with its label, then augmented in each of `batches`, with both labels where it is mixed."""
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     down, across = len(samples), 1 + len(batches)
     figure = Figure(figsize=(across * CELL, down * (CELL + TITLE) + HEADING), layout=ConstrainedLayoutEngine(w_pad=0.05, h_pad=0.05))
     grid = figure.subplots(down, across, squeeze=False)
-    views = [data.train.views.colours(batch.images).cpu().numpy() for batch in batches]
+    augmented = [train.augmentation.colours(batch.images).cpu().numpy() for batch in batches]
     for row, (sample, image) in enumerate(zip(samples, stored, strict=True)):
-        label = data.classes[int(batches[0].labels[row])]
+        label = classes[int(batches[0].labels[row])]
         _fill(grid[row, 0], image, f"{_short(label)}\nnumber {sample}")
-        for column, (batch, seen) in enumerate(zip(batches, views, strict=True), 1):
-            _fill(grid[row, column], seen[row], _labels(batch, row, data.classes))
+        for column, (batch, images) in enumerate(zip(batches, augmented, strict=True), 1):
+            _fill(grid[row, column], images[row], _labels(batch, row, classes))
     for column, axes in enumerate(grid[0]):
         heading = "stored" if column == 0 else f"epoch {column - 1}"
         axes.annotate(heading, (0.5, 1.0), (0, 26), "axes fraction", "offset points", ha="center", fontsize=9)
@@ -77,7 +77,7 @@ def _fill(axes: Any, image: np.ndarray, title: str) -> None:
 
 
 def _labels(batch: Batch, row: int, classes: tuple[str, ...]) -> str:
-    """Of a mixed image both labels, with their shares."""
+    """Both labels of a mixed image with their shares; empty where none is mixed."""
     if batch.mix is None:
         return ""
     share = float(batch.mix.shares[row])

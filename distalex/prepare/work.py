@@ -1,33 +1,31 @@
-"""Writes images into prepared files, as `python -m distalex.prepare`; `train` does it by itself for a named data set."""
+"""Writing images into prepared files, and checking these, as `python -m distalex.prepare`."""
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shlex
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+from distalex.config.choices import declared_in
 from distalex.config.data import DataConfig
 from distalex.config.schema import validate
 from distalex.console import Console
 from distalex.data.beton.estimate import How, estimate
 from distalex.data.beton.ffcv import import_ffcv
 from distalex.data.beton.files import Encoding, files_of, write_all
-from distalex.data.beton.sidecar import Prepared, existing, read_info, read_prepared, remove, shard_path
-from distalex.data.prepared import prepare, tell_skipped, test_file
-from distalex.data.sources.find import list_sources
-from distalex.data.sources.source import Source, hold_out
+from distalex.data.beton.sidecar import Prepared, existing, read_info, read_prepared, remove, shard_path, test_file
+from distalex.data.prepared import prepare, report_skipped
+from distalex.data.source import Source, hold_out
+from distalex.data.splits import list_sources
 from distalex.errors import UserError
+from distalex.files import locked, refuse_unwritable
 from distalex.prepare.options import CheckOptions, PrepareOptions
 
 
 def prepare_source(options: PrepareOptions) -> list[Prepared]:
-    """Prepare what `options` names and say what was written. Raises UserError, leaving nothing half written behind."""
+    """Prepare the images that `options` names and print what was written. Raises UserError, leaving nothing half written behind."""
     console = Console()
-    data = _data_options(options)
+    data = _data_section(options)
     import_ffcv()
     with console.showing():
         if options.out is None:
@@ -43,6 +41,7 @@ def prepare_source(options: PrepareOptions) -> list[Prepared]:
 
 
 def _how_to_train(options: PrepareOptions, config: DataConfig, prepared: list[Prepared]) -> str:
+    """The command that trains on what was prepared."""
     command = "train on it with: python -m distalex.train"
     if options.out is None:
         values = {"name": config.name, "root": config.root, "dataset": config.dataset, "labels": config.labels}
@@ -52,40 +51,40 @@ def _how_to_train(options: PrepareOptions, config: DataConfig, prepared: list[Pr
         }
         words = [f"--data.{key}={value}" for key, value in {**values, **changed}.items() if value is not None]
         return " ".join([command, *map(shlex.quote, words)])
-    told = f"{command} --data.name=beton {shlex.quote(f'--data.train={options.out}')}"
+    line = f"{command} --data.name=beton {shlex.quote(f'--data.train={options.out}')}"
     if len(prepared) == 2:
-        return told
-    return f"{told} --data.test=FILE.beton, naming a file of test images; --holdout=0.1 here would have held some out"
+        return line
+    return f"{line} --data.test=FILE.beton, a file of test images; or prepare with --holdout=0.1, which holds some out"
 
 
 def check(options: CheckOptions) -> Prepared:
-    """`prepare check FILE.beton`: read every byte, and say what the file holds. Raises UserError where it is not as written."""
+    """`prepare check FILE.beton`: read every byte and print what the file holds. Raises UserError where it is not as written."""
     prepared = read_prepared(Path(options.file), whole=True)
     info = prepared.info
     made = ", ".join(f"{name} {number}" for name, number in info.versions.items())
     kind = f"{info.side}x{info.side} {info.encoding}" + (f" (quality {info.quality})" if info.encoding != "raw" else "")
     classes = f"{len(info.classes)} classes ({', '.join(info.classes[:3])}{', …' if len(info.classes) > 3 else ''})"
     print(
-        f"{options.file}: whole. {len(info):,} images of {kind} in {classes}, {info.bytes / 1e6:,.1f} MB, {len(prepared.paths)} file(s)\n"
+        f"{options.file}: OK: {len(info):,} images of {kind} in {classes}, {info.bytes / 1e6:,.1f} MB, {len(prepared.paths)} file(s)\n"
         f"from {info.origin} ({info.name} {info.split}, fingerprint {info.fingerprint}), {len(info.skipped)} skipped; written by {made}"
     )
     return prepared
 
 
-def _data_options(options: PrepareOptions) -> DataConfig:
-    """The `data` section that reads this source. Raises UserError for options that do not go together."""
+def _data_section(options: PrepareOptions) -> DataConfig:
+    """The `data` section with which `train` reads the same images. Raises UserError for options that do not go together."""
     source = "folder" if options.source == "auto" else options.source
-    if source in ("folder", "imagenet", "webdataset") and options.root is None:
+    if "root" in declared_in("data/sources")[source].facts["NEEDS"] and options.root is None:
         raise UserError(
-            f"prepare {options.source}: --root is missing; it names a folder of CLASS/*.jpg, or of train/ and test/ with such, "
-            "a tar archive or a table"
+            f"prepare {options.source}: --root is missing; name a folder of CLASS/*.jpg, or of train/ and test/ with such "
+            "folders, a tar archive or a table"
         )
     if options.out is None and (options.split != "both" or options.holdout or options.per_file or options.overwrite):
-        raise UserError("--split, --holdout, --per_file and --overwrite go with --out=FILE.beton, which is missing")
+        raise UserError("--split, --holdout, --per_file and --overwrite need --out=FILE.beton, which is missing; add it")
     if options.out is not None and not options.out.endswith(".beton"):
         raise UserError(f"out={options.out}: the name of a .beton file is needed, e.g. --out=images.beton")
     values = {key: getattr(options, key) for key in ("root", "dataset", "labels", "resize", "encoding", "quality", "skip_bad")}
-    return validate(DataConfig, {**values, "name": source, "stored_size": options.size, "holdout": options.holdout or 0.1}, {})
+    return validate(DataConfig, {**values, "name": source, "stored_size": options.size}, {})
 
 
 def _sources(options: PrepareOptions, config: DataConfig) -> list[Source]:
@@ -94,16 +93,19 @@ def _sources(options: PrepareOptions, config: DataConfig) -> list[Source]:
     if len(sources) == 1 and options.split == "both" and not options.holdout:
         return [sources[0].shuffled()]
     if len(sources) == 1:
-        sources = hold_out(sources[0], config.holdout)
+        sources = hold_out(sources[0], options.holdout or config.holdout)
     shuffled = {source.split: source.shuffled() for source in sources}
     return list(shuffled.values()) if options.split == "both" else [shuffled[options.split]]
 
 
 def _write(config: DataConfig, out: Path, options: PrepareOptions, console: Console) -> list[Prepared]:
+    """Write the splits to `out` and its test file; one process at a time writes into a folder."""
     sources = _sources(options, config)
     targets = [out, test_file(out)][: len(sources)]
     how = How(Encoding(options.encoding, options.quality), options.workers, options.skip_bad)
-    with _only_one_writes(out.parent, console):
+    with refuse_unwritable(out, "out"):
+        out.parent.mkdir(parents=True, exist_ok=True)
+    with locked(out.parent, lambda: console.say(f"waiting for another process that prepares into {out.parent}/")):
         if not options.overwrite:
             _require_free(sources, out, options.per_file)
         prepared = []
@@ -113,41 +115,22 @@ def _write(config: DataConfig, out: Path, options: PrepareOptions, console: Cons
             console.say(f"preparing {estimate(source, how).describe(source, how.encoding)}")
             done = partial(console.progress, f"preparing {path.name}")
             prepared.append(write_all(source, path, done, how, options.per_file, options.overwrite))
-            tell_skipped(prepared[-1], console.say)
+            report_skipped(prepared[-1], console.say)
         if options.overwrite and len(prepared) == 1:
-            remove(test_file(out))  # of an earlier preparing, whose images may be among these
+            remove(test_file(out))  # its images may be among these
     return prepared
 
 
 def _require_free(sources: list[Source], out: Path, per_file: int | None) -> None:
-    """Raise UserError where something stands for `out` or its test file already, but for a set of files that is to be completed."""
+    """Raise UserError where files that `out` or its test file stands for exist, unless they are some of the files to write."""
     for number, path in enumerate((out, test_file(out))):
         written = number < len(sources)
         shards = files_of(sources[number], per_file) if written else 0
         wanted = [shard_path(path, shard, shards) for shard in range(shards)]
         found = existing(path)
         if set(found) - set(wanted) or (found and found == wanted):
-            what = "exists" if written else f"exists, and would be taken for the test images of {out}"
+            what = "exists" if written else f"exists, and would be used as the test images of {out}"
             raise UserError(f"{found[0]}: {what}; give another --out, or replace it with --overwrite")
         for one in found:
             if read_info(one).fingerprint != sources[number].fingerprint:
-                raise UserError(f"{one}: is of other images; give another --out, or replace it with --overwrite")
-
-
-@contextmanager
-def _only_one_writes(folder: Path, console: Console) -> Iterator[None]:
-    """A second process that prepares into the same folder waits; the lock leaves no file, and ends with its process."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        opened = os.open(folder, os.O_RDONLY)
-    except OSError as error:
-        raise UserError(f"out: {folder}/ cannot be written ({error.strerror}); give another place") from None
-    try:
-        try:
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            console.say(f"waiting for another process that prepares into {folder}/")
-            fcntl.flock(opened, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(opened)
+                raise UserError(f"{one}: holds other images; give another --out, or replace it with --overwrite")

@@ -108,7 +108,7 @@ def _look(trained: Trained, data: Data, options: ReportOptions, mesh: Mesh, cons
     looked = chosen(test, options.images, trained.config.seed)
     outputs, labels = [], []
     for batch, images in batches_of(test, looked):
-        outputs.append(logits_of(trained.net, test.views.test(images.to(mesh.device)), trained.config.train).cpu())
+        outputs.append(logits_of(trained.net, test.augmentation.test(images.to(mesh.device)), trained.config.train).cpu())
         labels.append(batch)
         console.progress("looking at test images", sum(map(len, outputs)), len(looked))
     console.done("looking at test images")
@@ -146,7 +146,8 @@ def _neighbours(trained: Trained, data: Data, queries: np.ndarray, most: int, co
     """A test image and the training images nearest to it (Figure 4, right)."""
     wanted = images_of(data.test, queries)
     album = open_album(trained, data.train, most, console.progress)
-    places, apart = album.nearest(hidden(trained, data.test.views, torch.from_numpy(np.stack([image for image, _ in wanted]))), NEAREST)
+    stored = torch.from_numpy(np.stack([image for image, _ in wanted]))
+    places, apart = album.nearest(hidden(trained, data.test.augmentation, stored), NEAREST)
     rows = []
     for query, (image, label), near, distances in zip(queries, wanted, places.tolist(), apart.tolist(), strict=True):
         row = [Shown(_as_uri(image), trained.classes[label], (), (), f"test image {query}")]

@@ -60,10 +60,15 @@ def load_trained(place: str, runs_dir: str) -> Trained:
 def open_data_of(trained: Trained, data_root: str | None, batch_size: int, mesh: Mesh, console: Console) -> Data:
     """The images that a network was trained with, from `data_root` if they have moved. Raises UserError for other classes."""
     section = trained.config.data.model_copy(update={"root": data_root or trained.config.data.root, "cache": "none"})
-    train = trained.config.train.model_copy(update={"batch_size": batch_size, "eval_batch_size": None})
+    train = trained.config.train
     with console.showing():
-        config = trained.config.model_copy(update={"data": section, "train": train})
-        data = open_data(config, mesh, console.say, console.progress)
+        data = open_data(
+            *(section, mesh, console.say, console.progress),
+            batch_size=batch_size,
+            micro_batches=train.accumulate,
+            precision=train.precision,
+            seed=trained.config.seed,
+        )
     if data.classes != trained.classes:
         raise UserError(
             f"{trained.path}: trained on {len(trained.classes)} classes ({', '.join(trained.classes[:3])}, …), "

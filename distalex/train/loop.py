@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from distalex.config.config import Config
-from distalex.data.batches import Batch, Part
+from distalex.data.batches import Batch, MicroBatch
 from distalex.data.open import Data, open_data
 from distalex.errors import NotFinite, Stopped
 from distalex.evaluate.evaluation import Evaluation, evaluate
@@ -51,7 +51,14 @@ def train(config: Config) -> Summary:
     loss is not finite or the disk refuses the last checkpoint.
     """
     with start_processes(config, choose_parallel) as mesh, open_run(config, mesh) as run:
-        data = open_data(config, mesh, run.say, run.console.progress)
+        data = open_data(
+            *(config.data, mesh, run.say, run.console.progress),
+            batch_size=config.train.batch_size,
+            eval_batch_size=config.train.eval_batch_size,
+            micro_batches=config.train.accumulate,
+            precision=config.train.precision,
+            seed=config.seed,
+        )
         require_agreement({"data": data.describe(), "classes": data.classes, "colours": data.statistics})
         state, forward = build_state(run.config, mesh, data, run.say, run.resumed is not None)
         run.begin(state)
@@ -101,7 +108,7 @@ def train_step(state: TrainState, forward: Parallel, batch: Batch, config: Confi
     lr = state.schedule.apply(state.optimizer, state.step)
     state.optimizer.zero_grad(set_to_none=True)
     loss_sum, correct = torch.zeros((), device=device), torch.zeros((), device=device)
-    for number, part in enumerate(batch.parts(options.accumulate), 1):
+    for number, part in enumerate(batch.micro_batches(options.accumulate), 1):
         last = number == options.accumulate
         if not len(part.labels) and not last:
             continue
@@ -121,7 +128,7 @@ def train_step(state: TrainState, forward: Parallel, batch: Batch, config: Confi
     return StepResult(loss_sum, correct, batch.total, lr, norms)
 
 
-def summed_loss(logits: Tensor, part: Part, smoothing: float) -> Tensor:
+def summed_loss(logits: Tensor, part: MicroBatch, smoothing: float) -> Tensor:
     """Cross-entropy of logits (n, classes), summed over images; for a mixed image over both its labels, weighed by their shares."""
     if part.mix is None:
         return functional.cross_entropy(logits, part.labels, reduction="sum", label_smoothing=smoothing)

@@ -13,7 +13,7 @@ from distalex.bench.options import BenchOptions
 from distalex.cli.main import main
 from distalex.config.data import DataConfig
 from distalex.data.beton.files import write
-from distalex.data.sources import find
+from distalex.data.splits import list_sources
 
 
 @pytest.mark.slow
@@ -114,7 +114,7 @@ def test_both_ways_to_the_networks_input_have_its_shape_and_scale(stored, tmp_pa
             Image.fromarray(pixels).save(tmp_path / "original" / name / f"{number}{image}.png")
     mean, covariance = (100.0, 100.0, 100.0), ((400.0, 0.0, 0.0), (0.0, 400.0, 0.0), (0.0, 0.0, 400.0))
     setup = files.Setup(8, stored, 64, 4, 1, "bf16", mean, covariance)
-    (source,) = find.list_sources(DataConfig(name="folder", root=str(tmp_path / "original"), stored_size=stored))
+    (source,) = list_sources(DataConfig(name="folder", root=str(tmp_path / "original"), stored_size=stored))
     write(source, tmp_path / "raw.beton", lambda *_: None)
     for prepared in (side.input_raw(setup, tmp_path), side.dataloader_original(setup, tmp_path)):
         images = next(iter(prepared(0)))[0]

@@ -3,17 +3,14 @@
 import gc
 import os
 import threading
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 import torch
+from support.data import opened
 from support.runs import small
 
-from distalex.data.open import open_data
-
-QUIET = partial(lambda *_: None)
 GROWTH = 10 * 2**20  # bytes; an epoch that left its batches behind would leave 2 MB, 300 MB in all
 
 
@@ -33,7 +30,7 @@ def held() -> Held:
 @pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="reads Linux's /proc")
 def test_two_hundred_epochs_hold_what_fifty_do(alone):
     """As a training run reads: every third epoch is left early, as a stopped one is, and each is followed by an evaluation."""
-    data = open_data(small(data__workers="2"), alone, QUIET, QUIET)
+    data = opened(small(data__workers="2"), alone)
     counts = {}
     for epoch in range(200):
         batches = data.train.train(epoch)

@@ -17,7 +17,7 @@ STATISTICS = Statistics((100.0, 110.0, 120.0), ((2500.0, 2000.0, 1500.0), (2000.
 CPU = torch.device("cpu")
 
 
-def views(side=32, **options):
+def augmentation(side=32, **options):
     return Augmentation(DataConfig(name="cifar10", **options), side, STATISTICS, 0, CPU)
 
 
@@ -82,20 +82,20 @@ EVERYTHING = {"augment": "resized_crop", "rotate": 20, "cutout": 0.25}
 
 @pytest.mark.parametrize("options", [{"augment": "paper", "crop": 0.75}, EVERYTHING])
 def test_draws_belong_to_the_sample_and_the_epoch(options):
-    view, images = views(image_size=64, **options), random_images(6, 32)
+    augment, images = augmentation(image_size=64, **options), random_images(6, 32)
     samples = np.array([5, 900, 17, 3, 2, 44])
-    whole = view.train(images, samples, 3)
-    assert torch.equal(view.train(images[2:4], samples[2:4], 3), whole[2:4])
-    assert not torch.equal(view.train(images, samples, 4), whole)
+    whole = augment.train(images, samples, 3)
+    assert torch.equal(augment.train(images[2:4], samples[2:4], 3), whole[2:4])
+    assert not torch.equal(augment.train(images, samples, 4), whole)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("augment", ["none", "crop", "flip_crop", "paper", "resized_crop"])
-def test_views_are_channels_last_in_the_networks_arithmetic_and_may_be_none(augment, dtype):
+def test_crops_are_channels_last_in_the_networks_arithmetic_and_may_be_none(augment, dtype):
     options = DataConfig(name="cifar10", **{**EVERYTHING, "augment": augment, "image_size": 64})
-    view = Augmentation(options, 40, STATISTICS, 0, CPU, dtype)
+    of_40 = Augmentation(options, 40, STATISTICS, 0, CPU, dtype)
     for count in (0, 3):
-        x = view.train(random_images(count, 40), np.arange(count), 0)
+        x = of_40.train(random_images(count, 40), np.arange(count), 0)
         assert (x.shape, x.dtype) == ((count, 3, 64, 64), dtype)
         assert x.is_contiguous(memory_format=torch.channels_last)
 
@@ -139,7 +139,7 @@ def test_resized_crops_are_normalised(kernels):
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 @pytest.mark.parametrize("augment", ["paper", "resized_crop"])
-def test_views_are_the_same_on_a_gpu(augment):
+def test_crops_are_the_same_on_a_gpu(augment):
     options = DataConfig(name="cifar10", **{**EVERYTHING, "augment": augment, "image_size": 64})
     on_cpu, on_gpu = (Augmentation(options, 40, STATISTICS, 0, torch.device(name)) for name in ("cpu", "cuda"))
     samples, images = np.arange(50), random_images(50, 40)
@@ -177,9 +177,9 @@ def test_turning_is_torchvisions(degrees):
 
 def test_what_comes_in_from_outside_is_black():
     white = torch.full((300, 64, 64, 3), 255, dtype=torch.uint8)
-    view = views(side=64, image_size=64, augment="none", rotate=30)
-    x = view.train(white, np.arange(300), 0)
-    black, bright = (view.test(torch.full((1, 64, 64, 3), level, dtype=torch.uint8))[0, :, 0, 0] for level in (0, 255))
+    augment = augmentation(side=64, image_size=64, augment="none", rotate=30)
+    x = augment.train(white, np.arange(300), 0)
+    black, bright = (augment.test(torch.full((1, 64, 64, 3), level, dtype=torch.uint8))[0, :, 0, 0] for level in (0, 255))
     assert torch.allclose(x[:, :, 32, 32], bright.expand(300, 3), atol=1e-5)
     assert torch.allclose(x[:, :, 0, 0].amin(0), black, atol=1e-5)
     turned = (x[:, 0, 0, :] < bright[0] - 0.1).sum(1)  # of the uppermost row
@@ -189,7 +189,7 @@ def test_what_comes_in_from_outside_is_black():
 
 def test_cutout_is_a_square_of_the_mean_colour_anywhere():
     images = torch.full((2000, 64, 64, 3), 200, dtype=torch.uint8)
-    x = views(side=64, image_size=64, augment="none", cutout=0.25).train(images, np.arange(2000), 0)
+    x = augmentation(side=64, image_size=64, augment="none", cutout=0.25).train(images, np.arange(2000), 0)
     cut = (x == 0).all(1)
     height, width = (cut.any(way).sum(1) for way in (2, 1))
     assert torch.equal(cut.sum((1, 2)), height * width)  # each a rectangle
@@ -201,9 +201,9 @@ def test_cutout_is_a_square_of_the_mean_colour_anywhere():
 
 
 def test_flip_crop_mirrors_half_and_reaches_every_offset():
-    view = views(image_size=64, augment="flip_crop", pad=0.0, crop=0.75, normalize="tutorial", side=64)  # a window of 48 of 64
+    augment = augmentation(image_size=64, augment="flip_crop", pad=0.0, crop=0.75, normalize="tutorial", side=64)  # a window of 48 of 64
     ramp = torch.arange(64, dtype=torch.uint8).expand(1, 64, 64)[..., None].expand(2000, 64, 64, 3).contiguous()
-    out = view.train(ramp, np.arange(2000), 0)
+    out = augment.train(ramp, np.arange(2000), 0)
     left, right = out[:, 0, 30, 0], out[:, 0, 30, -1]
     assert abs((left > right).double().mean() - 0.5) < 5 * 0.5 / 2000**0.5
     offsets = ((torch.minimum(left, right) + 1) * 127.5).round().unique()
@@ -211,22 +211,22 @@ def test_flip_crop_mirrors_half_and_reaches_every_offset():
 
 
 def test_crop_never_mirrors():
-    view = views(image_size=64, augment="crop", side=64)
+    augment = augmentation(image_size=64, augment="crop", side=64)
     ramp = torch.arange(64, dtype=torch.uint8).expand(1, 64, 64)[..., None].expand(200, 64, 64, 3).contiguous() + 100
-    out = view.train(ramp, np.arange(200), 0)
+    out = augment.train(ramp, np.arange(200), 0)
     assert (out[:, 0, 32, 40] > out[:, 0, 32, 20]).all()
 
 
-def test_the_test_view_is_the_centre():
-    view, images = views(image_size=96, crop=0.75, normalize="tutorial", side=128), random_images(2, 128)
+def test_the_test_crop_is_the_centre():
+    augment, images = augmentation(image_size=96, crop=0.75, normalize="tutorial", side=128), random_images(2, 128)
     expected = images[:, 16:112, 16:112].permute(0, 3, 1, 2).float() / 127.5 - 1
-    assert torch.allclose(view.test(images), expected, atol=1e-6)
+    assert torch.allclose(augment.test(images), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(("normalize", "mean", "std"), [("tutorial", 127.5, 127.5), ("paper", None, 1.0), ("standard", None, None)])
 def test_scales(normalize, mean, std):
     images = random_images(2, 64)
-    x = views(image_size=64, normalize=normalize, side=64).test(images)
+    x = augmentation(image_size=64, normalize=normalize, side=64).test(images)
     for channel in range(3):
         middle = STATISTICS.mean[channel] if mean is None else mean
         spread = STATISTICS.covariance[channel][channel] ** 0.5 if std is None else std
@@ -235,25 +235,25 @@ def test_scales(normalize, mean, std):
 
 def test_colour_noise_has_the_papers_covariance():
     """0.1 standard deviations along each principal component, so a hundredth of the colours' covariance."""
-    noise = views(augment="paper")._colour_noise(np.arange(50_000), 0).view(-1, 3).double()
+    noise = augmentation(augment="paper")._colour_noise(np.arange(50_000), 0).view(-1, 3).double()
     expected = torch.tensor(STATISTICS.covariance, dtype=torch.float64) / 100
     assert torch.allclose(torch.cov(noise.T), expected, rtol=0.05)  # of 50,000 draws
     assert noise.mean(0).abs().max() < 5 * 6 / 50_000**0.5
 
 
 def test_imagenets_colour_noise_follows_the_2012_codes_components():
-    noise = views(augment="paper", colour="imagenet")._colour_noise(np.arange(50_000), 0).double()
+    noise = augmentation(augment="paper", colour="imagenet")._colour_noise(np.arange(50_000), 0).double()
     vectors = torch.tensor([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]], dtype=torch.float64)
     along = (noise @ vectors).std(0)  # the vectors are orthonormal to three digits
     assert torch.allclose(along, torch.tensor([12.178, 3.709, 1.972], dtype=torch.float64), rtol=0.02)  # of 50,000 draws
 
 
 @pytest.mark.parametrize("side", [64, 80])
-def test_the_ten_views_are_the_papers(side):
+def test_the_ten_crops_are_the_papers(side):
     """Four corners, the centre and their mirror images: of the image, or of its black margin where the window is all of it."""
     options = {"crop": 0.8, "pad": 0.0} if side == 80 else {"pad": 0.125}
     images = random_images(3, side)
-    ten = list(views(side=side, image_size=64, normalize="tutorial", **options).ten(images))
+    ten = list(augmentation(side=side, image_size=64, normalize="tutorial", **options).ten_crops(images))
     margin, last = (0, 16) if side == 80 else (8, 16)
     x = functional.pad(images.permute(0, 3, 1, 2).float(), [margin] * 4) / 127.5 - 1
     corners = [(0, 0), (0, last), (last, 0), (last, last), (8, 8)]

@@ -6,19 +6,18 @@ from PIL import Image
 from support.data import QUIET, damage, some_source
 
 from distalex.config.data import DataConfig
-from distalex.data import images
+from distalex.data import images, splits
+from distalex.data.augment.statistics import measure
 from distalex.data.beton.estimate import How
 from distalex.data.beton.files import Encoding, write, write_all
 from distalex.data.beton.sidecar import read_info, read_prepared, sidecar
 from distalex.data.readers import FFCVReader
-from distalex.data.sources import find
-from distalex.data.sources.statistics import measure
 from distalex.errors import UserError
 
 
 @pytest.mark.parametrize("encoding", ["raw", "jpg"])
 def test_a_prepared_file_gives_its_source_back(photographs, tmp_path, encoding):
-    source = find.open_sources(DataConfig(name="folder", root=str(photographs), stored_size=64))[0]
+    source = splits.open_sources(DataConfig(name="folder", root=str(photographs), stored_size=64))[0]
     path = tmp_path / "images.beton"
     info = write(source, path, QUIET, How(Encoding(encoding)))
     assert read_info(path, source.fingerprint) == info
@@ -90,6 +89,6 @@ def test_a_image_may_be_kept_whole(photographs, tmp_path):
     assert (kept[:4] == 0).all() and (kept[12:] == 0).all()
     assert (images.square(wide, 16) == [255, 0, 0]).all()
     data = DataConfig(name="folder", root=str(photographs), stored_size=16, resize="max_side")
-    source = find.open_sources(data)[0]
+    source = splits.open_sources(data)[0]
     assert source.fingerprint != some_source(photographs).fingerprint
     assert write(source, tmp_path / "x.beton", QUIET).resize == "max_side"

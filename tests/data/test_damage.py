@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from support.data import QUIET, damage, some_source
+from support.data import QUIET, damage, opened, some_source
 from support.runs import options, small
 
 from distalex.config.data import DataConfig
@@ -19,9 +19,8 @@ from distalex.data.beton import sidecar as described
 from distalex.data.beton.estimate import How
 from distalex.data.beton.files import Encoding, write
 from distalex.data.beton.sidecar import checksums, read_info, read_prepared, sidecar
-from distalex.data.open import open_data
 from distalex.data.readers import FFCVReader
-from distalex.data.sources import find
+from distalex.data.splits import list_sources, open_sources
 from distalex.errors import UserError
 
 
@@ -70,7 +69,7 @@ def test_a_killed_preparing_leaves_no_file_and_the_next_one_does_it(tmp_path):
 )
 def test_a_damaged_file_is_refused_in_one_line(photographs, tmp_path, kind, message):
     path = tmp_path / "images.beton"
-    write(find.open_sources(DataConfig(name="folder", root=str(photographs), stored_size=16))[0], path, QUIET)
+    write(open_sources(DataConfig(name="folder", root=str(photographs), stored_size=16))[0], path, QUIET)
     damage(path, kind)
     with pytest.raises(UserError, match=message) as caught:
         read_info(path)
@@ -80,10 +79,10 @@ def test_a_damaged_file_is_refused_in_one_line(photographs, tmp_path, kind, mess
 def test_a_damaged_prepared_file_is_prepared_again(alone):
     said: list[str] = []
     settings = small(data__synthetic_images="24")
-    open_data(settings, alone, said.append, QUIET)
+    opened(settings, alone, said.append)
     path = max(Path(os.environ["DISTALEX_DATA"]).glob("prepared/synthetic-train-*.beton"), key=lambda path: path.stat().st_mtime)
     damage(path, "flipped")
-    data = open_data(settings, alone, said.append, QUIET)
+    data = opened(settings, alone, said.append)
     assert len(list(data.train.train(0))) == 2
     assert any("damaged" in line for line in said)
 
@@ -93,21 +92,21 @@ def test_an_unreadable_image_is_named_and_leaves_nothing(photographs, tmp_path):
         (tmp_path / "in" / name).mkdir(parents=True)
         Image.new("RGB", (20, 20)).save(tmp_path / "in" / name / "good.png")
     (tmp_path / "in" / "bee" / "bad.jpg").write_bytes(b"\xff\xd8\xff\xe0 this is no image")
-    (source,) = find.list_sources(DataConfig(name="folder", root=str(tmp_path / "in"), stored_size=16))
+    (source,) = list_sources(DataConfig(name="folder", root=str(tmp_path / "in"), stored_size=16))
     with pytest.raises(UserError, match=r"bee/bad\.jpg: not a readable image"):
         write(source, tmp_path / "out" / "x.beton", QUIET)
     assert not list((tmp_path / "out").iterdir())
 
 
 def test_a_killed_writer_is_noticed(photographs, tmp_path):
-    (source,) = find.list_sources(DataConfig(name="folder", root=str(photographs / "train"), stored_size=16))
+    (source,) = list_sources(DataConfig(name="folder", root=str(photographs / "train"), stored_size=16))
 
-    opened, parent = source.open, os.getpid()
+    original, parent = source.open, os.getpid()
 
     def killed(sample):
         if os.getpid() != parent:
             os.kill(os.getpid(), signal.SIGKILL)
-        return opened(sample)
+        return original(sample)
 
     object.__setattr__(source, "open", killed)
     with pytest.raises(UserError, match=r"killed \(exit status -9"):
@@ -118,7 +117,7 @@ def test_a_killed_writer_is_noticed(photographs, tmp_path):
 def test_a_second_process_waits_for_the_one_that_prepares(tmp_path):
     program = (
         "import sys, time; from pathlib import Path; from distalex import files\n"
-        "with files.wait_for_lock(Path(sys.argv[1]), print): print('has it', flush=True); time.sleep(float(sys.argv[2]))"
+        "with files.locked(Path(sys.argv[1]), lambda: print('waits')): print('has it', flush=True); time.sleep(float(sys.argv[2]))"
     )
     first = subprocess.Popen([sys.executable, "-c", program, str(tmp_path / "x.lock"), "60"], stdout=subprocess.PIPE, text=True)
     assert first.stdout is not None
@@ -147,7 +146,7 @@ def break_a_jpeg(path: Path, sample: int) -> None:
 @pytest.mark.slow
 def test_a_image_that_breaks_later_ends_all_ranks_with_a_sentence(photographs, tmp_path, launch):
     for split in range(2):
-        source = find.open_sources(DataConfig(name="folder", root=str(photographs), stored_size=72))[split]
+        source = open_sources(DataConfig(name="folder", root=str(photographs), stored_size=72))[split]
         write(source, tmp_path / f"{split}.beton", QUIET, How(Encoding("jpg")))
     break_a_jpeg(tmp_path / "0.beton", 20)
     files = [f"--data.train={tmp_path}/0.beton", f"--data.test={tmp_path}/1.beton"]

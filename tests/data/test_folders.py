@@ -11,7 +11,7 @@ from support.sources import BOTH, CLASSES, IMAGENET, JPEG, PAIRS, PNG, SPLITS, V
 
 from distalex.cli.main import main
 from distalex.config.data import DataConfig
-from distalex.data.sources import find
+from distalex.data.splits import list_sources
 
 SYNSETS = {f"n0000000{number}_{word}_{image}.JPEG": JPEG for number, word in enumerate(("crane", "crane")) for image in range(2)}
 IMAGENETS = {"train": {"n00000000": 2, "n00000001": 2}, "test": {"n00000000": 1, "n00000001": 3}}
@@ -39,7 +39,7 @@ def test_a_class_is_one_class_however_its_accents_are_written(tmp_path):
 def test_a_name_that_is_not_utf8_is_read_and_shown(tmp_path):
     root = write(tmp_path, {"ant/1.jpg": JPEG, "bee/1.jpg": JPEG})
     os.rename(os.fsencode(root / "bee" / "1.jpg"), os.fsencode(root / "bee") + b"/\xff.jpg")
-    (source,) = find.list_sources(DataConfig(name="folder", root=str(root), stored_size=8))
+    (source,) = list_sources(DataConfig(name="folder", root=str(root), stored_size=8))
     assert source.image(1).shape == (8, 8, 3)
     assert source.places(1).endswith("bee/\\xff.jpg")
 
@@ -106,7 +106,7 @@ def test_webdataset_shards_by_pattern_and_split(tmp_path, name):
 
 def test_webdataset_labels_may_be_json_and_numbers_are_in_order(tmp_path):
     pairs = {f"{n}.{s}": c for n in (2, 10, 1) for s, c in (("jpeg", JPEG), ("json", json.dumps({"label": n}).encode()))}
-    (source,) = find.list_sources(DataConfig(name="webdataset", root=str(tar(tmp_path / "a.tar", pairs)), stored_size=8))
+    (source,) = list_sources(DataConfig(name="webdataset", root=str(tar(tmp_path / "a.tar", pairs)), stored_size=8))
     assert source.classes == ("1", "2", "10")
 
 

@@ -1,21 +1,18 @@
 """mixup and CutMix: what is mixed with what, by how much, and what the loss makes of it."""
 
-from functools import partial
-
 import numpy as np
 import pytest
 import torch
 from scipy import stats
+from support.data import opened
 from support.runs import small
 from torch.nn import functional
 
 from distalex.config.data import DataConfig
 from distalex.data.augment.mixing import Mixing
-from distalex.data.batches import Batch, Mixed, Part
-from distalex.data.open import open_data
+from distalex.data.batches import Batch, MicroBatch, Mixed
 from distalex.train.loop import summed_loss
 
-QUIET = partial(lambda *_: None)
 SAMPLES = np.arange(4000)
 
 
@@ -85,20 +82,20 @@ def test_the_loss_is_cross_entropy_with_both_labels_as_targets(smoothing):
     labels, partners = torch.randint(0, 7, (2, 20), generator=draw)
     target = shares[:, None] * functional.one_hot(labels, 7) + (1 - shares[:, None]) * functional.one_hot(partners, 7)
     expected = functional.cross_entropy(logits, target, reduction="sum", label_smoothing=smoothing)
-    part = Part(torch.empty(0), labels, 0, Mixed(partners, shares))
+    part = MicroBatch(torch.empty(0), labels, 0, Mixed(partners, shares))
     assert torch.allclose(summed_loss(logits, part, smoothing), expected, rtol=1e-5)  # fp32 sums in another order
 
 
-def test_parts_of_a_batch_keep_their_partners():
+def test_micro_batches_keep_their_partners():
     labels = torch.arange(7)
     batch = Batch(torch.arange(7.0), labels, np.arange(7), 0, 7, None, Mixed(labels + 10, labels / 10))
-    parts = list(batch.parts(3))
+    parts = list(batch.micro_batches(3))
     assert torch.cat([part.mix.labels for part in parts]).tolist() == (labels + 10).tolist()
     assert all(torch.equal(part.mix.shares, part.labels / 10) for part in parts)
 
 
 @pytest.mark.parametrize("loader", ["ffcv", "torchvision"])
-def test_batches_are_views_of_samples_and_partners_mixed(alone, photographs, loader):
+def test_batches_are_crops_of_samples_and_partners_mixed(alone, photographs, loader):
     """By hand from the stored images, one sample at a time."""
     settings = small(
         data__name="folder",
@@ -111,7 +108,7 @@ def test_batches_are_views_of_samples_and_partners_mixed(alone, photographs, loa
         data__rotate="10",
         train__batch_size="10",
     )
-    split = open_data(settings, alone, QUIET, QUIET).train
+    split = opened(settings, alone).train
     ((stored, labels),) = [(images.clone(), labels.clone()) for images, labels in split.reader.read([np.arange(10)])]
     few = len(stored)
     batches = list(split.train(2))
@@ -120,16 +117,16 @@ def test_batches_are_views_of_samples_and_partners_mixed(alone, photographs, loa
     assert sorted(every) == list(range(36))
     checked = 0
     for batch in batches:
-        partners = split.views.mixing.partners(batch.samples, 2, 36)
+        partners = split.augmentation.mixing.partners(batch.samples, 2, 36)
         for row, (sample, partner) in enumerate(zip(batch.samples, partners, strict=True)):
             if max(sample, partner) >= few:
                 continue
-            own, other = (split.views.train(stored[[number]], np.array([number]), 2) for number in (sample, partner))
-            expected = split.views.mixing.mix(own, other, np.array([sample]), 2)[0]
+            own, other = (split.augmentation.train(stored[[number]], np.array([number]), 2) for number in (sample, partner))
+            expected = split.augmentation.mixing.mix(own, other, np.array([sample]), 2)[0]
             assert torch.allclose(batch.images[row], expected, atol=1e-5)
             assert (batch.labels[row], batch.mix.labels[row]) == (labels[sample], labels[partner])
-            assert batch.mix.shares[row] == split.views.mixing.shares(np.array([sample]), 2)[0]
+            assert batch.mix.shares[row] == split.augmentation.mixing.shares(np.array([sample]), 2)[0]
             checked += 1
     assert checked
-    shown = split.seen(batches[0].samples[:4], 2)
+    shown = split.augmented(batches[0].samples[:4], 2)
     assert torch.allclose(shown.images, batches[0].images[:4], atol=1e-5)

@@ -12,15 +12,14 @@ from support.runs import DATA, write_cifar10
 from support.sources import encoded, write
 
 from distalex.config.data import DataConfig
-from distalex.data import images
-from distalex.data.sources import find
-from distalex.data.sources.source import Source
-from distalex.data.sources.statistics import measure
+from distalex.data import images, splits
+from distalex.data.augment.statistics import measure
+from distalex.data.source import Source
 from distalex.errors import UserError
 
 
 def test_folders_become_rgb_squares_with_their_classes(photographs):
-    train, test = find.open_sources(DataConfig(name="folder", root=str(photographs)))
+    train, test = splits.open_sources(DataConfig(name="folder", root=str(photographs)))
     assert train.classes == test.classes == ("ant", "bee", "cat")
     assert (len(train), len(test)) == (36, 12)
     for sample in range(36):
@@ -32,7 +31,7 @@ def test_folders_become_rgb_squares_with_their_classes(photographs):
 
 
 def test_a_folder_without_test_set_holds_out_some_of_every_class(photographs):
-    train, test = find.open_sources(DataConfig(name="folder", root=str(photographs / "train"), holdout=0.25))
+    train, test = splits.open_sources(DataConfig(name="folder", root=str(photographs / "train"), holdout=0.25))
     assert np.bincount(test.labels).tolist() == [3, 3, 3]
     assert np.bincount(train.labels).tolist() == [9, 9, 9]
     places = [{source.places(sample) for sample in range(len(source))} for source in (train, test)]
@@ -40,8 +39,8 @@ def test_a_folder_without_test_set_holds_out_some_of_every_class(photographs):
 
 
 def test_validation_images_come_out_of_the_training_set(photographs):
-    train, _ = find.open_sources(DataConfig(name="folder", root=str(photographs)))
-    rest, validation = find.open_sources(DataConfig(name="folder", root=str(photographs), validation=0.25))
+    train, _ = splits.open_sources(DataConfig(name="folder", root=str(photographs)))
+    rest, validation = splits.open_sources(DataConfig(name="folder", root=str(photographs), validation=0.25))
     assert (np.bincount(rest.labels).tolist(), np.bincount(validation.labels).tolist()) == ([9, 9, 9], [3, 3, 3])
     places = [{source.places(sample) for sample in range(len(source))} for source in (rest, validation)]
     assert places[0] | places[1] == {train.places(sample) for sample in range(len(train))}
@@ -49,7 +48,7 @@ def test_validation_images_come_out_of_the_training_set(photographs):
 
 def test_a_share_of_the_training_images_has_every_class_and_is_part_of_a_larger_share(photographs):
     def opened(fraction: float) -> tuple[Source, Source]:
-        return find.open_sources(DataConfig(name="folder", root=str(photographs), fraction=fraction))
+        return splits.open_sources(DataConfig(name="folder", root=str(photographs), fraction=fraction))
 
     (small, test), (large, same_test), (least, _) = opened(0.25), opened(0.5), opened(0.001)
     assert [np.bincount(part.labels).tolist() for part in (small, large, least)] == [[3, 3, 3], [6, 6, 6], [1, 1, 1]]
@@ -76,7 +75,7 @@ def test_rotated_transparent_and_palette_images_become_what_a_person_sees(tmp_pa
 def test_cifar10_pickles_and_jpeg_folders_are_one_data_set(tmp_path):
     root = tmp_path / "cifar-10-batches-py"
     write_cifar10(root, 20)
-    train, test = find.open_sources(DataConfig(name="cifar10", root=str(tmp_path)))
+    train, test = splits.open_sources(DataConfig(name="cifar10", root=str(tmp_path)))
     assert (len(train), len(test)) == (100, 20)
     assert train.classes[3] == "cat"
     sample = 7
@@ -93,14 +92,14 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path):
 
     for name in [f"data_batch_{number}" for number in range(1, 6)] + ["test_batch"]:
         (tmp_path / name).write_bytes(pickle.dumps(Evil()))
-    with pytest.raises(UserError, match="has no place in a CIFAR file"):
-        find.open_sources(DataConfig(name="cifar10", root=str(tmp_path)))
+    with pytest.raises(UserError, match="does not belong in a CIFAR file"):
+        splits.open_sources(DataConfig(name="cifar10", root=str(tmp_path)))
     assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.slow
 def test_real_cifar10_is_whole(cifar10_jpeg):
-    train, test = find.open_sources(DataConfig(name="cifar10", root=str(cifar10_jpeg)))
+    train, test = splits.open_sources(DataConfig(name="cifar10", root=str(cifar10_jpeg)))
     assert np.bincount(train.labels).tolist() == [5000] * 10
     assert np.bincount(test.labels).tolist() == [1000] * 10
     mean = measure(train).mean
@@ -119,7 +118,7 @@ def test_cifar100_pickles_carry_their_classes(tmp_path):
     root = pickles(tmp_path / "cifar-100-python", {"train": 200, "test": 100}, "fine_labels")
     write(root, {"meta": pickle.dumps({"fine_label_names": [f"c{n:02d}" for n in range(100)]})})
     for name, place in (("cifar100", tmp_path), ("folder", tmp_path), ("folder", root)):
-        train, test = find.list_sources(DataConfig(name=name, root=str(place)))
+        train, test = splits.list_sources(DataConfig(name=name, root=str(place)))
         assert (len(train), len(test), train.classes[7]) == (200, 100, "c07")
 
 
@@ -131,7 +130,7 @@ def test_torchvisions_sets_come_by_name(tmp_path):
         labels = (np.arange(count) % 10).astype(np.uint8)
         images = np.repeat(labels[:, None, None] * 20, 28, 1).repeat(28, 2)
         write(tmp_path / "FashionMNIST" / "raw", {f"{split}-images-idx3-ubyte": idx(images), f"{split}-labels-idx1-ubyte": idx(labels)})
-    train, test = find.list_sources(DataConfig(name="torchvision", dataset="FashionMNIST", root=str(tmp_path), stored_size=28))
+    train, test = splits.list_sources(DataConfig(name="torchvision", dataset="FashionMNIST", root=str(tmp_path), stored_size=28))
     assert (len(train), len(test), train.classes[9]) == (60, 20, "Ankle boot")
     assert (train.image(13) == 60).all()
 
@@ -140,7 +139,7 @@ def test_the_thousand_imagenet_images_are_a_thousand_classes():
     archive = DATA / "imagenet-sample.tar"
     if not archive.is_file():
         pytest.skip("no imagenet-sample.tar in DISTALEX_TEST_DATA")
-    (source,) = find.list_sources(DataConfig(name="imagenet", root=str(archive)))
+    (source,) = splits.list_sources(DataConfig(name="imagenet", root=str(archive)))
     assert (len(source), len(source.classes), source.classes[0]) == (1000, 1000, "n01440764_tench")
     for sample in (0, 500, 999):
         with Image.open(io.BytesIO(encoded(source.open(sample).convert("RGB"), "PNG"))) as whole:

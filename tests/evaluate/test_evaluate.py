@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 import torch
+from support.data import opened
 from support.runs import newest, options, small
 from torch.nn import functional
 
 from distalex.cli.main import main
-from distalex.data.open import open_data
 from distalex.model.initial_weights import build_model
 
 
@@ -19,7 +19,7 @@ def test_ten_views_are_the_mean_of_ten_soft_max_outputs_on_any_topology(launch, 
     monkeypatch.chdir(tmp_path)
     changes = {"data__synthetic_images": "44", "train__epochs": "1", "train__mirror_test": "true", "optim__lr": "0.1"}
     assert main(["train", *options(name="it", **changes)]) == 0
-    data = open_data(small(**changes), alone, lambda *_: None, lambda *_: None)
+    data = opened(small(**changes), alone)
     ((images, labels),) = [(images.clone(), labels.clone()) for images, labels in data.test.reader.read([np.arange(11)])]
     net = build_model(small().model, 4, 64, 0).eval()
     net.load_state_dict(newest(tmp_path / "runs" / "it")["model"])

@@ -4,11 +4,10 @@ import shutil
 from pathlib import Path
 
 from PIL import Image
-from support.data import QUIET, prepared
+from support.data import opened, prepared
 from support.runs import small
 
 from distalex.data.beton.sidecar import read_prepared
-from distalex.data.open import open_data
 
 
 def test_changed_images_are_prepared_again_and_equal_names_are_not_equal_images(tmp_path, alone, monkeypatch):
@@ -20,7 +19,7 @@ def test_changed_images_are_prepared_again_and_equal_names_are_not_equal_images(
     def mean(folder: Path) -> float:
         monkeypatch.chdir(folder)
         settings = small(data__name="folder", data__root="pics", data__stored_size="64", data__loader="ffcv")
-        return open_data(settings, alone, QUIET, QUIET).statistics.mean[0]
+        return opened(settings, alone).statistics.mean[0]
 
     for folder, value in (("one", 50), ("two", 90)):
         fill(tmp_path / folder, value)
@@ -42,12 +41,12 @@ def test_a_name_stands_for_what_was_written_last(photographs, tmp_path, capsys):
     (tmp_path / "x-00001-of-00002.beton").unlink()
     capsys.readouterr()
     assert prepared(f"--root={photographs / 'test'}", f"--out={out}", "--per_file=6") == 2
-    assert "x-00000-of-00002.beton: is of other images" in capsys.readouterr().err
+    assert "x-00000-of-00002.beton: holds other images" in capsys.readouterr().err
     assert prepared(root, f"--out={out}", "--per_file=20", "--encoding=jpg") == 0
     assert len(read_prepared(out).info) == 36
     (tmp_path / "y.test.beton").write_bytes(b"")
     assert prepared(root, f"--out={tmp_path / 'y.beton'}") == 2
-    assert "would be taken for the test images" in capsys.readouterr().err
+    assert "would be used as the test images" in capsys.readouterr().err
 
 
 def test_what_cannot_replace_a_file_leaves_it(photographs, tmp_path):

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from distalex.config.data import DataConfig
-from distalex.data.sources import find
+from distalex.data.splits import list_sources
 
 
 def encoded(image: Image.Image, kind: str = "JPEG", **options) -> bytes:
@@ -48,7 +48,7 @@ def tar(path: Path, files: dict[str, bytes], kind: str = "w") -> Path:
 def found(root: Path | str, name: str = "folder", **options) -> dict[str, Counter]:
     """Splits with how many images each class has; every one is read."""
     splits = {}
-    for source in find.list_sources(DataConfig(name=name, root=str(root), stored_size=8, **options)):
+    for source in list_sources(DataConfig(name=name, root=str(root), stored_size=8, **options)):
         assert all(source.image(sample).shape == (8, 8, 3) for sample in range(len(source)))
         splits[source.split] = Counter(source.classes[label] for label in source.labels)
     return splits

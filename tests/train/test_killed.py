@@ -15,7 +15,7 @@ import torch
 from support.runs import metrics, newest, options
 
 from distalex.cli.main import main
-from distalex.data.batches import Split
+from distalex.data.pipeline import Split
 from distalex.runs.metrics import MetricsFile, read_metrics
 
 LONG = {"train__epochs": "12", "checkpoint__every_steps": "2", "data__synthetic_images": "40", "checkpoint__keep": "2"}

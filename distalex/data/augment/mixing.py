@@ -1,7 +1,7 @@
-"""What is done to finished views: a square cut out of each, and views of two samples mixed.
+"""Cutout, mixup and CutMix, on finished crops.
 
-Draws are keyed by (seed, epoch, sample). Whom a sample is mixed with is keyed too and any sample of the training set, not one
-of its batch, so the process that reads a sample reads its partner, and mixing needs no word between processes.
+Draws are keyed by (seed, epoch, sample). The partner that a sample is mixed with is drawn from the whole training set, not from
+its batch, so that the process that reads a sample reads its partner, and mixing needs no communication.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from distalex.config.data import DataConfig
 
 
 class Boxes(NamedTuple):
-    """One rectangle of each view: rows from `top` to before `bottom`, columns from `left` to before `right`; (n,) int64."""
+    """One rectangle of each crop: rows from `top` to before `bottom`, columns from `left` to before `right`; each (n,) int64."""
 
     top: np.ndarray
     bottom: np.ndarray
@@ -25,7 +25,7 @@ class Boxes(NamedTuple):
     right: np.ndarray
 
     def inside(self, size: int, device: torch.device) -> Tensor:
-        """(n, 1, size, size) bool: the pixels of a view of `size` that lie in its box."""
+        """(n, 1, size, size) bool: the pixels of crops of `size` that lie in their boxes."""
         edges = torch.from_numpy(np.stack(self)).to(device, non_blocking=True)
         along = torch.arange(size, device=device)
         down, across = ((low[:, None] <= along) & (along < high[:, None]) for low, high in (edges[:2], edges[2:]))
@@ -37,7 +37,7 @@ class Boxes(NamedTuple):
 
 
 def draw_boxes(seed: int, purpose: str, samples: np.ndarray, epoch: int, sides: np.ndarray | int, size: int) -> Boxes:
-    """Squares of `sides` pixels about a keyed pixel of a view of `size`, cut off at its edge."""
+    """Squares of `sides` pixels about a keyed pixel of a crop of `size` pixels, clipped at its edge."""
     edges = []
     for way in ("row", "column"):
         middle = (random.uniform(random.key(seed, f"{purpose} {way}", epoch), samples) * size).astype(np.int64)
@@ -47,40 +47,40 @@ def draw_boxes(seed: int, purpose: str, samples: np.ndarray, epoch: int, sides: 
 
 
 def cut_out(x: Tensor, seed: int, samples: np.ndarray, epoch: int, side: int) -> Tensor:
-    """Zero, which is the mean colour, in a keyed square of `side` pixels of each view (n, 3, size, size), in place.
+    """Set a keyed square of `side` pixels of each crop (n, 3, size, size) to zero, the mean colour, in place.
 
-    DeVries & Taylor 2017: the square's centre is anywhere, so a part of it may lie outside.
+    The centre of the square is anywhere, so that some of it may lie outside (DeVries & Taylor 2017).
     """
     size = x.shape[-1]
     return x.masked_fill_(draw_boxes(seed, "cutout", samples, epoch, side, size).inside(size, x.device), 0.0)
 
 
 class Mixing:
-    """mixup (Zhang et al. 2018) and CutMix (Yun et al. 2019) of views of `size` pixels; where both are on, a coin a sample."""
+    """mixup (Zhang et al. 2018) and CutMix (Yun et al. 2019) of crops; where both are on, each sample draws one of the two."""
 
     def __init__(self, config: DataConfig, seed: int) -> None:
         self.seed, self.size = seed, config.image_size
         self.mixup, self.cutmix = config.mixup, config.cutmix
 
     def partners(self, samples: np.ndarray, epoch: int, count: int) -> np.ndarray:
-        """Whom each of `samples` is mixed with: any other of the `count` of the training set."""
+        """(n,): the sample that each of `samples` is mixed with, any other of the `count` of the training set."""
         step = self._uniform("partner", samples, epoch) * (count - 1)
         return (samples + 1 + step.astype(np.int64)) % count
 
     def shares(self, samples: np.ndarray, epoch: int) -> np.ndarray:
-        """(n,) float32: what of a mixed view, and so of its label, is the sample's own."""
+        """(n,) float32: the share of each sample, and of its label, in its mixed crop."""
         levels, boxes = self._draw(samples, epoch)
         return (levels * (1.0 - boxes.areas() / self.size**2)).astype(np.float32)
 
     def mix(self, own: Tensor, other: Tensor, samples: np.ndarray, epoch: int) -> Tensor:
-        """The views of `samples` mixed with `other`, those of their partners: all (n, 3, size, size)."""
+        """The crops `own` of `samples` mixed with `other`, those of their partners; all (n, 3, size, size)."""
         levels, boxes = self._draw(samples, epoch)
         level = torch.from_numpy(levels).to(own.device, own.dtype, non_blocking=True)[:, None, None, None]
         weight = torch.where(boxes.inside(self.size, own.device), 0.0, level)
         return torch.lerp(other, own, weight).contiguous(memory_format=torch.channels_last)
 
     def _draw(self, samples: np.ndarray, epoch: int) -> tuple[np.ndarray, Boxes]:
-        """The own view's weight (n,) float32 outside of the partner's box, and the box, which mixup leaves empty."""
+        """The weight (n,) float32 of the own crop outside of the partner's box, and the box, which is empty for mixup."""
         from scipy.special import betaincinv
 
         cuts = self._uniform("mixing", samples, epoch) < (0.5 if self.mixup and self.cutmix else float(self.cutmix > 0))

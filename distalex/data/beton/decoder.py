@@ -1,6 +1,6 @@
-"""Images of prepared files put into a batch, by a decoder that Numba compiles once and keeps on disk.
+"""Decoding images of prepared files into a batch, with a decoder that Numba compiles once and caches on disk.
 
-FFCV's own decoders are compiled in every process, for seconds, and know one file. JPEG goes through FFCV's library,
+FFCV's own decoders are compiled in every process, for seconds, and read a single file. JPEG goes through FFCV's library,
 which is libjpeg-turbo.
 """
 
@@ -22,11 +22,12 @@ u4: Any = types.uint32
 u8: Any = types.uint64
 _imdecode: Any = types.ExternalFunction("imdecode", types.int32(u8, u8, u4, u4, u8, u4, u4, u4, u4, u4, u4, u4, u4))
 _memcpy: Any = types.ExternalFunction("memcpy", u8(u8, u8, u8))
-ALONE = 2**22  # bytes; a thread that copies less than this is done before another has begun
+ALONE = 2**22
+"""Bytes; less than this one thread copies before another has started."""
 
 
 def load_library() -> None:
-    """Make FFCV's library known to Numba's linker, before the first image is decoded."""
+    """Load FFCV's library for Numba's linker, before the first image is decoded."""
     import llvmlite.binding
 
     import_ffcv()
@@ -36,7 +37,7 @@ def load_library() -> None:
 
 
 class StoredImages:
-    """Where each image of one or more prepared files of one size lies in memory, in one numbering."""
+    """Addresses of all images of one or more prepared files of one size, numbered through."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         from ffcv.fields.rgb_image import IMAGE_MODES
@@ -58,13 +59,13 @@ class StoredImages:
         self.threads: ThreadPoolExecutor | None = None
 
     def decode(self, samples: np.ndarray, out: np.ndarray, workers: int) -> np.ndarray:
-        """Fill `out` (n, side, side, 3) uint8 with the images of `samples`, on `workers` threads. Raises OSError for damaged ones."""
+        """Fill `out` (n, side, side, 3) uint8 with the images of `samples`, on `workers` threads. Raises OSError where one is damaged."""
         arrays = out, self.addresses[samples], self.sizes[samples], self.is_jpeg[samples]
         if workers > 1 and (out.nbytes > ALONE or arrays[-1].any()):
             if self.threads is None:
                 self.threads = ThreadPoolExecutor(workers, "distalex-reading")
-            parts = [share(len(samples), worker, workers) for worker in range(workers)]
-            bad = sum(self.threads.map(lambda part: _decode(*(array[part] for array in arrays)), parts))
+            shares = [share(len(samples), worker, workers) for worker in range(workers)]
+            bad = sum(self.threads.map(lambda rows: _decode(*(array[rows] for array in arrays)), shares))
         else:
             bad = _decode(*arrays)
         if bad:
@@ -74,7 +75,7 @@ class StoredImages:
 
 @njit(nogil=True, cache=True)
 def _decode(out: Any, addresses: Any, sizes: Any, is_jpeg: Any) -> Any:
-    """Returns how many images could not be decoded."""
+    """Decode each image; return how many could not be decoded."""
     side, each, bad = u4(out.shape[1]), u8(out.shape[1] * out.shape[2] * 3), 0
     zero, one = u4(0), u4(1)
     for number in range(len(addresses)):

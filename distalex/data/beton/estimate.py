@@ -12,14 +12,17 @@ from PIL import Image
 
 from distalex import random
 from distalex.console import size_text
+from distalex.data.augment.statistics import MEASURED
 from distalex.data.beton.writer import Encoding
-from distalex.data.sources.source import BadImage, Source
-from distalex.data.sources.statistics import MEASURED
+from distalex.data.source import BadImage, Source
 from distalex.machine.resources import cores
 
-PAGE = 2**23  # bytes; FFCV's
-READ_BACK = 64  # images compared with their source after writing
-TRIED = 24  # images that an estimate is taken from
+PAGE = 2**23
+"""Bytes of a page of FFCV's files."""
+READ_BACK = 64
+"""Images that are compared with their source after writing."""
+TRIED = 24
+"""Images that an estimate is measured on."""
 RAW = Encoding()
 
 
@@ -28,26 +31,28 @@ class How(NamedTuple):
 
     encoding: Encoding = RAW
     workers: int = 0
-    """Writing processes; 0 for one a core."""
+    """Writing processes; 0: one per core."""
     skip_bad: bool = False
-    """Leave unreadable images out and list them, instead of stopping at the first."""
+    """Skip and list unreadable images, instead of stopping at the first."""
 
 
 PLAIN = How()
 
 
 def writers_of(source: Source, workers: int) -> int:
+    """Number of writing processes; 0 `workers` stand for one per core, and fewer for a small source."""
     return workers or min(cores(), max(1, len(source) // 500))
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What preparing a source will take."""
+    """Size and time of preparing a source."""
 
     bytes: float
     seconds: float
 
     def describe(self, source: Source, encoding: Encoding) -> str:
+        """A line on the images, and their size and time."""
         seconds = self.seconds
         lasts = f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
         size = size_text(self.bytes)
@@ -64,7 +69,7 @@ def estimate(source: Source, how: How) -> Estimate:
         try:
             image = source.image(sample)
         except BadImage:
-            continue  # `write` will tell
+            continue  # `write` reports it
         read += 1
         if encoding.name != "raw":
             buffer = BytesIO()

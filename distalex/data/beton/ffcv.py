@@ -1,4 +1,4 @@
-"""Importing FFCV, with what it does to the process undone."""
+"""Importing FFCV, without the changes that it makes to the whole process."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from distalex.errors import UserError
 
 
 def import_ffcv() -> Any:
-    """The ffcv package. Raises UserError with how to install it, since it builds from source."""
+    """The ffcv package. Raises UserError, with how to install it, where it is missing, as it builds from source."""
     threads = torch.get_num_threads()
     try:
         import numba.typed
     except ImportError as error:
         raise UserError(f"Numba cannot be imported ({error}); ./launch/test.sh or ./launch/quickstart.sh installs it") from None
     typed, set_num_threads = numba.typed.Dict, numba.set_num_threads
-    numba.typed.Dict = dict  # type: ignore[misc] # FFCV's table of two encodings: Numba's would be compiled for two seconds
-    numba.set_num_threads = lambda n: None  # it would start TBB's threads, which nothing here uses and which can hang at the exit
+    numba.typed.Dict = dict  # type: ignore[misc] # for FFCV's table of two encodings, Numba compiles for two seconds
+    numba.set_num_threads = lambda n: None  # starts TBB's threads, which nothing here uses and which can hang at exit
     try:
         import ffcv
         import ffcv.loader

@@ -1,15 +1,12 @@
-"""Prepared files: FFCV's `.beton`, written atomically and read back, with a JSON sidecar that describes it.
+"""Writing prepared files: FFCV's `.beton`, all or nothing, read back, and described by `FILE.beton.json`.
 
-The sidecar `FILE.beton.json` carries classes, counts, colour statistics, origin, options, versions and checksums, so that a
-truncated, foreign or changed file is refused before training. A large set may be spread over several files of one order.
+The description has classes, counts, colour statistics, origin, options, versions and checksums, so that a truncated, foreign
+or changed file is refused before training. A large set may be spread over several files, whose images are numbered through.
 """
 
 from __future__ import annotations
 
-import glob
-import os
 import shutil
-from contextlib import suppress
 from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
@@ -20,15 +17,14 @@ from PIL import Image
 
 from distalex import __version__
 from distalex.console import size_text
-from distalex.data.augment.statistics import Statistics
+from distalex.data.augment.statistics import Statistics, measure
 from distalex.data.beton.estimate import PLAIN, READ_BACK, How, estimate, writers_of
 from distalex.data.beton.ffcv import import_ffcv
 from distalex.data.beton.sidecar import FORMAT, Info, Prepared, checksums, read_info, read_prepared, remove, shard_path, sidecar
 from distalex.data.beton.writer import Encoding, Progress, write_images
-from distalex.data.sources.source import Source
-from distalex.data.sources.statistics import measure
+from distalex.data.source import Source
 from distalex.errors import UserError
-from distalex.files import write_atomically
+from distalex.files import refuse_unwritable, remove_half_written, replaced_atomically, write_atomically
 
 
 def write_all(
@@ -39,10 +35,10 @@ def write_all(
     per_file: int | None = None,
     overwrite: bool = False,
 ) -> Prepared:
-    """Write `source` to `path`, or spread it over files of `per_file` images, of which those that are there already are kept.
+    """Write `source` to `path`, or spread it over files of `per_file` images; files of it that are there already are kept.
 
-    With `overwrite`, other files that stand for `path` are taken away once all is written.
-    Raises UserError as `write` does; then the files that are whole stay, and the next call goes on from there.
+    With `overwrite`, other files that `path` stands for are removed once all is written. Raises UserError as `write` does;
+    whole files then stay, and the next call writes the others.
     """
     shards = files_of(source, per_file)
     part_of = PartOf(source.fingerprint, measure(source), shards=shards)
@@ -64,12 +60,12 @@ def write_all(
 
 
 def files_of(source: Source, per_file: int | None) -> int:
-    """How many files `source` is spread over."""
+    """Number of files that `source` is spread over."""
     return -(-len(source) // per_file) if per_file else 1
 
 
 class PartOf(NamedTuple):
-    """The source that a file holds, or holds a part of."""
+    """The source that a file belongs to, and its place there."""
 
     fingerprint: str
     statistics: Statistics
@@ -78,7 +74,7 @@ class PartOf(NamedTuple):
 
 
 def _is_there(path: Path, fingerprint: str, how: How) -> bool:
-    """Whether an earlier preparing has written the same file already."""
+    """Whether the same file has been written before."""
     try:
         info = read_info(path, fingerprint)
     except UserError:
@@ -93,43 +89,31 @@ def write(
     how: How = PLAIN,
     part_of: PartOf | None = None,
 ) -> Info:
-    """Write `source` to `path` and its sidecar, both whole or not at all, and read the file back.
+    """Write `source` to `path`, all or nothing, with its description, and read the file back.
 
-    `part_of` says what `source` is a part of, and which; by default it is a source of its own.
-    Raises UserError, leaving nothing behind, where an image cannot be read or the disk is full.
+    `part_of` is the source that this one is selected from; by default this one itself.
+    Raises UserError, leaving nothing behind, where an image cannot be read or the place not be written.
     """
     import_ffcv()
     if path.is_dir():
         raise UserError(f"{path}: is a folder; give the name of a file")
-    try:
+    with refuse_unwritable(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{path}: {path.parent} cannot be made ({error.strerror}); give another place") from None
-    for stale in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
-        stale.unlink(missing_ok=True)  # of a writer that was killed: only one writes at a time
+    remove_half_written(path)  # only one process writes into a folder at a time
     _require_room(path, estimate(source, how).bytes)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
+    with refuse_unwritable(path, way_out="free some space or give another place"), replaced_atomically(path) as temporary:
         written = write_images(source, temporary, progress, how.encoding, writers_of(source, how.workers), how.skip_bad)
         if not len(written.kept):
             raise UserError(f"{path}: none of the {len(source):,} images is readable; the first: {written.skipped[0]}")
         good = source if not written.skipped else source.select(written.kept, source.split)
         _read_back(temporary, good, how.encoding.is_jpeg(written.kept))
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
         info = _describe(temporary, good, how.encoding, written.skipped, part_of or PartOf(source.fingerprint, measure(source)))
         write_atomically(sidecar(path), info.model_dump_json(indent=1).encode())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror or error}; free some space or give another place") from None
-    finally:
-        with suppress(OSError):  # a folder that is read-only says so above
-            temporary.unlink(missing_ok=True)
     return info
 
 
 def _describe(path: Path, source: Source, encoding: Encoding, skipped: list[str], part_of: PartOf) -> Info:
-    """The sidecar of a file that holds `source` and is whole."""
+    """The description of a whole file of `source`."""
     quick, every_byte = checksums(path)
     return Info(
         format=FORMAT,
@@ -160,6 +144,7 @@ def _versions() -> dict[str, str]:
 
 
 def _require_room(path: Path, needed: float) -> None:
+    """Raise UserError where the disk has less room than `needed` bytes and a little more."""
     free = shutil.disk_usage(path.parent).free
     if free < needed * 1.05:
         raise UserError(
@@ -168,7 +153,7 @@ def _require_room(path: Path, needed: float) -> None:
 
 
 def _read_back(path: Path, source: Source, is_jpeg: np.ndarray) -> None:
-    """Compare every label, and some images, with the source."""
+    """Compare every label, and some images, with the source; raise RuntimeError where they differ."""
     from ffcv.reader import Reader
 
     reader = Reader(str(path))

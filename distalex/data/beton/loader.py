@@ -1,6 +1,6 @@
-"""FFCV's loader over batches that it is given, with decoders that are compiled once, and threads that end and fail aloud.
+"""FFCV's loader of given batches, with decoders that are compiled once, and threads that end and report failures.
 
-Imports FFCV, so it is itself imported where a prepared file is opened, after `beton.import_ffcv`.
+Imports FFCV, and so is itself imported only where a prepared file is opened, after `import_ffcv`.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ from distalex.errors import UserError
 
 
 class Epoch(EpochIterator):
-    """FFCV's reading thread, but one whose failure reaches the reader, and which ends when told to."""
+    """FFCV's reading thread, made to report its failure to the reader, and to end on request."""
 
     failure: BaseException | None = None
 
     def run(self) -> None:
+        """Fill batches until the last; keep what fails for `__next__`."""
         try:
             super().run()
         except BaseException as failure:
@@ -34,7 +35,8 @@ class Epoch(EpochIterator):
             self.output_queue.put(None)
 
     def run_pipeline(self, *batch: Any) -> tuple[Tensor, ...]:
-        if self.terminate_event.is_set():  # FFCV looks only where its queue is full
+        """Fill one batch, unless the thread is to end."""
+        if self.terminate_event.is_set():  # FFCV checks this only when its queue is full
             raise StopIteration
         return super().run_pipeline(*batch)
 
@@ -47,6 +49,7 @@ class Epoch(EpochIterator):
             raise
 
     def stop(self) -> None:
+        """End the thread and wait for that."""
         self.close()
         while self.is_alive():
             if not self.output_queue.empty():
@@ -54,12 +57,13 @@ class Epoch(EpochIterator):
             self.join(timeout=0.01)
 
     def close(self) -> None:
+        """Give FFCV's memory back, once."""
         super().close()
-        self.closed = True  # FFCV never sets it, and would leave its memory twice
+        self.closed = True  # FFCV never sets it, and would give its memory back twice
 
 
 class Batches:
-    """Batches of any sizes, in the shape that FFCV cuts by: slice `[i * size : (i + 1) * size]` is batch i."""
+    """Batches of any sizes for FFCV, which takes slice `[i * size : (i + 1) * size]` of its order for batch i."""
 
     def __init__(self, batches: Sequence[np.ndarray], size: int) -> None:
         self.batches, self.size = batches, size
@@ -77,34 +81,39 @@ class BatchLoader(Loader):
     stored: StoredImages
 
     def over(self, batches: Sequence[np.ndarray]) -> Epoch:
+        """A started thread that reads these batches of sample numbers."""
         return Epoch(self, Batches(batches, self.batch_size))
 
 
 class Pixels(SimpleRGBImageDecoder):
-    """In place of FFCV's decoder of squares."""
+    """Decodes images in place of FFCV's decoder."""
 
     def __init__(self, stored: StoredImages, workers: int) -> None:
         super().__init__()
         self.stored, self.workers = stored, workers
 
     def generate_code(self) -> Callable[..., np.ndarray]:
+        """What FFCV calls for each batch."""
         return lambda batch, out, *_: self.stored.decode(batch, out, self.workers)
 
 
 class Labels(IntDecoder):
+    """Looks labels up in place of FFCV's decoder."""
+
     def __init__(self, stored: StoredImages) -> None:
         super().__init__()
         self.stored = stored
 
     def generate_code(self) -> Callable[..., np.ndarray]:
+        """What FFCV calls for each batch."""
         return lambda batch, out, *_: np.take(self.stored.labels, batch, out=out[:, 0])
 
 
 def open_loader(paths: Sequence[Path], largest_batch: int, workers: int) -> BatchLoader:
-    """A loader of prepared files of one size, in one numbering, with `workers` threads besides FFCV's own."""
+    """A loader of prepared files of one size, numbered through, with `workers` threads besides FFCV's own."""
     load_library()
     stored = StoredImages(paths)
-    Compiler.set_enabled(False)  # for ours are
+    Compiler.set_enabled(False)  # our decoders are compiled already
     try:
         loader = BatchLoader(
             str(paths[0]),

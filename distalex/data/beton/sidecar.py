@@ -1,4 +1,4 @@
-"""The description beside a prepared file, and checking the two against each other."""
+"""The description beside a prepared file, `FILE.beton.json`, and checking the two against each other."""
 
 from __future__ import annotations
 
@@ -18,13 +18,16 @@ from distalex.data.beton.ffcv import import_ffcv
 from distalex.errors import UserError
 
 FORMAT = 2
-CHECKED_WHOLE = 2**30  # bytes; of a larger file only evenly spaced pieces are checked at every start
+"""Version of the description."""
+CHECKED_WHOLE = 2**30
+"""Bytes; of a larger file only evenly spaced pieces are checked at every start."""
 PIECE = 2**20
+"""Bytes of such a piece."""
 SHARD = re.compile(r"-\d{5}-of-\d{5}(?=\.beton$)")
 
 
 class Info(BaseModel):
-    """What the sidecar says of a prepared file."""
+    """The description of a prepared file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -36,7 +39,7 @@ class Info(BaseModel):
     """Images of each class in this file."""
     side: int
     resize: str
-    """Which side of an image became `side`: short_side or max_side."""
+    """Which side of an image was scaled to `side`: short_side or max_side."""
     mean: tuple[float, float, float]
     covariance: tuple[tuple[float, float, float], ...]
     encoding: str
@@ -46,10 +49,10 @@ class Info(BaseModel):
     """Of the whole source, skipped images and other files included."""
     origin: str
     skipped: tuple[str, ...]
-    """What was said of each image that was left out."""
+    """A line on each image that was skipped."""
     shard: int
     shards: int
-    """Files that the source is spread over, of which this is number `shard`."""
+    """Files that the source is spread over; this is number `shard`."""
     bytes: int
     checksum: str
     """Of the whole file, or of pieces of one over 1 GiB."""
@@ -61,19 +64,21 @@ class Info(BaseModel):
 
     @property
     def statistics(self) -> Statistics:
+        """Colours of the training images of the set."""
         return Statistics(self.mean, self.covariance)
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A prepared split: one file, or several with one order."""
+    """A prepared split: one file, or several that are numbered through."""
 
     paths: tuple[Path, ...]
     info: Info
-    """Counts, statistics and skipped images of all."""
+    """Description of all files together."""
 
 
 def sidecar(path: Path) -> Path:
+    """Path of the description of a prepared file."""
     return path.with_name(path.name + ".json")
 
 
@@ -83,17 +88,22 @@ def shard_path(path: Path, shard: int, shards: int) -> Path:
 
 
 def existing(path: Path) -> list[Path]:
-    """What stands for `path` on the disk: the file itself, and those of any set spread over several."""
+    """The files that `path` stands for: itself, and those of any set with its name that is spread over several files."""
     stem = path.name.removesuffix(".beton")
     several = [one for one in path.parent.glob(f"{glob.escape(stem)}-*-of-*.beton") if SHARD.sub("", one.name) == path.name]
     return sorted([path] * path.exists() + several)
 
 
 def remove(path: Path, but: Collection[Path] = ()) -> None:
-    """Take away what stands for `path`, `but` for some, with the descriptions."""
+    """Remove the files that `path` stands for, and their descriptions, except for those in `but`."""
     for one in set(existing(path)) - set(but):
         for file in (one, sidecar(one)):
             file.unlink(missing_ok=True)
+
+
+def test_file(train: Path) -> Path:
+    """Where `prepare --out=FILE.beton` writes the test split: FILE.test.beton."""
+    return train.with_name(f"{SHARD.sub('', train.name).removesuffix('.beton')}.test.beton")
 
 
 AGAIN = "; prepare it again: python -m distalex.prepare --help"
@@ -113,13 +123,13 @@ def read_prepared(path: Path, fingerprint: str | None = None, whole: bool = Fals
     counts = {one.name.removesuffix(".beton")[-5:] for one in found}
     if alone in found or len(counts) > 1:
         names = ", ".join(one.name for one in found[:3])
-        raise UserError(f"{path}: files of several sets lie there ({names}, …); take the old ones away, or prepare with --overwrite")
+        raise UserError(f"{path}: files of several sets lie there ({names}, …); remove the old ones, or prepare with --overwrite")
     shards = int(counts.pop())
     paths = tuple(shard_path(alone, shard, shards) for shard in range(shards))
     missing = [one.name for one in paths if not one.is_file()]
     if missing:
         raise UserError(
-            f"{path}: {len(missing)} of its {shards} files are missing, e.g. {missing[0]}; prepare it again, which goes on with those"
+            f"{path}: {len(missing)} of its {shards} files are missing, e.g. {missing[0]}; prepare it again, which writes only those"
         )
     infos = [read_info(one, fingerprint, whole) for one in paths]
     for number, (one, info) in enumerate(zip(paths, infos, strict=True)):
@@ -129,7 +139,7 @@ def read_prepared(path: Path, fingerprint: str | None = None, whole: bool = Fals
 
 
 def _together(infos: Sequence[Info]) -> Info:
-    """One description of several files."""
+    """One description of all files of a set."""
     together = {
         "counts": tuple(np.sum([info.counts for info in infos], axis=0).tolist()),
         "skipped": tuple(line for info in infos for line in info.skipped),
@@ -139,14 +149,14 @@ def _together(infos: Sequence[Info]) -> Info:
 
 
 def read_info(path: Path, fingerprint: str | None = None, whole: bool = False) -> Info:
-    """The description of a prepared file, after checking that the file is what it says.
+    """The description of a prepared file, once the file is checked against it.
 
-    With `whole`, every byte of it, however large, and the table of its images. Raises UserError in one line where file or
-    sidecar is missing, truncated, foreign, changed or (with `fingerprint`) made from something else.
+    `whole` checks every byte, however large the file, and the table of its images. Raises UserError where file or description
+    is missing, truncated, foreign, changed or (with `fingerprint`) made from other images.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file{AGAIN}")
-    info = _read_sidecar(path)
+    info = read_description(path)
     size = path.stat().st_size
     if size != info.bytes:
         raise UserError(f"{path}: {size:,} bytes where {info.bytes:,} were written; it is truncated or changed{AGAIN}")
@@ -160,7 +170,8 @@ def read_info(path: Path, fingerprint: str | None = None, whole: bool = False) -
     return info
 
 
-def _read_sidecar(path: Path) -> Info:
+def read_description(path: Path) -> Info:
+    """The description of a prepared file, which itself is not looked at. Raises UserError where it is missing or damaged."""
     try:
         values = json.loads(sidecar(path).read_bytes())
         if values["format"] != FORMAT:
@@ -169,7 +180,7 @@ def _read_sidecar(path: Path) -> Info:
         if len(info.counts) != len(info.classes):
             raise ValueError("its counts do not fit its classes")
     except FileNotFoundError:
-        raise UserError(f"{path}: its description {sidecar(path).name} is missing; move the two together or prepare it again") from None
+        raise UserError(f"{path}: its description {sidecar(path).name} is missing; move it there or prepare the file again") from None
     except UserError:
         raise
     except ValidationError as error:
@@ -181,7 +192,7 @@ def _read_sidecar(path: Path) -> Info:
 
 
 def _check_table(path: Path, info: Info) -> None:
-    """FFCV's own table in the file: as many images as described, each with its label, and inside the file."""
+    """Raise UserError unless FFCV's table in the file has the described images, each with its label and inside the file."""
     import_ffcv()
     from ffcv.reader import Reader
 
@@ -201,7 +212,7 @@ def checksum(path: Path) -> str:
 
 
 def checksums(path: Path) -> tuple[str, str]:
-    """`checksum`, and CRC-32 of the whole file."""
+    """`checksum` of a file, and CRC-32 of all of it."""
     size = path.stat().st_size
     quick = checksum(path)
     return quick, quick if size <= CHECKED_WHOLE else f"crc32:{_crc(path, range(0, size, PIECE)):08x}"

@@ -1,4 +1,4 @@
-"""FFCV's writer, made to notice when a writing process fails, to leave bad images out, and to encode each image as it is told."""
+"""FFCV's writer, made to notice when a writing process fails, to skip bad images, and to choose an encoding for each image."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from distalex import random
-from distalex.data.sources.source import BadImage, Source
+from distalex.data.source import BadImage, Source
 from distalex.errors import UserError
 
 Progress = Callable[[int, int], None]
-"""Called with how many images are done, and of how many."""
+"""Called with the number of images that are done, and of all."""
 
-CHUNK = 100  # images that a process takes at once
+CHUNK = 100
+"""Images that a process takes at once."""
 
 
 class Encoding(NamedTuple):
-    """How images are kept."""
+    """How images are stored."""
 
     name: str = "raw"
     """`raw` pixels; `jpg`, about a tenth of the size and slower to read; `mixed`, every other image JPEG."""
@@ -31,17 +32,19 @@ class Encoding(NamedTuple):
     """Of JPEG, 1 to 100."""
 
     def is_jpeg(self, samples: np.ndarray) -> np.ndarray:
-        """Which of these samples are kept as JPEG."""
+        """(n,) bool: which of these samples are stored as JPEG."""
         if self.name == "mixed":
             return random.bits(random.key(0, "mixed"), samples) % 2 == 0
         return np.full(len(samples), self.name == "jpg")
 
 
 class Written(NamedTuple):
+    """Which samples of a source are in a file."""
+
     kept: np.ndarray
-    """Numbers of the source's samples in the file, in order."""
+    """(n,) int64: the numbers of those that are, in order."""
     skipped: list[str]
-    """What was said of each other one."""
+    """A line on each of the others."""
 
 
 def write_images(source: Source, path: Path, progress: Progress, encoding: Encoding, workers: int, skip_bad: bool) -> Written:
@@ -59,7 +62,7 @@ def _fields(mode: str, encoding: Encoding) -> dict[str, Any]:
 
 
 def _work(task: _Task, todo: Any, memory: Any, allocator: Any, done: Any, results: Any) -> None:
-    """A writing process: put its chunks of samples into the file, then send its allocations or the first mistake."""
+    """Run a writing process: put chunks of samples into the file, then send the allocations or the first exception."""
     from ffcv.writer import handle_sample
 
     source, layout = task.source, task.layout
@@ -69,7 +72,7 @@ def _work(task: _Task, todo: Any, memory: Any, allocator: Any, done: Any, result
         with allocator:
             while (chunk := todo.get()) is not None:
                 if os.getppid() != task.parent:
-                    os._exit(1)  # it was killed, and nobody will finish this file
+                    os._exit(1)  # the parent was killed, and nothing completes this file
                 for sample, is_jpeg in zip(chunk, task.encoding.is_jpeg(np.array(chunk)).tolist(), strict=True):
                     try:
                         image = source.image(sample)
@@ -87,7 +90,7 @@ def _work(task: _Task, todo: Any, memory: Any, allocator: Any, done: Any, result
 
 
 class _Task(NamedTuple):
-    """What every writing process is told."""
+    """What every writing process works on."""
 
     source: Source
     encoding: Encoding
@@ -103,12 +106,13 @@ def _writer_class() -> Any:
     from ffcv.writer import DatasetWriter
 
     class Writer(DatasetWriter):
-        """FFCV's own `_write_common` waits forever for a process that failed, and knows no image to leave out."""
+        """FFCV's own `_write_common` waits forever for a process that failed, and cannot skip an image."""
 
         def write(self, source: Source, progress: Progress, encoding: Encoding, skip_bad: bool) -> dict[int, str]:
+            """Write all images; a line on each that was skipped, by its number."""
             self.num_samples = len(source)
             self.prepare()
-            fork = get_context("fork")  # a source holds open files and functions, which other ways cannot pass on
+            fork = get_context("fork")  # a source has open files and functions, which cannot be pickled
             todo, results, done = fork.Queue(), fork.Queue(), fork.Value(c_uint64, 0)
             for chunk in np.array_split(np.arange(len(source)), max(self.num_workers, len(source) // CHUNK)):
                 todo.put(chunk.tolist())
@@ -133,7 +137,7 @@ def _writer_class() -> Any:
             return bad
 
         def without(self, bad: dict[int, str], allocations: list[Any]) -> list[Any]:
-            """Close the gaps that bad images left in the file's table: rows move up, samples get new numbers."""
+            """Close the gaps that skipped images leave in the file's table, and number the others through."""
             if not bad:
                 return allocations
             metadata = np.frombuffer(self.metadata_sm.buf, dtype=self.metadata_type)
@@ -142,14 +146,14 @@ def _writer_class() -> Any:
             numbers = np.cumsum(kept) - 1
             metadata[: kept.sum()] = metadata[kept]
             self.num_samples = self.header["num_samples"] = int(kept.sum())
-            del metadata  # else its memory cannot be closed
+            del metadata  # or its memory cannot be closed
             return [(int(numbers[sample]), *rest) for sample, *rest in allocations]
 
     return Writer
 
 
 def _collect(processes: list[Any], results: Any, done: Any, total: int, progress: Progress) -> tuple[list[Any], dict[int, str]]:
-    """Every process's allocations and bad images. Raises what a process raised, or that one was killed."""
+    """Allocations and bad images of all processes. Raises what one of them raised, and UserError where one was killed."""
     allocations: list[Any] = []
     bad: dict[int, str] = {}
     for _ in processes:

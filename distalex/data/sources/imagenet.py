@@ -1,93 +1,18 @@
-"""ImageNet's validation labels."""
+"""ImageNet 2012, whole or in part, in any of its layouts at `data.root`: folders, its own tar archives, or Kaggle's (docs/data.md)."""
 
-from __future__ import annotations
+from distalex.config.data import DataConfig
+from distalex.data.layouts.recognise import count_classes as count_classes
+from distalex.data.layouts.recognise import open_root
+from distalex.data.source import Source
 
-import os
-import re
-from io import BytesIO
-
-from distalex.data.sources.splits import Sample
-from distalex.data.sources.tree import Files
-from distalex.errors import UserError
-
-SYNSET = re.compile(r"n\d{8}")
-VALIDATION = re.compile(r"ILSVRC2012_val_\d{8}\.", re.IGNORECASE)
-IMAGENETS_LABELS = (
-    "LOC_val_solution.csv",
-    "imagenet_2012_validation_synset_labels.txt",
-    "ILSVRC2012_validation_ground_truth.txt",
-    "val.txt",
-)
+CLASSES = 1000  # unless fewer lie at data.root
+STORED_SIDE = 256
+PHOTOGRAPHS = True
+NEEDS = ("root",)
+TAKES = ("labels",)
 
 
-def _validation(files: Files, images: list[str], labels: str | None, synsets: list[str]) -> list[Sample]:
-    """ImageNet's validation images, whose classes stand in a file: Kaggle's CSV, the devkit's, or a list of synsets."""
-    beside = [name for wanted in IMAGENETS_LABELS for name in files.names if os.path.basename(name) == wanted]
-    if labels:
-        place = labels
-        try:
-            with open(labels, "rb") as file:
-                content = file.read()
-        except OSError as error:
-            raise UserError(f"data.labels={labels}: cannot be read ({error.strerror}); name the file with the validation labels") from None
-    elif beside:
-        place, content = files.where(beside[0]), files.read(beside[0])
-    else:
-        raise UserError(
-            f"data.root={files.origin}: nothing says which classes its validation images are of; put {IMAGENETS_LABELS[0]} or the "
-            f"devkit's {IMAGENETS_LABELS[2]} and meta.mat there, or name a file with --data.labels=FILE"
-        )
-    by_image = _labels_of_validation(content, place, [os.path.basename(name) for name in sorted(images)], synsets, _meta(files))
-    known = {synset[:9]: synset for synset in synsets}  # with words, where the training classes have such
-    samples = []
-    for name in images:
-        label = by_image.get(os.path.splitext(os.path.basename(name))[0])
-        if label is None or label not in known:
-            says = "nothing" if label is None else f"{label}, which is none of the {len(synsets):,} training classes,"
-            raise UserError(f"{place}: says {says} of {os.path.basename(name)}; use the file of the same ImageNet release")
-        samples.append(Sample(name, known[label]))
-    return samples
-
-
-def _labels_of_validation(content: bytes, place: str, names: list[str], synsets: list[str], meta: dict[int, str] | None) -> dict[str, str]:
-    lines = [line.strip() for line in content.decode("utf-8", "replace").splitlines() if line.strip()]
-    rows = [re.split(r"[\s,]+", line) for line in lines if not line.startswith("ImageId")]
-    if rows and len(rows[0]) == 1:
-        if len(rows) != len(names):
-            raise UserError(f"{place}: {len(rows):,} lines for {len(names):,} validation images; a line an image is needed")
-        rows = [[name, row[0]] for name, row in zip(names, rows, strict=True)]
-    short = next((number for number, row in enumerate(rows, 1) if len(row) < 2), None)
-    if short:
-        raise UserError(f"{place}, row {short}: an image without a class: {rows[short - 1][0][:60]}; complete it")
-    from_zero = any(row[1] == "0" for row in rows)
-    found = {}
-    for number, row in enumerate(rows, 1):
-        label = row[1]
-        if label.isdigit() and from_zero:
-            label = synsets[int(label)][:9] if int(label) < len(synsets) else label
-        elif label.isdigit():
-            if meta is None:
-                raise UserError(
-                    f"{place}: its numbers are the devkit's own; put the devkit's meta.mat beside it, which names their synsets"
-                )
-            label = meta.get(int(label), label)
-        if not SYNSET.fullmatch(label):
-            raise UserError(f"{place}, line {number}: {label} is no class; a synset such as n01440764 or a number is needed")
-        found[os.path.splitext(row[0])[0]] = label
-    return found
-
-
-def _meta(files: Files) -> dict[int, str] | None:
-    """The devkit's numbers of synsets."""
-    name = next((name for name in files.names if os.path.basename(name) == "meta.mat"), None)
-    if name is None:
-        return None
-    from scipy.io import loadmat
-
-    try:
-        synsets = loadmat(BytesIO(files.read(name)), squeeze_me=True)["synsets"]
-        return {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in synsets}
-    except Exception as error:  # a MATLAB reader fails in many ways; the remedy is one
-        raise UserError(
-            f"{files.where(name)}: not the devkit's table of synsets ({' '.join(str(error).split())[:80]}); unpack it again"
-        ) from None
+def open_source(config: DataConfig) -> tuple[Source, ...]:
+    """Training and test split, or all images. Raises UserError where `data.root` holds no layout that is recognised."""
+    assert config.root is not None  # config checks NEEDS
+    return open_root(config.root, config)

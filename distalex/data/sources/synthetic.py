@@ -1,17 +1,21 @@
-"""Synthetic images, for tests and benchmarks."""
-
-from __future__ import annotations
+"""Random noise with a tint and stripes for each class, for tests and benchmarks; needs no data."""
 
 import numpy as np
 from PIL import Image
 
 from distalex import random
 from distalex.config.data import DataConfig
-from distalex.data.sources.source import Source
+from distalex.data.source import Source
+
+CLASSES = None  # data.synthetic_classes
+STORED_SIDE = None  # data.image_size
+PHOTOGRAPHS = False
+NEEDS = ()
+TAKES = ()
 
 
-def synthetic(config: DataConfig) -> tuple[Source, Source]:
-    """Keyed noise with a tint and stripes by class, for tests and benchmarks that need no data."""
+def open_source(config: DataConfig) -> tuple[Source, ...]:
+    """Training split of `data.synthetic_images`, and a quarter as many test images; the same in every process."""
 
     def split(name: str, count: int) -> Source:
         labels = np.arange(count, dtype=np.int64) % config.synthetic_classes
@@ -20,7 +24,7 @@ def synthetic(config: DataConfig) -> tuple[Source, Source]:
             name,
             tuple(f"class{number:03d}" for number in range(config.synthetic_classes)),
             labels,
-            lambda sample: Image.fromarray(_synthetic_image(name, sample, int(labels[sample]), config)),
+            lambda sample: Image.fromarray(_noise(name, sample, int(labels[sample]), config.side)),
             lambda sample: f"synthetic {name} {sample}",
             lambda sample: "",
             config.side,
@@ -30,8 +34,13 @@ def synthetic(config: DataConfig) -> tuple[Source, Source]:
     return split("train", config.synthetic_images), split("test", max(2, config.synthetic_images // 4))
 
 
-def _synthetic_image(split: str, sample: int, label: int, config: DataConfig) -> np.ndarray:
-    side = config.side
+def count_classes(config: DataConfig) -> int:
+    """Number of classes that `config` names."""
+    return config.synthetic_classes
+
+
+def _noise(split: str, sample: int, label: int, side: int) -> np.ndarray:
+    """(side, side, 3) uint8, keyed by split and sample, with the tint and stripes of its label."""
     noise = random.bits(random.key(0, "synthetic", split, sample), np.arange(side * side * 3)).reshape(side, side, 3) % 128
     tint = random.bits(random.key(0, "tint", label), np.arange(3)) % 96
     stripes = (np.arange(side) * (1 + label) * 2 // side % 2 * 32)[:, None, None]

@@ -1,4 +1,4 @@
-"""torchvision's classification sets."""
+"""Any of torchvision's sets with one class per image, named by `data.dataset`; downloaded where that is possible."""
 
 from __future__ import annotations
 
@@ -12,14 +12,20 @@ from PIL import Image
 from distalex.config.data import DataConfig
 from distalex.config.schema import nearest
 from distalex.data.places import data_folder
-from distalex.data.sources.source import Source
+from distalex.data.source import Source
 from distalex.errors import UserError
 
+CLASSES = None
+STORED_SIDE = 256
+PHOTOGRAPHS = True
+NEEDS = ("dataset",)
+TAKES = ("root",)
 
-def open_torchvision(config: DataConfig) -> tuple[Source, Source]:
-    """One of torchvision's classification sets by its name there, downloaded where that is possible.
 
-    Raises UserError for an unknown name, one that does not classify images, or one that cannot be had.
+def open_source(config: DataConfig) -> tuple[Source, ...]:
+    """Training and test split; `val` or `valid` where torchvision has no `test`.
+
+    Raises UserError for an unknown name, a set without one class per image, or one that can neither be found nor downloaded.
     """
     from torchvision import datasets
 
@@ -28,7 +34,7 @@ def open_torchvision(config: DataConfig) -> tuple[Source, Source]:
     if kind is None:
         raise UserError(
             f"data.dataset={config.dataset}: torchvision has no such set{nearest(str(config.dataset), sorted(kinds))}; "
-            f"there are {', '.join(sorted(kinds))}"
+            f"use one of {', '.join(sorted(kinds))}"
         )
     root = config.root or str(data_folder())
     parameters = inspect.signature(kind).parameters
@@ -42,11 +48,13 @@ def open_torchvision(config: DataConfig) -> tuple[Source, Source]:
 
 
 def _loads_splits(kind: type) -> bool:
+    """Whether a class of torchvision is a data set with a training split."""
     parameters = inspect.signature(kind).parameters
     return "root" in parameters and ("train" in parameters or "split" in parameters)
 
 
 def _first_that_opens(kind: Callable[..., Any], root: str, choices: list[dict[str, Any]], extra: dict[str, Any], config: DataConfig) -> Any:
+    """The set opened with the first of `choices` that it takes. Raises UserError where it takes none."""
     why: Exception | None = None
     for choice in choices:
         try:
@@ -54,8 +62,8 @@ def _first_that_opens(kind: Callable[..., Any], root: str, choices: list[dict[st
         except Exception as error:  # the network, the disk, the server, a split it does not have
             why = why or error
     raise UserError(
-        f"data.dataset={config.dataset}: cannot be had in {root} ({type(why).__name__}: {' '.join(str(why).split())[:160]}); "
-        "fetch it where there is a network, and name its folder with --data.root=DIR"
+        f"data.dataset={config.dataset}: not found in {root}, not downloaded ({type(why).__name__}: {' '.join(str(why).split())[:160]}); "
+        "download it on a machine with a network, and name its folder with --data.root=DIR"
     ) from None
 
 
@@ -63,7 +71,7 @@ def _of_torchvision(dataset: Any, split: str, config: DataConfig, root: str) -> 
     listed = next((getattr(dataset, name) for name in ("targets", "labels", "_labels") if hasattr(dataset, name)), None)
     labels = np.asarray([dataset[sample][1] for sample in range(len(dataset))] if listed is None else listed)
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer) or len(labels) != len(dataset):
-        raise UserError(f"data.dataset={config.dataset}: its targets are no classes; a set with one class an image is needed")
+        raise UserError(f"data.dataset={config.dataset}: its targets are not classes; use a set with one class per image")
     names = [str(name) for name in getattr(dataset, "classes", [])]
     count = max(int(labels.max()) + 1, len(names))
     classes = tuple(names) if len(names) == count and len(set(names)) == count else tuple(map(str, range(count)))

@@ -1,4 +1,4 @@
-"""Data sets with names: CIFAR-10 and CIFAR-100, scikit-learn's digits, torchvision's, and synthetic images."""
+"""CIFAR-10 and CIFAR-100: finding or downloading them, and reading their pickles without running what a pickle may contain."""
 
 from __future__ import annotations
 
@@ -10,23 +10,27 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from distalex.data.places import data_folder
-from distalex.data.sources.source import Source, of_arrays
+from distalex.data.source import Source, of_arrays
 from distalex.errors import UserError
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
 class Cifar(NamedTuple):
-    """How one of the two CIFAR sets is kept."""
+    """How one of the two CIFAR sets is stored."""
 
     name: str
     title: str
     folder: str
+    """That the pickles lie in, as torchvision unpacks them."""
     archive: str
     train: tuple[str, ...]
+    """Names of the pickles of the training images."""
     test: tuple[str, ...]
     label: str
+    """Key of the labels in a pickle."""
     jpeg_folder: str | None = None
+    """Folder of the same images as JPEG files, train/CLASS and test/CLASS."""
 
 
 CIFAR10 = Cifar(
@@ -38,9 +42,9 @@ CIFAR100 = Cifar("cifar100", "CIFAR-100", "cifar-100-python", "cifar-100-python.
 
 
 def find_cifar(wanted: Cifar, root: str | None, unpack: bool = False) -> Path:
-    """A folder of the data set, or an archive of its JPEG files, which is read in place unless `unpack`; found or downloaded.
+    """The folder of the set, or the archive of its JPEG files, which is read in place unless `unpack`; found or downloaded.
 
-    Raises UserError with how to get it.
+    Looks at `root`, else in DISTALEX_DATA and in `data/`. Raises UserError, with how to get the set, where it is not to be had.
     """
     if root and Path(root).is_file():
         return _unpack(wanted, Path(root)) if unpack or not root.endswith(f"{wanted.jpeg_folder}.tar.gz") else Path(root)
@@ -61,13 +65,14 @@ def find_cifar(wanted: Cifar, root: str | None, unpack: bool = False) -> Path:
 
 
 def _holds(wanted: Cifar, folder: Path) -> bool:
+    """Whether `folder` holds the set, as pickles or as JPEG files."""
     if is_cifar(wanted, folder):
         return True
     return wanted.jpeg_folder is not None and all((folder / split / CIFAR10_CLASSES[0]).is_dir() for split in ("train", "test"))
 
 
 def is_cifar(wanted: Cifar, folder: Path) -> bool:
-    """Whether `folder` holds the set's pickles."""
+    """Whether `folder` holds the pickles of the set."""
     return (folder / wanted.train[0]).is_file() and (wanted is CIFAR10 or (folder / "meta").is_file())
 
 
@@ -100,8 +105,8 @@ def _download(wanted: Cifar, target: Path) -> Path:
     return target / wanted.folder
 
 
-def cifar(wanted: Cifar, root: Path, side: int) -> tuple[Source, Source]:
-    """Training and test split of torchvision's pickles in `root`. Raises UserError where they are damaged."""
+def read_cifar(wanted: Cifar, root: Path, side: int) -> tuple[Source, Source]:
+    """Training and test split of the pickles in `root`, as squares of `side` pixels. Raises UserError where they are damaged."""
     classes: tuple[str, ...] = CIFAR10_CLASSES
     if wanted is not CIFAR10:
         classes = tuple(str(name) for name in _unpickled(wanted, root / "meta")["fine_label_names"])
@@ -114,7 +119,7 @@ class _PlainUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> object:
         if name in ("_reconstruct", "ndarray", "dtype") and module.split(".")[0] == "numpy":
             return super().find_class(module, name)
-        raise pickle.UnpicklingError(f"{module}.{name} has no place in a CIFAR file")
+        raise pickle.UnpicklingError(f"{module}.{name} does not belong in a CIFAR file")
 
 
 def _unpickled(wanted: Cifar, path: Path) -> dict[str, Any]:

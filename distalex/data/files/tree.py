@@ -1,4 +1,4 @@
-"""Files of a folder by name."""
+"""Files under names, and those of a folder."""
 
 from __future__ import annotations
 
@@ -13,33 +13,37 @@ from distalex.errors import UserError
 
 @dataclass(frozen=True)
 class Files:
-    """Files in one order, read by name."""
+    """Files in a fixed order, read by name."""
 
     origin: str
+    """What they were opened from: the folder, archive or pattern that the user named."""
     names: Sequence[str]
-    """With forward slashes, relative to the origin."""
+    """Paths with forward slashes, relative to the origin."""
     read: Callable[[str], bytes]
-    """The content of a file; may raise OSError. From any thread, and from processes that were forked."""
+    """The content of a file, from any thread or forked process. Raises OSError where it cannot be read."""
     where: Callable[[str], str]
-    """A file's place, for messages."""
+    """The path of a file, or its archive and its name there, for messages."""
     stamp: Callable[[str], str]
-    """Size and time of a file, or of its archive: another where its content was changed."""
+    """Size and time of a file, or of its archive and its place there: another text once its content is changed."""
     archives: bool = False
-    """Whether names begin with those of archives."""
+    """Whether the first folder of each name is the name of an archive."""
 
 
 def printable(name: str) -> str:
-    """A file name that is not UTF-8 with those bytes written out."""
+    """A file name for messages: bytes that are not UTF-8 are written as \\xNN."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def is_hidden(name: str) -> bool:
-    """What a desktop leaves in folders and archives."""
+    """Whether a name is hidden, as is what desktops leave in folders and archives."""
     return name.startswith(".") or name == "__MACOSX"
 
 
 def folder_files(root: Path) -> Files:
-    """All files below `root`, links followed, hidden ones left out; each folder once, so that a link upwards is no circle."""
+    """All files below `root`; links are followed, hidden files left out, and a link to a folder above is not entered again.
+
+    Raises UserError where a folder cannot be listed.
+    """
     names = sorted(_names_below(root, "", {os.path.realpath(root)}))
     return Files(
         str(root), names, lambda name: read_file(root / name), lambda name: printable(str(root / name)), lambda name: stamp(root / name)
@@ -47,7 +51,7 @@ def folder_files(root: Path) -> Files:
 
 
 def stamp(path: Path) -> str:
-    """Size and time of a file; nothing where it is none."""
+    """Size and time of a file; an empty text where there is none."""
     try:
         state = os.stat(path)
     except OSError:
@@ -59,7 +63,7 @@ def _names_below(folder: Path, prefix: str, seen: set[str]) -> Iterator[str]:
     try:
         entries = list(os.scandir(folder))
     except OSError as error:
-        raise UserError(f"{printable(str(folder))}: cannot be listed ({error.strerror}); make it readable or take it away") from None
+        raise UserError(f"{printable(str(folder))}: cannot be listed ({error.strerror}); make it readable or remove it") from None
     for entry in entries:
         if is_hidden(entry.name):
             continue
@@ -72,7 +76,7 @@ def _names_below(folder: Path, prefix: str, seen: set[str]) -> Iterator[str]:
 
 
 def read_file(path: Path) -> bytes:
-    """A regular file's content. Raises OSError."""
+    """The content of a regular file. Raises OSError where it cannot be read."""
     if not stat.S_ISREG(os.stat(path).st_mode):  # reading a pipe would wait forever
         raise OSError("not a regular file")
     return path.read_bytes()

@@ -1,4 +1,4 @@
-"""A source: labelled images by number, in one fixed, shuffled order, so that a sample has the same number whichever loader reads it."""
+"""A source: the labelled images of a split by number, in a fixed order, so that a sample has one number whichever loader reads it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from distalex import random
 from distalex.data.images import square
 from distalex.errors import UserError
 
+SKIP = "fix or remove it, or skip such files with --skip_bad (train: --data.skip_bad=true)"
+
 
 class BadImage(UserError):
-    """A file that is no readable image."""
+    """A file is not a readable image."""
 
 
 @dataclass(frozen=True)
@@ -24,23 +26,26 @@ class Source:
     """One split of a data set."""
 
     name: str
+    """Of the data set or kind of source."""
     split: str
+    """`train`, `test`, or `all` where there is no test set."""
     classes: tuple[str, ...]
     labels: np.ndarray
-    """int64, one a sample."""
+    """(n,) int64: the class of each sample."""
     open: Callable[[int], Image.Image]
-    """The image of a sample as it is kept; may raise OSError."""
+    """The image of a sample in its original size. Raises OSError where it is not readable."""
     places: Callable[[int], str]
-    """Where a sample comes from, for messages."""
+    """Path or other origin of a sample, for messages."""
     stamps: Callable[[int], str]
-    """What changes where the image of a sample does: its file's size and time, or a digest."""
+    """A text that changes with the image of a sample: size and time of its file, or a digest."""
     side: int
     """Side in pixels of the square that `image` gives."""
     origin: str
+    """What the split was opened from, such as a folder."""
     resize: str = "short_side"
-    """Which side of an image becomes `side`; see `images.square`."""
+    """Which side of an image is scaled to `side`; see `images.square`."""
     note: str = ""
-    """What a user should know of how it was read."""
+    """A line for the user on what was left out; empty where nothing was."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -54,11 +59,11 @@ class Source:
             return square(self.open(sample), self.side, self.resize)
         except OSError as error:
             reason = error.strerror or str(error)
-            raise BadImage(f"{self.places(sample)}: not a readable image ({reason}); mend it or take it away") from None
+            raise BadImage(f"{self.places(sample)}: not a readable image ({reason}); {SKIP}") from None
 
     @property
     def fingerprint(self) -> str:
-        """Names this split's contents: other files, changed ones, another order, label or size give another."""
+        """A digest of this split: it differs where files, their times and sizes, their order, labels, or the stored size do."""
         digest = hashlib.blake2b(digest_size=6)
         for part in (
             os.path.abspath(self.origin) if os.path.exists(self.origin) else self.origin,
@@ -75,7 +80,7 @@ class Source:
         return digest.hexdigest()
 
     def select(self, samples: np.ndarray, split: str) -> Source:
-        """The samples with these numbers, renumbered in their order."""
+        """The split named `split` of the samples with these numbers, numbered in their order."""
         open_, places, stamps = self.open, self.places, self.stamps
         return replace(
             self,
@@ -87,12 +92,12 @@ class Source:
         )
 
     def shuffled(self) -> Source:
-        """Sources list class by class; quasi-random and truncated readings need the classes mixed."""
+        """The samples in a keyed order, as sources list class by class and partial or quasi-random reading needs the classes mixed."""
         return self.select(random.permutation(random.key(0, "listing", self.split), len(self)), self.split)
 
 
 def of_arrays(name: str, split: str, classes: tuple[str, ...], pixels: np.ndarray, labels: np.ndarray, side: int, origin: str) -> Source:
-    """A source of images in memory: `pixels` (n, height, width, 3) uint8."""
+    """A source of images in memory: `pixels` (n, height, width, 3) uint8 and `labels` (n,) int64."""
     content = hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=6).hexdigest()
     return Source(
         name,
@@ -108,9 +113,9 @@ def of_arrays(name: str, split: str, classes: tuple[str, ...], pixels: np.ndarra
 
 
 def hold_out(source: Source, fraction: float) -> tuple[Source, Source]:
-    """Training and test part, the latter with `fraction` of every class (one at least), chosen by key. 0: all are in both.
+    """Training and test split, the latter with `fraction` of every class (at least one image), chosen by key. 0: both have all images.
 
-    Raises UserError for a class with one image, which cannot be in both parts.
+    Raises UserError for a class with a single image, which cannot be in both.
     """
     if not fraction:
         return replace(source, split="train"), replace(source, split="test")
@@ -128,7 +133,7 @@ def hold_out(source: Source, fraction: float) -> tuple[Source, Source]:
 
 
 def a_share_of(source: Source, fraction: float) -> Source:
-    """`source` with `fraction` of every class (one at least), chosen by key: a smaller share is part of a larger one."""
+    """`source` with `fraction` of every class (at least one image), chosen by key; a larger share contains a smaller one."""
     kept = [members[: max(1, round(len(members) * fraction))] for members in _shuffled_classes(source, "fraction")]
     return source.select(np.sort(np.concatenate(kept)), source.split)
 

@@ -1,0 +1,1 @@
+"""The files of a data set under names, whether they lie in a folder or in tar archives."""

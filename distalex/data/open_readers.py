@@ -1,0 +1,87 @@
+"""Opens readers of a data set's splits: of prepared files, original images or noise, perhaps with all images in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import torch
+
+from distalex.config.data import DataConfig
+from distalex.console import size_text
+from distalex.data.augment.statistics import Statistics
+from distalex.data.beton.sidecar import Prepared
+from distalex.data.prepared import SPLITS, Progress, Say, is_prepared, measured_statistics, prepared_files
+from distalex.data.readers import CachedReader, FFCVReader, Reader, SyntheticReader, TorchvisionReader
+from distalex.data.splits import open_sources
+from distalex.errors import UserError
+from distalex.machine.resources import cores, free_memory
+
+NOISE = Statistics((127.5,) * 3, tuple(tuple(row) for row in (np.eye(3) * 73.6**2).tolist()))
+"""Colours of the synthetic loader's images, which are uniform on 0..255."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """Readers of splits, by split, and what is common to these."""
+
+    readers: dict[str, Reader]
+    counts: dict[str, int]
+    """Images of each split."""
+    classes: tuple[str, ...]
+    side: int
+    """Of the stored images, in pixels."""
+    statistics: Statistics
+    """Of the training images."""
+    resize: str
+    """Which side of an image was scaled to `side`."""
+
+
+def open_readers(config: DataConfig, largest: Mapping[str, int], workers: int, say: Say, progress: Progress) -> Opened:
+    """Open the splits that `largest` names, which gives the most images that a batch of each has in this process.
+
+    `workers`: threads or processes that read. Raises UserError where the data cannot be found, prepared or read.
+    """
+    if config.loader == "ffcv" or is_prepared(config):
+        return _open_prepared(dict(zip(largest, prepared_files(config, list(largest), say, progress), strict=True)), largest, workers)
+    sources = dict(zip(SPLITS, open_sources(config), strict=True))
+    train = sources["train"]
+    counts = {split: len(sources[split]) for split in largest}
+    if config.loader == "torchvision":
+        own = {split: TorchvisionReader(sources[split], workers if cores() > 1 else 0) for split in largest}
+        return Opened({**own}, counts, train.classes, train.side, measured_statistics(train, say), config.resize)
+    noise = {split: SyntheticReader(sources[split].labels, train.side, size) for split, size in largest.items()}
+    return Opened({**noise}, counts, train.classes, train.side, NOISE, config.resize)
+
+
+def _open_prepared(prepared: Mapping[str, Prepared], largest: Mapping[str, int], workers: int) -> Opened:
+    """Readers of prepared files. Raises UserError where two splits differ in classes, size or resizing."""
+    train = prepared["train"].info
+    if len({(one.info.classes, one.info.side, one.info.resize) for one in prepared.values()}) > 1:
+        found = (f"{one.paths[0]}: {len(one.info.classes)} classes, {one.info.side} pixels, {one.info.resize}" for one in prepared.values())
+        raise UserError(f"{' but '.join(found)}; prepare the two from one data set with one size")
+    readers = {split: FFCVReader(one.paths, largest[split], workers) for split, one in prepared.items()}
+    counts = {split: len(one.info) for split, one in prepared.items()}
+    return Opened({**readers}, counts, train.classes, train.side, train.statistics, train.resize)
+
+
+def cached(opened: Opened, cache: str, largest: Mapping[str, int], device: torch.device, processes: int, progress: Progress) -> Opened:
+    """The same with all images read into memory, of the host (`cache` is `memory`) or of the `device`, by each of its `processes`.
+
+    Raises UserError where they do not fit.
+    """
+    device = device if cache == "device" else torch.device("cpu")
+    needed = sum(opened.counts.values()) * opened.side**2 * 3 * processes
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_memory()
+    if needed > 0.9 * free:
+        raise UserError(
+            f"data.cache={cache}: {size_text(needed)} are needed for {processes} process(es), {size_text(free)} are free; use "
+            "--data.cache=none, which leaves caching of files to the operating system"
+        )
+    readers: dict[str, Reader] = {}
+    for split, reader in opened.readers.items():
+        done = partial(progress, f"reading the {split} images into memory")
+        readers[split] = CachedReader.of(reader, opened.counts[split], opened.side, largest[split], device, done)
+    return replace(opened, readers=readers)

@@ -1,0 +1,52 @@
+"""The images that a config names, by split: opened from their source, held out, and put into their one shuffled order."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import replace
+from typing import Any
+
+from distalex.config.choices import declared_in
+from distalex.config.data import DataConfig
+from distalex.data.source import Source, a_share_of, hold_out
+from distalex.errors import UserError
+
+
+def open_sources(config: DataConfig) -> tuple[Source, Source]:
+    """The images that a run trains on and those that it is tested on, which are held out of the former where `config` asks for it.
+
+    Raises UserError where they cannot be found or understood.
+    """
+    train, *test = list_sources(config)
+    if not test:
+        train, *test = hold_out(train, config.holdout)
+    if config.validation:
+        train, *test = hold_out(train, config.validation)
+    if config.fraction < 1:
+        train = a_share_of(train, config.fraction)
+    return train.shuffled(), test[0].shuffled()
+
+
+def list_sources(config: DataConfig) -> tuple[Source, ...]:
+    """Training and test split, or all images where there is no test set, in the order in which their source lists them.
+
+    Raises UserError where they cannot be found or understood.
+    """
+    return tuple(replace(source, resize=config.resize) for source in source_module(config.name).open_source(config))
+
+
+def classes_of(config: DataConfig) -> int | None:
+    """Number of classes of the images that `config` names; None where that is not known before they are there.
+
+    A file's description or the names in a folder are read where the number depends on them; nothing is downloaded or decoded.
+    """
+    try:
+        counted: int | None = getattr(source_module(config.name), "count_classes", lambda _: None)(config)
+    except (UserError, OSError):
+        counted = None
+    return counted or declared_in("data/sources")[config.name].facts["CLASSES"]
+
+
+def source_module(name: str) -> Any:
+    """The module of `data/sources/` that `data.name` stands for."""
+    return importlib.import_module(f"distalex.data.sources.{name}")
