@@ -61,8 +61,8 @@ def test_the_site_builds_without_a_warning(tmp_path):
     assert built.returncode == 0, built.stderr
     start = (tmp_path / "index.html").read_text()
     assert 'href="parallelism.html"' in start and 'src="images/predictions.png"' in start
-    assert 'href="files/distalex/columns.py.html"' in (tmp_path / "parallelism.html").read_text()
-    assert "distalex.columns.split_into_columns" in (tmp_path / "api.html").read_text()
+    assert 'href="files/distalex/parallel/columns.py.html"' in (tmp_path / "parallelism.html").read_text()
+    assert "distalex.parallel.columns.split_into_columns" in (tmp_path / "api.html").read_text()
 
 
 @pytest.mark.slow
