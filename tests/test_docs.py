@@ -88,6 +88,13 @@ def test_links_lead_somewhere(page):
             assert ((REPOSITORY / page).parent / target).exists(), f"{page} links to {target}"
 
 
+def test_the_files_that_the_tour_names_exist():
+    named = re.findall(r"`([\w/]+(?:/|\.py))`", (REPOSITORY / "docs" / "tour.md").read_text())
+    assert len(named) > 20
+    missing = [name for name in named if not any((root / name).exists() for root in (REPOSITORY / "distalex", REPOSITORY))]
+    assert not missing
+
+
 @pytest.mark.slow
 def test_the_tour_can_be_walked(tmp_path, launch):
     """Its commands one after the other, of a narrow network for one epoch; what it says of them holds."""
