@@ -1,6 +1,7 @@
 """What the site has beside docs/: the README as its first page, the files that pages link to, and a page of the modules."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
@@ -10,19 +11,15 @@ from mkdocs.structure.pages import Page
 ROOT = Path(__file__).resolve().parent.parent
 LINK = re.compile(r"\]\(\.\./([\w./-]+)(#[\w-]*)?\)")
 LANGUAGES = {".py": "python", ".yaml": "yaml", ".sh": "bash"}
-MODULES = (
-    "train.loop", "train.state", "config.config", "model.network", "model.alexnet", "model.networks.paper", "parallel.columns",
-    "parallel.owt", "parallel.parallelize", "parallel.mesh", "parallel.topology", "optim.optimizer", "optim.schedule", "data.batches",
-    "data.augment.augmentation", "random", "runs.checkpoint", "runs.trained", "evaluate.evaluation", "predict.predictions",
-    "predict.neighbours", "errors",
-)  # fmt: skip
+ROOMS = ("train", "model", "parallel", "optim", "data", "runs", "evaluate", "predict")
+"""Rooms whose modules the page of modules shows."""
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages that are made here."""
+    """Add the pages that are generated: index.md, api.md, and one for each file that a page links to."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     files.append(File.generated(config, "index.md", content=readme.replace("](docs/", "](")))
-    modules = "\n\n".join(f"::: distalex.{module}" for module in MODULES)
+    modules = "\n\n".join(f"::: {module}" for module in _modules())
     files.append(File.generated(config, "api.md", content=f"# Modules\n\n{modules}\n"))
     for name in sorted({name for text in _texts() for name, _ in LINK.findall(text)} - {"README.md"}):
         language = LANGUAGES.get(Path(name).suffix, "text")
@@ -32,10 +29,17 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Let links that leave docs/ point at the pages made of what they name."""
+    """Point links that leave docs/ at the pages generated for them."""
     if "/" in page.file.src_uri:  # from there `../` does not leave it
         return markdown
     return LINK.sub(lambda link: f"]({'index.md' if link[1] == 'README.md' else _page_of(link[1])}{link[2] or ''})", markdown)
+
+
+def _modules() -> Iterator[str]:
+    for room in ROOMS:
+        for path in sorted((ROOT / "distalex" / room).rglob("*.py")):
+            if not path.name.startswith("_"):
+                yield ".".join(path.relative_to(ROOT).with_suffix("").parts)
 
 
 def _texts() -> list[str]:

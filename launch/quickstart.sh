@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From a fresh machine to a trained and evaluated network in minutes: installs, then runs the main job.
+# Installs distalex, then trains, evaluates, predicts and reports: from a fresh machine to a trained network in minutes.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -7,14 +7,14 @@ usage() {
     cat <<'EOF'
 usage: launch/quickstart.sh [training options]
 
-Installs distalex into .venv where that is not done, then trains a small AlexNet on real images with two processes, a
-column each, evaluates it, draws some predictions and writes a page of it all. It needs no account and asks nothing. CIFAR-10 is used where DISTALEX_DATA or
-data/ holds it or it can be downloaded; else scikit-learn's scanned digits, which need no network.
+Installs distalex into .venv unless it is installed, trains a small AlexNet on real images with two processes, one
+column each, evaluates it, draws predictions and writes a report. It needs no account and asks no questions. It uses
+CIFAR-10 from DISTALEX_DATA or data/, or downloads it; else scikit-learn's scanned digits, which need no network.
 
   launch/quickstart.sh                            about five minutes on two cores
-  launch/quickstart.sh --train.max_steps=20       options are passed on to distalex.train
+  launch/quickstart.sh --train.max_steps=20       passes options to distalex.train
   DISTALEX_DATA=/data/sets launch/quickstart.sh   looks for CIFAR-10 there
-  DATA=digits launch/quickstart.sh                takes the digits at once
+  DATA=digits launch/quickstart.sh                uses the digits
 EOF
 }
 
@@ -22,7 +22,7 @@ readonly PROCESSES=2
 
 say() { echo "== $*"; }
 
-# Sets data to cifar10, or to digits where CIFAR-10 is not to be had; distalex.prepare has then said why, in a line.
+# Sets data to cifar10, or to digits where CIFAR-10 is not available; distalex.prepare prints why.
 choose_data() {
     local status=0
     data=${DATA:-cifar10}
@@ -33,7 +33,7 @@ choose_data() {
         0) data=cifar10 ;;
         2)
             data=digits
-            say "CIFAR-10 is not to be had here, so this run uses scikit-learn's scanned digits, which come with the installation"
+            say "CIFAR-10 is not available: using scikit-learn's scanned digits, which are installed"
             ;;
         *) exit "$status" ;;
     esac
@@ -42,7 +42,7 @@ choose_data() {
 train() {
     local cores
     cores=$(env -u OMP_NUM_THREADS nproc) # the cores this process may use; nproc would echo OMP_NUM_THREADS
-    say "training on $data: $PROCESSES processes, each with one of the network's two columns"
+    say "training on $data: $PROCESSES processes, one column each"
     OMP_NUM_THREADS=$((cores > PROCESSES ? cores / PROCESSES : 1)) \
         .venv/bin/torchrun --standalone --nproc_per_node="$PROCESSES" -m distalex.train \
         --config="quickstart_$data" --parallel=model --name="$name" "$@"
@@ -50,32 +50,32 @@ train() {
 
 evaluate() {
     say "evaluating on every test image"
-    .venv/bin/python -m distalex.evaluate "$run" # on one process: a checkpoint knows no topology
+    .venv/bin/python -m distalex.evaluate "$run" # in one process: a checkpoint does not depend on the topology
 }
 
 predict() {
-    say "predicting some test images"
+    say "predicting test images"
     .venv/bin/python -m distalex.predict "$run" --save="$run/predictions.png"
 }
 
 report() {
-    say "writing its page"
+    say "writing the report"
     .venv/bin/python -m distalex.report "$run"
 }
 
 say_what_next() {
     cat <<EOF
-== done, $SECONDS s in all
+== done in $SECONDS s
 
-  the run       $run
-  its page      $run/report.html
-  its images  $run/predictions.png
-  its numbers   $run/metrics.jsonl
+  run          $run
+  report       $run/report.html
+  predictions  $run/predictions.png
+  metrics      $run/metrics.jsonl
 
 Try next, after  source .venv/bin/activate :
   python -m distalex.predict $run IMAGE.jpg
   torchrun --standalone --nproc_per_node=2 -m distalex.train --config=quickstart_$data --parallel=data   # the same curve on replicas
-  python -m distalex.compare $run runs/OTHER                                                             # is it?
+  python -m distalex.compare $run runs/OTHER                                                             # compares the curves
   python -m distalex.train --help
 EOF
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the environment in .venv that requirements.lock describes; launch/test.sh and launch/quickstart.sh begin with it.
+# Creates the environment of requirements.lock in .venv; launch/test.sh and launch/quickstart.sh run it first.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 root=$PWD
@@ -8,33 +8,33 @@ usage() {
     cat <<'EOF'
 usage: launch/setup.sh
 
-Installs distalex and everything it needs into .venv, at the versions of requirements.lock. Debian packages that are
-missing are installed with apt-get where this user may (root, or sudo without a password), and named where not.
-Safe to repeat: a finished environment takes under a second, an interrupted one is made again.
+Installs distalex and everything it needs into .venv, at the versions of requirements.lock. Missing Debian packages are
+installed with apt-get if this user is root or has sudo without a password; otherwise the script prints the command.
+Safe to repeat: a finished environment takes under a second, an interrupted one is created again.
 
-  PYTHON=python3.12 launch/setup.sh    use that interpreter (3.10 or newer); default: python3, then python3.13 to 3.10
+  PYTHON=python3.12 launch/setup.sh    use this interpreter (3.10 or newer); default: python3, then python3.13 to 3.10
 EOF
 }
 
 readonly OLDEST=3.10      # Python
-readonly NEEDED_GB=10     # .venv measured 6.5 GB; the rest is an estimate of pip's downloads while they are unpacked
+readonly NEEDED_GB=10     # .venv takes 6.5 GB; the rest is an estimate of pip's downloads while it unpacks them
 readonly LOGS=.venv/logs
-readonly UNFINISHED=.venv/.unfinished   # there from the first change of .venv to the last
-readonly FINISHED=.venv/.finished       # what .venv was made from
-# PyTorch and its CUDA libraries: nine tenths of the bytes, so one pip unpacks them while another does the rest.
+readonly UNFINISHED=.venv/.unfinished   # exists from the first change of .venv to the last
+readonly FINISHED=.venv/.finished       # the fingerprint of what .venv was made from
+# PyTorch and its CUDA libraries: nine tenths of the bytes, so one pip unpacks them while another installs the rest.
 readonly TORCH_STACK='^(torch|torchvision|triton|nvidia-[a-z0-9-]+|cuda-[a-z0-9-]+)=='
 
 export LC_ALL=C.UTF-8 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_USER=0
 
 say() { echo "== $*"; }
 
-# What the user can put right: one line, status 2.
+# A failure that the user can fix: one line, status 2.
 die() {
     echo "launch/setup.sh: $*" >&2
     exit 2
 }
 
-# fail LOG WHAT: names the cause where the log shows a known one, else shows the end of the log.
+# fail LOG WHAT: prints a known cause that the log shows, else the end of the log.
 fail() {
     if grep -qiE 'no space left on device|disk quota exceeded' "$1"; then
         die "the disk is full: make about $NEEDED_GB GB free for $root and run this again"
@@ -62,9 +62,9 @@ is_finished() {
     [ "$(fingerprint 2>/dev/null)" = "$(cat "$FINISHED")" ]
 }
 
-# Two scripts in one clone take turns. Children keep the lock open, so what a killed script left running is waited for.
+# Only one setup runs in a clone. Children keep the lock open, so a new script waits for those of a killed one.
 take_turn() {
-    touch .venv.lock 2>/dev/null || die "cannot write in $root: run this as its owner, or clone it where you may write"
+    touch .venv.lock 2>/dev/null || die "$root: cannot write; run this as its owner, or clone it where you may write"
     command -v flock >/dev/null || return 0
     exec 9>>.venv.lock
     flock -n 9 && return
@@ -72,12 +72,12 @@ take_turn() {
     flock 9
 }
 
-# Sets python to the interpreter to use; leaves it empty where there is none at all.
+# Sets python to the interpreter to use, or to nothing where there is none.
 find_python() {
     local name version found=""
     python=""
     if [ -n "${PYTHON:-}" ]; then
-        version=$(version_of "$PYTHON") || die "PYTHON=$PYTHON does not run: name a Python of $OLDEST or newer"
+        version=$(version_of "$PYTHON") || die "PYTHON=$PYTHON does not run: set Python $OLDEST or newer"
         new_enough "$version" || die "PYTHON=$PYTHON is Python $version: $OLDEST or newer is needed"
         python=$PYTHON
         return
@@ -90,26 +90,26 @@ find_python() {
         fi
         found="$found, $name is $version"
     done
-    [ -z "$found" ] || die "Python $OLDEST or newer is needed: ${found#, }; install one, or name it: PYTHON=/path/to/python $0"
+    [ -z "$found" ] || die "Python $OLDEST or newer is needed: ${found#, }; install one, or set it: PYTHON=/path/to/python $0"
 }
 
-# Removes a .venv that cannot be trusted. One that somebody made by hand is kept, and completed.
+# Removes a broken .venv that this script made. A .venv made by hand is kept and completed.
 discard_broken_environment() {
     [ -d .venv ] || return 0
     local version=""
     version=$(version_of .venv/bin/python) || true
     if [ -e "$UNFINISHED" ]; then
-        [ ! -e .venv/bin ] || say "removing a half-made .venv"
+        [ ! -e .venv/bin ] || say "removing an unfinished .venv"
     elif [ -e "$FINISHED" ] && [ "$(.venv/bin/pip --version 2>/dev/null | grep -cF "$root/.venv/")" != 1 ]; then
-        say "removing a .venv that was made elsewhere, or whose Python is gone"
+        say "removing a .venv that was made elsewhere or has lost its Python"
     elif [ -e "$FINISHED" ] && [ -n "${PYTHON:-}" ] && [ "$version" != "$(version_of "$PYTHON")" ]; then
-        say "removing the .venv of Python $version: PYTHON asks for another"
+        say "removing the .venv of Python $version: PYTHON is another version"
     elif [ -z "$version" ]; then
-        die "$root/.venv is not a Python environment, and not of this script's making: move it away"
+        die "$root/.venv is not a Python environment, and this script did not make it: move it away"
     elif ! new_enough "$version"; then
-        die "$root/.venv is of Python $version, and $OLDEST or newer is needed: move it away"
+        die "$root/.venv has Python $version, and $OLDEST or newer is needed: move it away"
     elif [ -n "${PYTHON:-}" ] && [ "$version" != "$(version_of "$PYTHON")" ]; then
-        die "$root/.venv is of Python $version, not of this script's making, and PYTHON asks for another: move it away"
+        die "$root/.venv has Python $version, PYTHON is another version, and this script did not make it: move it away"
     else
         return 0
     fi
@@ -118,13 +118,13 @@ discard_broken_environment() {
 
 check_disk() {
     local free_gb
-    [ -d .venv/lib ] && return # only completed: pip says if it does not fit
+    [ -d .venv/lib ] && return # .venv is only completed: pip reports a full disk
     free_gb=$(($(df -Pk . | awk 'NR == 2 { print $4 }') / 1000000))
-    [ "$free_gb" -ge "$NEEDED_GB" ] || die "about $NEEDED_GB GB of disk are needed and $free_gb GB are free at $root: make room, or clone elsewhere"
+    [ "$free_gb" -ge "$NEEDED_GB" ] || die "$root has $free_gb GB of free disk and about $NEEDED_GB GB are needed: free some, or clone elsewhere"
 }
 
-# Prints the Debian packages for what this machine cannot do yet. It asks for the ability, not for the package: a
-# compiler or an OpenCV that came another way is as good.
+# Prints the Debian packages that this machine needs. It checks for what they provide, since a compiler or an OpenCV
+# installed another way is as good.
 missing_packages() {
     local of_python=python3 is_debians=1 version
     command -v pkg-config >/dev/null || echo pkg-config
@@ -139,11 +139,11 @@ missing_packages() {
     [ "$version" = "$(version_of /usr/bin/python3)" ] || of_python=python$version
     "$python" -c 'import sys; sys.exit(sys.base_prefix != "/usr")' || is_debians=""
     if ! "$python" -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))'; then
-        [ -n "$is_debians" ] || die "$python has no Python.h, which building FFCV needs: install its headers, or name another PYTHON"
+        [ -n "$is_debians" ] || die "$python has no Python.h, which building FFCV needs: install its headers, or set another PYTHON"
         echo "$of_python-dev"
     fi
     if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
-        [ -n "$is_debians" ] || die "$python has no venv or ensurepip module: name another PYTHON"
+        [ -n "$is_debians" ] || die "$python has no venv or ensurepip module: set another PYTHON"
         echo "$of_python-venv"
     fi
 }
@@ -152,27 +152,27 @@ install_system_packages() {
     local packages as_root=() log=$LOGS/apt.log
     packages=$(missing_packages | xargs) # one line
     [ -n "$packages" ] || return 0
-    command -v apt-get >/dev/null || die "missing, and there is no apt-get here: by your system's own means install a C++ compiler, pkg-config, the development files of OpenCV 4 and libjpeg-turbo (TurboJPEG), and Python $OLDEST or newer with its headers and venv (Debian's names of what is missing: $packages)"
+    command -v apt-get >/dev/null || die "system packages are missing, and there is no apt-get: install a C++ compiler, pkg-config, the development files of OpenCV 4 and libjpeg-turbo (TurboJPEG), and Python $OLDEST or newer with its headers and venv (missing, by Debian's names: $packages)"
     if [ "$(id -u)" != 0 ]; then
         as_root=(sudo -n)
-        "${as_root[@]}" true 2>/dev/null || die "system packages are missing, and installing them needs root; type this, then run again: sudo sh -c 'apt-get update && apt-get install -y --no-install-recommends $packages'"
+        "${as_root[@]}" true 2>/dev/null || die "system packages are missing, and installing them needs root; run this, then run setup again: sudo sh -c 'apt-get update && apt-get install -y --no-install-recommends $packages'"
     fi
     say "installing system packages: $packages"
     mkdir -p "$LOGS" && touch "$UNFINISHED"
     # shellcheck disable=SC2086 # a list of words
     wait_for "apt-get" "$log" apt_install "$log" $packages
-    [ -n "$python" ] || find_python # it came just now
+    [ -n "$python" ] || find_python # apt-get has just installed it
     packages=$(missing_packages | xargs)
-    [ -z "$packages" ] || die "apt-get installed what was asked, and this is still missing: $packages"
+    [ -z "$packages" ] || die "still missing after apt-get installed its packages: $packages"
 }
 
 apt_install() {
     local log=$1
     shift
-    exec 9>&- >"$log" 2>&1 # a service that a package starts must not hold the lock for ever
+    exec 9>&- >"$log" 2>&1 # a service that a package starts must not keep the lock
     local apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 apt-get -q -o DPkg::Lock::Timeout=600)
-    "${as_root[@]}" dpkg --configure -a || true # finishes what an interrupted apt-get left
-    "${apt[@]}" update || true                  # somebody's broken third-party list need not stop us; install will tell
+    "${as_root[@]}" dpkg --configure -a || true # completes an interrupted apt-get
+    "${apt[@]}" update || true                  # a broken third-party list does not matter; install fails if it does
     "${apt[@]}" install -y --no-install-recommends "$@"
 }
 
@@ -180,7 +180,7 @@ pip_install() { .venv/bin/python -m pip install -q --no-deps "$@"; } # the lock 
 
 install_torch() { pip_install -r .venv/tmp/torch.txt >"$LOGS/torch.log" 2>&1; }
 
-# FFCV is compiled here, and never from pip's cache: a wheel built against another release's OpenCV would not load.
+# FFCV is always compiled, not taken from pip's cache: a wheel built against another release's OpenCV does not load.
 install_the_rest() {
     exec >"$LOGS/packages.log" 2>&1
     pip_install "$(grep -oE '^setuptools==[^ ;]+' requirements.lock)"
@@ -189,7 +189,7 @@ install_the_rest() {
     pip_install --use-pep517 --no-build-isolation -r .venv/tmp/rest.txt
 }
 
-# wait_for WHAT LOG COMMAND...: runs it with a sign of life now and then, and stops with its reason where it fails.
+# wait_for WHAT LOG COMMAND...: runs COMMAND, prints its progress, and exits with the reason if it fails.
 wait_for() {
     start "${@:3}"
     finish "$1" "$2"
@@ -197,7 +197,7 @@ wait_for() {
 
 jobs_running=()
 
-# Each job leads a process group of its own, so that all of it can be stopped.
+# Each job leads its own process group, so that it can be stopped with its children.
 start() {
     set -m
     "$@" </dev/null &
@@ -211,7 +211,7 @@ stop_jobs() {
     wait 2>/dev/null || true
 }
 
-# finish WHAT LOG [WHAT LOG]: waits for the jobs in the order they were started.
+# finish WHAT LOG [WHAT LOG]: waits for the jobs; WHAT and LOG are in the order of starting.
 finish() {
     local began=$SECONDS spoke=$SECONDS job i left=1
     local -A ended=()
@@ -250,7 +250,7 @@ clear_line() { [ ! -t 1 ] || printf '\r%40s\r' ''; }
 
 interrupted() {
     stop_jobs
-    echo "launch/setup.sh: interrupted; run it again to go on" >&2
+    echo "launch/setup.sh: interrupted; run it again to continue" >&2
     exit "$1"
 }
 
@@ -259,8 +259,8 @@ make_environment() {
     touch "$UNFINISHED"
     trap 'rm -rf .venv/tmp' EXIT
     export TMPDIR=$root/.venv/tmp # /tmp may be a small memory disk, and PyTorch's wheels are gigabytes
-    say "making .venv with $($python --version), and downloading and installing PyTorch (6.5 GB on disk), FFCV (compiled here) and the rest"
-    [ -e .venv/bin/pip ] || "$python" -m venv .venv >"$LOGS/venv.log" 2>&1 || fail "$LOGS/venv.log" "making .venv"
+    say "creating .venv with $($python --version): downloading and installing PyTorch (6.5 GB on disk), compiling FFCV, installing the rest"
+    [ -e .venv/bin/pip ] || "$python" -m venv .venv >"$LOGS/venv.log" 2>&1 || fail "$LOGS/venv.log" "creating .venv"
     grep -E "$TORCH_STACK" requirements.lock >.venv/tmp/torch.txt
     grep -vE "$TORCH_STACK|^(ffcv|setuptools)==|^#" requirements.lock >.venv/tmp/rest.txt
     start install_torch
@@ -270,9 +270,9 @@ make_environment() {
 }
 
 install_distalex() {
-    say "installing distalex and trying the imports"
+    say "installing distalex and testing its imports"
     pip_install --no-build-isolation -e . >"$LOGS/distalex.log" 2>&1 || fail "$LOGS/distalex.log" "installing distalex"
-    wait_for "the check that everything imports" "$LOGS/check.log" try_imports
+    wait_for "the import test" "$LOGS/check.log" try_imports
 }
 
 try_imports() { .venv/bin/python -c 'import torch, torchvision, ffcv, distalex' >"$LOGS/check.log" 2>&1; }
@@ -281,10 +281,10 @@ main() {
     if is_finished; then return; fi
     [ "$(uname -s)" = Linux ] || die "FFCV builds on Linux only, and this is $(uname -s)"
     take_turn
-    if is_finished; then return; fi # the other setup did it
+    if is_finished; then return; fi # the other setup finished it
     trap 'interrupted 130' INT
     trap 'interrupted 143' TERM HUP
-    find_python # before anything is removed: it may find none that will do
+    find_python # before anything is removed: it may find none
     discard_broken_environment
     [ ! -d .venv/bin ] || python=.venv/bin/python
     check_disk

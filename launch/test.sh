@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs distalex where that is not done, then runs its checks: style, types, tests.
+# Installs distalex unless it is installed, then runs its checks: style, types, tests.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -7,12 +7,12 @@ usage() {
     cat <<'EOF'
 usage: launch/test.sh [pytest options]
 
-With no options: ruff (lint and format), mypy, pip check and the whole test-suite; every check runs, and the exit status
-is 0 only if all passed. With options: pytest alone, with them; the exit status is pytest's.
+Without options: ruff (lint and format), mypy, pip check and the whole test suite. Every check runs; the exit status is 0
+only if all pass. With options: pytest alone, with these options and its exit status.
 
   launch/test.sh                        everything
   launch/test.sh -m 'not slow'          the quick tests
-  launch/test.sh tests/test_model.py -x
+  launch/test.sh tests/model -x
 EOF
 }
 
@@ -23,12 +23,12 @@ case "${1:-}" in
         ;;
 esac
 
-# The page of a report is tried in a browser; where there is none and it cannot be installed, that test says so.
+# A test opens a report in a browser, and is skipped where there is none.
 install_browser() {
     if command -v chromium >/dev/null || [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then return; fi
     echo "== installing chromium for the tests"
     env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends chromium >.venv/logs/chromium.log 2>&1 ||
-        echo "   chromium cannot be installed (.venv/logs/chromium.log)"
+        echo "   cannot install chromium (see .venv/logs/chromium.log)"
 }
 
 launch/setup.sh
@@ -44,7 +44,7 @@ check "ruff check" .venv/bin/ruff check .
 check "ruff format" .venv/bin/ruff format --check .
 check "mypy" .venv/bin/mypy distalex
 check "pip check" .venv/bin/python -m pip --disable-pip-version-check check # the lock file covers pyproject.toml
-check "pytest" .venv/bin/python -m pytest -n 2 --durations=15 # two at once: most wait for processes to start
+check "pytest" .venv/bin/python -m pytest -n 2 --durations=15 # two workers: most tests wait for processes to start
 if [ ${#failed[@]} -gt 0 ]; then
     echo "launch/test.sh: failed: $(printf '%s, ' "${failed[@]}" | sed 's/, $//')" >&2
     exit 1

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# One training process for each GPU of this machine: a thin wrapper around torchrun.
+# Starts one training process per GPU of this machine with torchrun.
 set -euo pipefail
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd) # no change of folder: a relative data.root is the caller's
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd) # stays in the caller's folder: a relative data.root is the caller's
 
 # shellcheck source=launch/processes.sh
 source "$here/launch/processes.sh"
@@ -10,11 +10,11 @@ usage() {
     cat <<'EOF'
 usage: launch/train.sh [training options]
 
-Runs distalex.train under torchrun with as many processes as this machine has GPUs (those of CUDA_VISIBLE_DEVICES where
-that is set), or one on the CPU. Run launch/setup.sh first.
+Runs distalex.train under torchrun with one process per GPU (of CUDA_VISIBLE_DEVICES where it is set), or one process on
+the CPU. Run launch/setup.sh first.
 
   launch/train.sh --config=seed_cifar10
-  NPROC=2 launch/train.sh --config=seed_cifar10 --parallel=model    that many processes
+  NPROC=2 launch/train.sh --config=seed_cifar10 --parallel=model    two processes
   .venv/bin/python -m distalex.train --help                         the training options
 EOF
 }

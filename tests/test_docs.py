@@ -61,8 +61,8 @@ def test_the_site_builds_without_a_warning(tmp_path):
     assert built.returncode == 0, built.stderr
     start = (tmp_path / "index.html").read_text()
     assert 'href="parallelism.html"' in start and 'src="images/predictions.png"' in start
-    assert 'href="files/distalex/columns.py.html"' in (tmp_path / "parallelism.html").read_text()
-    assert "distalex.columns.split_into_columns" in (tmp_path / "api.html").read_text()
+    assert 'href="files/distalex/parallel/columns.py.html"' in (tmp_path / "parallelism.html").read_text()
+    assert "distalex.parallel.columns.split_into_columns" in (tmp_path / "api.html").read_text()
 
 
 @pytest.mark.slow
@@ -86,6 +86,13 @@ def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
         if not target.startswith("http"):
             assert ((REPOSITORY / page).parent / target).exists(), f"{page} links to {target}"
+
+
+def test_the_files_that_the_tour_names_exist():
+    named = re.findall(r"`([\w/]+(?:/|\.py))`", (REPOSITORY / "docs" / "tour.md").read_text())
+    assert len(named) > 20
+    missing = [name for name in named if not any((root / name).exists() for root in (REPOSITORY / "distalex", REPOSITORY))]
+    assert not missing
 
 
 @pytest.mark.slow

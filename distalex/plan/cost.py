@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from distalex.config.choices import declared_in
 from distalex.config.config import MODES, Config
 from distalex.config.data import DataConfig
-from distalex.data.sources.find import classes_of as known_classes
+from distalex.data.splits import classes_of as known_classes
 from distalex.errors import UserError
 from distalex.optim.optimizer import find_optimizer
 from distalex.parallel.topology import Layout, layout, mode_of
