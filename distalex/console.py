@@ -1,4 +1,4 @@
-"""What a person sees: a live bar on a terminal, plain lines in a file; only rank 0 talks."""
+"""Output for people: progress bars on a terminal, plain lines in a file, tables, sizes and counts. Only rank 0 prints."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from typing import Any
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-PLAIN_SECONDS = 10.0  # between plain lines
+PLAIN_SECONDS = 10.0
+"""Seconds between two lines of progress where output is not a terminal."""
 
 
 class Console:
-    """Says lines and shows progress; silent on every rank but the first."""
+    """Print lines and show progress; silent where `talks` is false, as on every rank but the first."""
 
     def __init__(self, talks: bool = True) -> None:
         self.talks = talks
@@ -25,7 +26,7 @@ class Console:
         self.last_plain = time.monotonic()
 
     def say(self, line: str) -> None:
-        """One line, above the bar if there is one."""
+        """Print one line, above the progress bar if there is one."""
         if not self.talks:
             return
         if self.bar is not None:
@@ -34,7 +35,7 @@ class Console:
             print(line, flush=True)
 
     def progress(self, what: str, done: int, total: int, details: str = "") -> None:
-        """`done` of `total` of the work called `what`."""
+        """Report `done` of `total` of the work named `what`: on the bar, or as a line at most every PLAIN_SECONDS."""
         if not self.talks:
             return
         if self.bar is not None:
@@ -46,13 +47,13 @@ class Console:
             print(f"{what}: {done:,}/{total:,} {details}".rstrip(), flush=True)
 
     def done(self, what: str) -> None:
-        """Take the bar of `what` away."""
+        """Remove the progress bar of `what`."""
         if self.bar is not None and what in self.tasks:
             self.bar.remove_task(self.tasks.pop(what))
 
     @contextmanager
     def showing(self) -> Iterator[None]:
-        """Show bars meanwhile, where output is a terminal."""
+        """Show progress bars inside the `with` block where output is a terminal; elsewhere `progress` prints lines."""
         if not (self.talks and self.rich.is_terminal):
             yield
             return
@@ -72,22 +73,28 @@ class Console:
                 self.bar, self.tasks = None, {}
 
 
-def size_text(count: float) -> str:
-    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Columns of text, the first to the left and the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.rjust(width) if number else cell.ljust(width) for number, (cell, width) in enumerate(zip(row, widths, strict=True)))
-        for row in rows
-    )
-
-
-def bytes_text(count: int) -> str:
-    """E.g. `31.1 MB`."""
-    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+def bytes_text(count: float) -> str:
+    """Format a number of bytes in decimal units, e.g. `31.1 MB`; `0` and whole bytes below 1,000."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if count >= size:
             return f"{count / size:,.1f} {unit}"
-    return f"{count} B" if count else "0"
+    return f"{count:.0f} B" if count else "0"
+
+
+def counted(count: int, noun: str) -> str:
+    """Format a count with its noun, e.g. `1 step` and `2,000 steps`."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
+def aligned(rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> str:
+    """Format rows of text as a table: the columns numbered in `left` (negative from the end) flush left, the others flush right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    flush = {number % len(widths) for number in left}
+    lines = (
+        "  ".join(
+            cell.ljust(width) if number in flush else cell.rjust(width)
+            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    )
+    return "\n".join(line.rstrip() for line in lines)

@@ -1,12 +1,13 @@
-"""The two exceptions that mean: this line is for the user, and no traceback is."""
+"""Exceptions that are reported as one line without a traceback, and two that the training loop handles."""
 
-LONGEST = 1600  # characters of a line
+LONGEST = 1600
+"""Most characters of a message; the middle of a longer one is left out."""
 
 
 class UserError(ValueError):
-    """A mistake in what the user gave, found before work starts; one line with the value, the place and the way out.
+    """A mistake of the user, found before work starts: one line with the value, the place and the way out.
 
-    What stood in a value and is no printable character is escaped, and the middle of an endless one left out.
+    Characters that cannot be printed are escaped, and a line of more than LONGEST characters is shortened in its middle.
     """
 
     def __init__(self, line: str) -> None:
@@ -15,12 +16,12 @@ class UserError(ValueError):
 
 
 class Stopped(Exception):
-    """A signal asked for the end in the middle of something that can be done again."""
+    """A signal asked to stop in the middle of an evaluation, which can be repeated after resuming."""
 
 
 class NotFinite(ArithmeticError):
-    """The loss of a step is not finite, on all ranks' word; what the run does then is configured."""
+    """The loss of a step is not finite, as all ranks agree; `train.on_nonfinite` decides what follows."""
 
 
 class TrainingError(RuntimeError):
-    """Training cannot go on; one line with the step, the cause and what to try."""
+    """Training cannot continue: one line with the step, the cause and what to try."""

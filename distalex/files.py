@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import glob
+import io
 import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from distalex.errors import UserError
 
@@ -149,3 +151,22 @@ def locked(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def require_figure(path: Path, option: str) -> None:
+    """Raise UserError unless the extension of `path`, given by `option`, is one that a figure can be written as."""
+    if path.suffix.lower() not in FIGURE_SUFFIXES:
+        raise UserError(f"{option}={path}: unknown extension; use one of {', '.join(FIGURE_SUFFIXES)}")
+
+
+def save_figure(figure: Any, path: Path, option: str) -> None:
+    """Write a matplotlib figure to `path`, whole or not at all, in the format of its extension.
+
+    Raises UserError that names `option` where the extension is unknown or the file cannot be written.
+    """
+    require_figure(path, option)
+    content = io.BytesIO()
+    figure.savefig(content, dpi=120, format=path.suffix[1:].lower())
+    with refuse_unwritable(path, option):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, content.getvalue())

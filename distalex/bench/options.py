@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from distalex.config.choices import OneOf
+from distalex.config.command import CommandOptions
 from distalex.config.config import MODES
-from distalex.config.schema import Counts, Float, Int, Section, _split_list
+from distalex.config.schema import Counts, Float, Int, split_list
 
-Modes = Annotated[tuple[Annotated[str, OneOf(MODES)], ...], BeforeValidator(_split_list)]
+Modes = Annotated[tuple[Annotated[str, OneOf(MODES)], ...], BeforeValidator(split_list)]
 Side = Literal[
     "ffcv_raw",
     "distalex_raw",
@@ -22,11 +23,14 @@ Side = Literal[
     "dataloader_stored",
     "webdataset",
 ]
-Sides = Annotated[tuple[Side, ...], BeforeValidator(_split_list)]
+Sides = Annotated[tuple[Side, ...], BeforeValidator(split_list)]
 
 
-class BenchOptions(Section):
-    """Options of `bench`."""
+class BenchOptions(CommandOptions):
+    """Benchmark whole steps, parallel modes, loaders or LRN side by side, with a JSON result."""
+
+    usage: ClassVar[str] = "python -m distalex.bench plain|parallel|loader|lrn|accuracy|faults|soak|all [--OPTION=VALUE …]"
+    words: ClassVar[tuple[str, ...]] = ("what",)
 
     what: Literal["plain", "parallel", "loader", "lrn", "accuracy", "faults", "soak", "all"]
     """`plain`: the tutorial's job here against the same job in ordinary PyTorch, whole steps with loading.

@@ -1,1 +1,1 @@
-"""The command line: words and options in, one verb's work out."""
+"""The command line: from words and options to the work of one command."""

@@ -1,4 +1,4 @@
-"""How a command that failed says so: one line on stderr, and the cause for torchrun's report."""
+"""How a failed command reports: one line on stderr, and the cause for torchrun's summary."""
 
 from __future__ import annotations
 
@@ -8,28 +8,34 @@ import os
 import sys
 import time
 
+LOST = ("connection closed by peer", "connection reset by peer", "connection refused", "broken pipe", "socket closed")
+"""What gloo and NCCL write, in lower case, where the process at the other end is gone."""
+
 
 def lost_a_peer(error: Exception) -> bool:
-    """Whether a collective failed because a process at its other end is gone."""
-    words = ("connection closed by peer", "connection reset by peer", "connection refused", "broken pipe", "socket closed")
-    return os.environ.get("WORLD_SIZE", "1") != "1" and any(word in str(error).lower() for word in words)
+    """Return whether a collective failed because the process at its other end is gone."""
+    return os.environ.get("WORLD_SIZE", "1") != "1" and any(words in str(error).lower() for words in LOST)
 
 
-def complain(line: str, later: int = 0) -> None:
-    """One line on stderr. Every process of a torchrun job makes the same mistake, and rank 0 tells it."""
+def print_failure(line: str, later: int = 0) -> None:
+    """Print one line on stderr and leave it for torchrun.
+
+    Where all processes of a job make the same mistake only rank 0 prints it: the others wait 2 s, and torchrun ends them meanwhile.
+    `later`: see `leave_cause`.
+    """
     rank = os.environ.get("RANK", "0")
     if rank != "0":
         line = f"[rank {rank}] {line}"
-    tell_torchrun(line, later)
+    leave_cause(line, later)
     if rank != "0":
-        time.sleep(2.0)  # where rank 0 is wrong too, torchrun ends this process meanwhile
+        time.sleep(2.0)
     print(line, file=sys.stderr, flush=True)
 
 
-def tell_torchrun(cause: str, later: int = 0) -> None:
-    """Leave the cause where torchrun looks for it: its report, which it prints last, ends with the failure of the earliest time.
+def leave_cause(cause: str, later: int = 0) -> None:
+    """Write the cause into the file that torchrun reads for its summary, which ends with the earliest failure.
 
-    `later`, in seconds, is for the consequence of another process's failure. The format is that of
+    `later`, in seconds, is added to the time for a failure that follows from another process's. The format is that of
     `torch.distributed.elastic.multiprocessing.errors.ErrorHandler`, for which PyTorch need not be imported.
     """
     if path := os.environ.get("TORCHELASTIC_ERROR_FILE"):

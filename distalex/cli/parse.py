@@ -1,26 +1,31 @@
-"""The command line taken apart by Fire into words and options, all of them text."""
+"""Split a command line into words and options, and read the options of a command from them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
-from distalex.config.schema import SectionType, check_key, choices_of, validate
+from distalex.config.command import CommandOptions
+from distalex.config.config import Config
+from distalex.config.loading import load_config
+from distalex.config.schema import check_key, choices_of, validate
 from distalex.errors import UserError
 
 STDIN = "standard input"
-"""What a lone dash is while Fire, to which it ends a call, reads the words."""
+"""Stands for a lone dash while Fire parses, which takes it for the end of a call."""
+
+OptionsType = TypeVar("OptionsType", bound=CommandOptions)
 
 
 class Request(NamedTuple):
-    """A command line, taken apart."""
+    """A command line: its words, and its options by name, all as text."""
 
     words: tuple[str, ...]
     options: dict[str, str]
 
 
 def parse(arguments: Sequence[str]) -> Request:
-    """Words and options as text. Raises UserError for what is neither."""
+    """Split arguments into words and options as text. Raises UserError for an argument that is neither."""
     import fire
     from fire.decorators import SetParseFn
 
@@ -41,27 +46,43 @@ def parse(arguments: Sequence[str]) -> Request:
     return fire.Fire(request, command=words, name="distalex", serialize=lambda _: None)
 
 
-def refuse_words(request: Request, usage: str) -> None:
-    if request.words:
-        raise UserError(f"{request.words[0]}: a stray word; options look like --optim.lr=0.01 (usage: {usage})")
-
-
-def take_options(request: Request, kind: type[SectionType], *positionals: str, rest: str | None = None) -> SectionType:
-    """Options of a command whose first words are `positionals` and whose further words, if any may follow, are `rest`."""
+def read_options(request: Request, kind: type[OptionsType]) -> OptionsType:
+    """Read the options of a command that takes no config. Raises UserError for the first mistake."""
     for key in request.options:
-        check_key(key, "command line", kind)
-    values: dict[str, object] = dict(request.options)
-    words = list(request.words)
-    for positional in positionals:
-        if words and positional not in values:
-            values[positional] = words.pop(0)
-        if positional not in values:
-            field = kind.model_fields[positional]
+        check_key(kind.short.get(key, key), "command line", kind)
+    return _validated(request.words, request.options, kind)
+
+
+def read_options_and_config(request: Request, kind: type[OptionsType]) -> tuple[OptionsType, Config]:
+    """Read the options of a command, and the config that `--config` and all other options describe. Raises UserError."""
+    for key in request.options:
+        check_key(key, "command line", Config, kind, also=("config",))
+    own = {key: value for key, value in request.options.items() if key in kind.model_fields}
+    options = _validated(request.words, own, kind)
+    overrides = {key: value for key, value in request.options.items() if key not in own}
+    config = overrides.pop("config", None)
+    return options, load_config(config, {**options.overrides(), **overrides})
+
+
+def _validated(given: tuple[str, ...], named: dict[str, str], kind: type[OptionsType]) -> OptionsType:
+    """Options from words and named values. Raises UserError where a word is missing, unexpected or has a bad value."""
+    values: dict[str, object] = {kind.short.get(key, key): value for key, value in named.items()}
+    words = list(given)
+    for name in kind.words:
+        if words and name not in values:
+            values[name] = words.pop(0)
+    if kind.rest is not None and words:
+        values[kind.rest] = tuple(words)
+    elif words:
+        raise UserError(f"{words[0]}: unexpected argument; options look like --name=value (usage: {_usage(kind)})")
+    for name in (*kind.words, *([kind.rest] if kind.rest else [])):
+        field = kind.model_fields[name]
+        if name not in values and field.is_required():
             choices = choices_of(field)
-            wanted = f"one of {', '.join(choices)}" if choices else f"name {field.description or positional}"
-            raise UserError(f"{positional.upper()} is missing: {wanted}")
-    if words and rest is None:
-        raise UserError(f"{words[0]}: a stray word after {values[positionals[-1]]}; options look like --name=value")
-    if rest is not None and words:
-        values[rest] = tuple(words)
+            wanted = f"one of {', '.join(choices)}" if choices else (field.description or name).splitlines()[0].rstrip(".")
+            raise UserError(f"{name.upper()} is missing: {wanted} (usage: {_usage(kind)})")
     return validate(kind, values, dict.fromkeys(values, "command line"))
+
+
+def _usage(kind: type[CommandOptions]) -> str:
+    return kind.usage.splitlines()[0]

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field
 
-from distalex.config.schema import Float, Section
+from distalex.config.command import CommandOptions, RunPlace, RunsDir
+from distalex.config.schema import Float
 
 
-class CompareOptions(Section):
-    """Options of `compare`."""
+class CompareOptions(CommandOptions):
+    """Compare two runs: loss curves, evaluations, weights. Names the first step and parameter that differ; exit status 1 if any do."""
 
-    run: str = Field(min_length=1)
-    """The run (its folder or name) or checkpoint."""
+    usage: ClassVar[str] = "python -m distalex.compare RUN OTHER [--OPTION=VALUE …]"
+    words: ClassVar[tuple[str, ...]] = ("run", "other")
+
+    run: RunPlace
     other: str = Field(min_length=1)
-    """The run (its folder or name) or checkpoint that it is compared with."""
-    runs_dir: str = "runs"
-    """Folder of the runs, where RUN or OTHER is a name."""
+    """The run or checkpoint to compare it with."""
+    runs_dir: RunsDir = "runs"
     tolerance: Float = Field(1e-5, ge=0)
-    """Largest difference that is still the same: absolute in losses, in shares right and in weights, relative in learning
-    rates. fp32 sums in another order move a loss by a few 1e-6; 0 asks for equality to the bit."""
+    """Largest difference that counts as equal: absolute for losses, weights and accuracies (as fractions), relative for learning
+    rates. Another order of fp32 summation changes a loss by a few 1e-6; 0 requires equality to the bit."""
     weights_tolerance: Float | None = Field(None, ge=0)
-    """The same for weights, their moving average and the optimizer's state. Default: `tolerance`."""
+    """Tolerance of weights, their moving average and the optimizer's state. Default: `tolerance`."""

@@ -1,1 +1,1 @@
-"""What a run is asked to do: typed options, YAML files, overrides, help."""
+"""The options of a run and of every command: types, YAML files, overrides and help."""

@@ -1,4 +1,4 @@
-"""Options of what a run saves."""
+"""Options of checkpoints."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ def without_credentials(url: str) -> str:
 
 
 class CheckpointConfig(Section):
-    """What a run keeps."""
+    """Checkpoints and resuming."""
 
     every_epochs: Int = Field(1, ge=0)
-    """Epochs between checkpoints; 0: only at the end."""
+    """Epochs between checkpoints. 0: only at the end."""
     every_steps: Int = Field(0, ge=0)
-    """Steps between checkpoints besides; 0: none."""
+    """Steps between further checkpoints. 0: none."""
     keep: Int = Field(3, ge=1)
-    """How many of the newest checkpoints are kept, besides best.pt."""
+    """Number of latest checkpoints to keep, besides best.pt."""
     resume: str = "never"
-    """`never`: a run that exists is refused. `auto`: go on from its newest good checkpoint, or start. Or the path of a
-    checkpoint or run to go on from."""
+    """`never`: refuse a run that exists. `auto`: resume from its latest undamaged checkpoint, or start. Or the path of a checkpoint
+    or run to resume from."""
     remote: str | None = None
-    """URL of a folder, of any kind that fsspec knows (s3://bucket/runs, gs://…, sftp://…, file:///…), where a copy of the run is kept:
-    options, metrics and the newest checkpoints. With `resume=auto` a machine that lacks the run brings it from there. Credentials in
-    the URL are not written anywhere."""
+    """URL of a folder to copy the run to, of any kind that fsspec supports (s3://bucket/runs, gs://…, sftp://…, file:///…): config,
+    metrics and the latest checkpoints. With `resume=auto`, a machine without the run downloads it from there. Credentials in the URL
+    are not written anywhere."""
 
     @field_serializer("remote")
     def _without_credentials(self, remote: str | None) -> str | None:

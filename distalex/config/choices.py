@@ -1,7 +1,7 @@
-"""What an option may name: the files of a folder, each of which declares one thing (a network, an optimizer, a kind of source, …).
+"""The names that an option accepts where each is declared by a file of its own: a network, an optimizer, a kind of source.
 
-The file's name is what users type. The first paragraph of its docstring is what help says of it. Its constants in capital letters
-are the facts that other rooms ask for. Files are read here and not imported, so that `--help` needs no torch.
+Users type the file's name. The first paragraph of its docstring is its help text. Its constants in capital letters are facts that
+other rooms read. Files are parsed here and not imported, so that `--help` needs no torch.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ from typing import Any
 from pydantic_core import CoreSchema, core_schema
 
 PACKAGE = Path(__file__).resolve().parent.parent
+"""Folder of the package."""
 
 
 @dataclass(frozen=True)
 class Declared:
-    """One thing that a file declares."""
+    """What one file declares."""
 
     name: str
+    """The file's name without its suffix, which users type."""
     meaning: str
     """The first paragraph of the file's docstring, on one line."""
     facts: Mapping[str, Any]
@@ -31,7 +33,7 @@ class Declared:
 
 @cache
 def declared_in(folder: str) -> Mapping[str, Declared]:
-    """What the files of `folder`, a path below the package such as `optim/optimizers`, declare, by name and in that order."""
+    """Return what the files of `folder`, a path below the package such as `optim/optimizers`, declare; by name, sorted."""
     paths = sorted(path for path in (PACKAGE / folder).glob("*.py") if path.stem != "__init__")
     return {path.stem: _read(path) for path in paths}
 
@@ -44,7 +46,7 @@ def _read(path: Path) -> Declared:
         if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(target, ast.Name) and target.id.isupper() and node.value:
             try:
                 facts[target.id] = ast.literal_eval(node.value)
-            except ValueError:  # an expression: whoever wants it imports the file
+            except ValueError:  # an expression, which only an import of the file evaluates
                 continue
     paragraph = (ast.get_docstring(tree) or "").partition("\n\n")[0]
     return Declared(path.stem, " ".join(paragraph.split()), facts)
@@ -52,17 +54,18 @@ def _read(path: Path) -> Declared:
 
 @dataclass(frozen=True)
 class OneOf:
-    """In an annotation, `Annotated[str, OneOf("optim/optimizers")]`: the names that a folder's files declare, and those of `also`."""
+    """Restrict an option to the names that a folder's files declare: `Annotated[str, OneOf("optim/optimizers")]`."""
 
     folder: str
+    """Path below the package."""
     also: tuple[tuple[str, str], ...] = ()
-    """Further names with their meanings."""
+    """Further names with their help texts."""
     without: tuple[str, ...] = ()
     """Names of files that are not offered."""
 
     @property
     def meanings(self) -> dict[str, str]:
-        """What each name means, by name."""
+        """The help text of each name, by name."""
         declared = {name: one.meaning for name, one in declared_in(self.folder).items() if name not in self.without}
         return {**declared, **dict(self.also)}
 

@@ -1,14 +1,14 @@
-"""Typed configuration: defaults, then a YAML file, then dotted overrides; every mistake is one line.
+"""The config of a run: every option that a run depends on.
 
-A run is a function of this configuration and its seed. Sizes are global: `train.batch_size` and `optim.lr` describe
-the whole run, and what one process gets is derived from the mesh, never configured.
+A run is a function of its config and seed. Sizes are global: `train.batch_size` and `optim.lr` hold for the whole run; what one
+process gets is derived from the mesh and never configured.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import yaml
 from pydantic import Field, model_validator
@@ -19,7 +19,7 @@ from distalex.config.data import DataConfig
 from distalex.config.log import LogConfig
 from distalex.config.model import NETWORKS, ModelConfig
 from distalex.config.optim import OptimConfig
-from distalex.config.schema import Int, Section
+from distalex.config.schema import Device, Int, Section
 from distalex.config.train import TrainConfig
 
 MODES = "parallel/modes"
@@ -27,18 +27,17 @@ Parallel = Annotated[str, OneOf(MODES, also=(("auto", "The mode that `distalex.p
 
 
 class Config(Section):
-    """Everything that a run depends on."""
+    """Everything that a run depends on, in sections; frozen."""
 
     parallel: Parallel = "data"
     """How the processes divide the network and the batch."""
     seed: Int = Field(0, ge=0, lt=2**32)
-    """Keys initial weights, order, augmentation and dropout."""
+    """Random seed for initial weights, sample order, augmentation and dropout."""
     name: str = ""
-    """Name of the run and its folder in `runs_dir`. Default: data set, network and time."""
+    """Name of the run and of its folder in `runs_dir`. Default: data set, network and time."""
     runs_dir: str = Field("runs", min_length=1)
     """Folder of the runs."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """`auto` takes a GPU where there is one."""
+    device: Device = "auto"
     model: ModelConfig = Field(default_factory=ModelConfig)
     data: DataConfig = Field(default_factory=DataConfig)
     optim: OptimConfig = Field(default_factory=OptimConfig)
@@ -50,7 +49,7 @@ class Config(Section):
     def _name_stays_in_its_folder(self) -> Config:
         if self.name and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+=-]{0,127}", self.name):
             raise ValueError(
-                f"name={self.name!r}: letters, digits and ._+=- are allowed, at most 128, no folder; e.g. --name=first-run --runs_dir=DIR"
+                f"name={self.name!r}: a name has up to 128 letters, digits and ._+=-, and no folder; e.g. --name=first-run --runs_dir=DIR"
             )
         smallest = self.model.facts.get("SMALLEST", 1)
         if self.data.image_size < smallest:
@@ -62,8 +61,8 @@ class Config(Section):
             )
         if self.model.batch_norm and self.train.accumulate > 1:
             raise ValueError(
-                f"train.accumulate={self.train.accumulate}: batch normalisation takes the statistics of the whole batch, which would not "
-                "go through at once; set it to 1, or model.batch_norm to false"
+                f"train.accumulate={self.train.accumulate}: batch normalisation needs the whole batch at once; "
+                "set it to 1, or model.batch_norm to false"
             )
         if self._mode_facts.get("DIVIDES_HIDDEN_LAYERS") and not (self.model.fc6 or self.model.fc7):
             raise ValueError(
@@ -72,8 +71,8 @@ class Config(Section):
             )
         if self.train.accumulate > self.train.batch_size:
             raise ValueError(
-                f"train.accumulate={self.train.accumulate} parts of a batch of train.batch_size={self.train.batch_size} "
-                "are too many; lower the first"
+                f"train.accumulate={self.train.accumulate}: more micro-batches than images of train.batch_size={self.train.batch_size}; "
+                "lower it"
             )
         return self
 
@@ -83,5 +82,5 @@ class Config(Section):
         return declared.facts if declared else {}
 
     def dump(self) -> str:
-        """YAML that `load` reads back to an equal configuration."""
+        """Format as YAML, which `load_config` reads back to an equal config."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)

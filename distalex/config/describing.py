@@ -4,31 +4,42 @@ from __future__ import annotations
 
 import types
 import typing
+from collections.abc import Collection, Iterator
 from typing import Annotated, Any
 
 from distalex.config.config import Config
 from distalex.config.schema import Section, choices_of, meanings_of, options_of, plain_text
 
 
-def describe(kind: type[Section] = Config) -> str:
-    """Help text of every option: its form, default and meaning."""
-    lines: list[str] = []
+def describe(kind: type[Section]) -> str:
+    """Format every option of a section for `--help`: its form, default and meaning, with the name of its subsection above each group."""
+    return "\n".join(_lines(kind, None))
+
+
+def describe_sections(sections: Collection[str]) -> str:
+    """Format the options of some sections of a config for `--help`; "" is the top level."""
+    return "\n".join(_lines(Config, sections))
+
+
+def _lines(kind: type[Section], sections: Collection[str] | None) -> Iterator[str]:
     section = ""
     for key, field in options_of(kind):
-        if key.rpartition(".")[0] != section:
-            section = key.rpartition(".")[0]
-            lines.append(f"\n{section}: {typing.cast(type, kind.model_fields[section].annotation).__doc__}")
+        of = key.rpartition(".")[0]
+        if sections is not None and of not in sections:
+            continue
+        if of != section:
+            section = of
+            yield f"\n{section}: {typing.cast(type, kind.model_fields[section].annotation).__doc__}"
         default = field.get_default(call_default_factory=True)
         form = "|".join(choices_of(field)) or _form(field.annotation)
         suffix = "" if default in (None, "", (), {}) or field.is_required() else f" [{plain_text(default)}]"
-        lines.append(f"  --{key}={form}{suffix}")
-        lines += [f"      {line.strip()}" for line in (field.description or "").splitlines()]
-        lines += [f"        {name}: {meaning}" for name, meaning in meanings_of(field).items()]
-    return "\n".join(lines)
+        yield f"  --{key}={form}{suffix}"
+        yield from (f"      {line.strip()}" for line in (field.description or "").splitlines())
+        yield from (f"        {name}: {meaning}" for name, meaning in meanings_of(field).items())
 
 
 def _form(annotation: Any) -> str:
-    """What to type after the `=`, in one word."""
+    """One word for what to type after the `=`."""
     if typing.get_origin(annotation) is Annotated:
         return _form(typing.get_args(annotation)[0])
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):

@@ -1,11 +1,11 @@
-"""Defaults, then a YAML file, then overrides by dotted name; every mistake is one line with its file and line."""
+"""Load a config: defaults, then a YAML file, then overrides by dotted name; a mistake is reported with its file and line."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
@@ -14,13 +14,14 @@ from distalex.config.schema import Section, check_key, nearest, validate
 from distalex.errors import UserError
 
 CONFIGS = Path(__file__).resolve().parent.parent.parent / "configs"
+"""Folder of the shipped configs."""
 
 
 def load_config(config: str | None = None, overrides: Mapping[str, str] | None = None) -> Config:
-    """The configuration of a run: defaults, then the YAML file `config`, then `overrides`, keyed by dotted option.
+    """Load the config of a run: defaults, then the YAML file `config`, then `overrides`, keyed by dotted option.
 
-    `config` is a path or the name of a shipped one; the file may say `like: NAME`, and is then laid over that one. Raises UserError
-    with one line for the first mistake.
+    `config` is a path or the name of a shipped config. With `like: NAME` in the file, it overrides the config of that name. Raises
+    UserError, one line, for the first mistake.
     """
     values: dict[str, Any] = {}
     places: dict[str, str] = {}
@@ -41,7 +42,7 @@ _SECTIONS = {
 
 
 def _read_with_base(path: Path, above: tuple[Path, ...] = ()) -> tuple[dict[str, Any], dict[str, str]]:
-    """A configuration file laid over the one that its `like` names, if any, with the places of all. Raises UserError."""
+    """Read a config file, over the one that its `like` names if any, with the place of every option. Raises UserError."""
     values, places = read_yaml(path)
     like, place = values.pop("like", None), places.pop("like", "")
     check_keys(values, places)
@@ -49,14 +50,14 @@ def _read_with_base(path: Path, above: tuple[Path, ...] = ()) -> tuple[dict[str,
     if like is None:
         return values, places
     if not isinstance(like, str):
-        raise UserError(f"{place}: like={str(like)[:80]}: name one configuration, e.g. `like: alexnet_paper`")
+        raise UserError(f"{place}: like={str(like)[:80]}: give the name of one config, e.g. `like: alexnet_paper`")
     beside = path.parent / like
     try:
         base = beside if beside.is_file() else find_config(like)
     except UserError as error:
         raise UserError(f"{place}: {str(error).removeprefix('--config=')}") from None
     if base.resolve() in (*above, path.resolve()):
-        raise UserError(f"{place}: like={like} leads back to {base}; let one of them name no other")
+        raise UserError(f"{place}: like={like} leads back to {base}; remove one `like`")
     merged, base_places = _read_with_base(base, (*above, path.resolve()))
     for key, value in values.items():
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)
@@ -65,16 +66,20 @@ def _read_with_base(path: Path, above: tuple[Path, ...] = ()) -> tuple[dict[str,
 
 
 def find_config(name: str) -> Path:
-    """The path of a configuration given as a path or as the name of a shipped one."""
-    shipped = sorted(str(path.relative_to(CONFIGS).with_suffix("")) for path in CONFIGS.rglob("*.yaml"))
+    """Return the path of a config given as a path or as the name of a shipped one. Raises UserError where there is none."""
     for path in (Path(name), CONFIGS / f"{name}.yaml", CONFIGS / name):
         if path.is_file():
             return path
-    raise UserError(f"--config={name}: no such file{nearest(name, shipped)}; shipped are: {', '.join(shipped)}")
+    raise UserError(f"--config={name}: no such file{nearest(name, shipped_configs())}; shipped are: {', '.join(shipped_configs())}")
+
+
+def shipped_configs() -> list[str]:
+    """Return the names of the shipped configs, sorted."""
+    return sorted(str(path.relative_to(CONFIGS).with_suffix("")) for path in CONFIGS.rglob("*.yaml"))
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """YAML without aliases, duplicate keys or 1.1's surprising numbers: `1e-2` is a number, `1:30` is text."""
+    """YAML without the surprising numbers of YAML 1.1: `1e-2` is a number, `1:30` is text."""
 
 
 _StrictLoader.yaml_implicit_resolvers = {
@@ -88,7 +93,10 @@ _StrictLoader.add_implicit_resolver(
 
 
 def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """A configuration file as nested dicts, and the place (file and line) of every dotted key. Raises UserError."""
+    """Read a config file as nested dicts, with the place (file and line) of every dotted key.
+
+    Aliases and keys given twice are refused. Raises UserError.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -103,13 +111,13 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     except RecursionError:
-        raise UserError(f"{path}: nested too deeply; a configuration has sections of options, e.g. `train: {{epochs: 2}}`") from None
+        raise UserError(f"{path}: nested too deeply; a config has sections of options, e.g. `train: {{epochs: 2}}`") from None
     except ValueError as error:  # of a number with thousands of digits
-        raise UserError(f"{path}: a value that cannot be read ({' '.join(str(error).split())[:120]})") from None
+        raise UserError(f"{path}: a value cannot be read ({' '.join(str(error).split())[:120]})") from None
     if values is None:
         return {}, {}
     if not isinstance(values, dict):
-        raise UserError(f"{path}: a mapping of options is needed, e.g. `train: {{epochs: 2}}`")
+        raise UserError(f"{path}: not a mapping; a config has options, e.g. `train: {{epochs: 2}}`")
     return values, dict(_places_in(node, path, ""))
 
 
@@ -126,16 +134,14 @@ def _places_in(node: Any, path: Path, prefix: str) -> Iterator[tuple[str, str]]:
 
 
 def check_keys(values: Mapping[str, Any], places: Mapping[str, str]) -> None:
-    """Raise UserError for the first key of a configuration file that is no option."""
-    sections = {
-        name for name, field in Config.model_fields.items() if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
-    }
+    """Raise UserError for the first key of a config file that is not an option."""
     for key, value in values.items():
         place = places.get(str(key), "")
-        if key in sections:
+        if key in _SECTIONS:
             if value is not None and not isinstance(value, dict):
-                raise UserError(f"{key}={value!r} ({place}): a section of options is needed, e.g. `{key}: {{…}}`")
-            for leaf in value or {}:
+                raise UserError(f"{key}={value!r} ({place}): a section, not a value; give its options, e.g. `{key}: {{…}}`")
+            section = cast(type[Section], Config.model_fields[key].annotation)
+            for leaf in (leaf for leaf in value or {} if leaf not in section.earlier):
                 check_key(f"{key}.{leaf}", places.get(f"{key}.{leaf}", place), Config)
         else:
             check_key(str(key), place, Config)

@@ -1,8 +1,9 @@
-"""Options of what a run logs."""
+"""Options of logging."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -10,17 +11,19 @@ from distalex.config.schema import Int, Section
 
 
 class LogConfig(Section):
-    """What a run says."""
+    """Logging."""
+
+    earlier: ClassVar[Mapping[str, str]] = {"pictures": "images"}
 
     every: Int = Field(10, ge=1)
-    """Steps between lines of metrics.jsonl and updates of the progress bar."""
+    """Steps between rows of metrics.jsonl and updates of the progress bar."""
     wandb: Literal["offline", "online", "disabled"] = "offline"
-    """Weights & Biases: `offline` needs no account; `online` needs WANDB_API_KEY."""
+    """Weights & Biases mode. `offline` needs no account; `online` needs WANDB_API_KEY."""
     project: str = Field("distalex", min_length=1, max_length=128)
-    """Weights & Biases' project."""
+    """Weights & Biases project."""
     images: Int = Field(32, ge=0)
-    """Test images, chosen by the seed, of Weights & Biases' table of predictions at the end; 0: no table."""
+    """Number of test images in the Weights & Biases table of predictions, logged at the end; chosen by the seed. 0: no table."""
     artifacts: bool = False
-    """Hand the last and the best checkpoint to Weights & Biases too, as versions of one artifact."""
+    """Upload the latest and the best checkpoint to Weights & Biases as versions of one artifact."""
     layers: bool = False
-    """Log the norms of each layer's gradients (as applied), weights and updates. The step that is logged takes a copy of the weights."""
+    """Log the norms of each layer's gradients (after clipping), weights and updates. A logged step copies the weights."""

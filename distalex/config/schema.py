@@ -1,4 +1,4 @@
-"""What an option is: its types, its checking, and the words for a value that does not fit."""
+"""The types of options, their validation, and the message for a value that is refused."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import re
 import types
 import typing
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
 from distalex.config.choices import OneOf
@@ -23,29 +23,31 @@ def _reject_bool(value: Any) -> Any:
     return value
 
 
-def _split_list(value: Any) -> Any:
-    """`a,b` or `[a, b]` on the command line is a list."""
+def split_list(value: Any) -> Any:
+    """Split the text `a,b` or `[a, b]` of a command line into a list; other values are returned as they are."""
     return [item for item in (part.strip() for part in value.strip("[]").split(",")) if item] if isinstance(value, str) else value
 
 
 def _split_pairs(value: Any) -> Any:
-    """`fc8:10,fc7:5` on the command line is a mapping."""
+    """Split the text `fc8:10,fc7:5` of a command line into a mapping; other values are returned as they are."""
     if not isinstance(value, str):
         return value
     pairs = [part.partition(":") for part in value.strip("{}").split(",") if part.strip()]
     return {key.strip(): number.strip() for key, _, number in pairs}
 
 
+# Numbers refuse true and false; lists and mappings may be typed as `a,b` and `fc8:10,fc7:5`.
 Int = Annotated[int, BeforeValidator(_reject_bool)]
 Float = Annotated[float, BeforeValidator(_reject_bool)]
-Names = Annotated[tuple[str, ...], BeforeValidator(_split_list)]
-Floats = Annotated[tuple[Float, ...], BeforeValidator(_split_list)]
-Counts = Annotated[tuple[Annotated[Int, Field(ge=1)], ...], BeforeValidator(_split_list)]
+Names = Annotated[tuple[str, ...], BeforeValidator(split_list)]
+Floats = Annotated[tuple[Float, ...], BeforeValidator(split_list)]
+Counts = Annotated[tuple[Annotated[Int, Field(ge=1)], ...], BeforeValidator(split_list)]
 Rates = Annotated[dict[str, Float], BeforeValidator(_split_pairs)]
+Device = Annotated[Literal["auto", "cpu", "cuda"], Field(description="`auto` uses a GPU if there is one.")]
 
 
 class Section(BaseModel):
-    """A frozen group of options; a key that is not a field is refused."""
+    """A frozen group of options; an unknown key is refused. The docstring below a field is its help text."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -55,10 +57,20 @@ class Section(BaseModel):
         coerce_numbers_to_str=True,
         protected_namespaces=(),
     )
+    earlier: ClassVar[Mapping[str, str]] = {}
+    """Options that an earlier version named otherwise, by that name; config files and checkpoints that have it still load."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_earlier_names(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or not cls.earlier.keys() & values.keys():
+            return values
+        renamed = {cls.earlier[key]: value for key, value in values.items() if key in cls.earlier}
+        return {**renamed, **{key: value for key, value in values.items() if key not in cls.earlier}}
 
 
 def flatten(values: dict[str, Any], prefix: str = "", separator: str = ".") -> dict[str, Any]:
-    """Nested values by dotted name."""
+    """Flatten nested dicts into one, keyed by dotted name."""
     found: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, dict) and key != "layer_lr":
@@ -72,7 +84,7 @@ SectionType = typing.TypeVar("SectionType", bound=Section)
 
 
 def validate(kind: type[SectionType], values: Mapping[str, Any], places: Mapping[str, str]) -> SectionType:
-    """`kind` made from `values`; `places` says where each dotted option was given. Raises UserError for the first mistake."""
+    """Build `kind` from `values`; `places` holds where each dotted option was given. Raises UserError for the first mistake."""
     try:
         return kind.model_validate(values)
     except ValidationError as error:
@@ -80,7 +92,7 @@ def validate(kind: type[SectionType], values: Mapping[str, Any], places: Mapping
 
 
 def options_of(kind: type[Section], prefix: str = "") -> Iterator[tuple[str, typing.Any]]:
-    """Every dotted option of a section with its pydantic field."""
+    """Yield every option of a section, by dotted name, with its pydantic field."""
     for name, field in kind.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
             yield from options_of(field.annotation, f"{prefix}{name}.")
@@ -88,14 +100,14 @@ def options_of(kind: type[Section], prefix: str = "") -> Iterator[tuple[str, typ
             yield f"{prefix}{name}", field
 
 
-def check_key(key: str, place: str, kind: type[Section]) -> None:
-    """Raise UserError, with the nearest option, unless `key` is a dotted option of `kind`."""
-    known = [name for name, _ in options_of(kind)]
+def check_key(key: str, place: str, *kinds: type[Section], also: tuple[str, ...] = ()) -> None:
+    """Raise UserError, with the nearest option, unless `key` is a dotted option of one of `kinds` or stands in `also`."""
+    known = [*(name for kind in kinds for name, _ in options_of(kind)), *also]
     if key not in known:
         raise UserError(f"--{key} ({place}): no such option{nearest(key, known)}; --help lists all")
 
 
-ALSO_CALLED = {  # what other programs call our options
+OTHER_NAMES = {
     "learning_rate": "optim.lr",
     "wd": "optim.weight_decay",
     "batch": "train.batch_size",
@@ -109,12 +121,15 @@ ALSO_CALLED = {  # what other programs call our options
     "dataset": "data.name",
     "optimizer": "optim.name",
     "scheduler": "optim.schedule",
+    "pictures": "log.images",
 }
+"""Options by the names that other programs and earlier versions use."""
 
 
 def nearest(word: str, known: list[str]) -> str:
-    if ALSO_CALLED.get(word.rpartition(".")[2]) in known:
-        return f", did you mean {ALSO_CALLED[word.rpartition('.')[2]]}?"
+    """Format the known name most like `word` as `, did you mean NAME?`; empty if none is."""
+    if OTHER_NAMES.get(word.rpartition(".")[2]) in known:
+        return f", did you mean {OTHER_NAMES[word.rpartition('.')[2]]}?"
     by_leaf = {name.rpartition(".")[2]: name for name in known}
     near = difflib.get_close_matches(word, known, 1, 0.6) or [
         by_leaf[leaf] for leaf in difflib.get_close_matches(word.rpartition(".")[2], by_leaf, 1, 0.7)
@@ -144,20 +159,20 @@ def _one_line(error: ValidationError, kind: type[Section], places: Mapping[str, 
 
 
 def _with_place(message: str, places: Mapping[str, str]) -> str:
-    """A message that begins with an option and its value, and says where that was given, if it was in a file."""
+    """Prefix a message that begins with `option=value` with the file and line where that was given."""
     option = re.match(r"[a-z_.0-9]+(?==)", message)
     place = places.get(option[0], "") if option else ""
     return message if place in ("", "command line") else f"{place}: {message}"
 
 
 def choices_of(field: FieldInfo) -> list[str]:
-    """The words that an option takes; empty where it is not restricted to certain words."""
+    """Return the names that an option accepts; empty for an option of free values."""
     declared = meanings_of(field)
     return list(declared) if declared else _words_of(field.annotation)
 
 
 def meanings_of(field: FieldInfo) -> dict[str, str]:
-    """What each word means, by word, where files declare them (`choices.OneOf`); else empty."""
+    """Return the meaning of each name that an option accepts, by name, where files declare them (`choices.OneOf`); else empty."""
     return next((part.meanings for part in field.metadata if isinstance(part, OneOf)), {})
 
 
@@ -170,10 +185,13 @@ def _words_of(annotation: Any) -> list[str]:
 
 
 def plain_text(value: Any) -> str:
+    """Format a value as it is typed on the command line, e.g. `true`, `1e-4`, `a,b` or `fc8:10`."""
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, tuple):
+    if isinstance(value, (tuple, list)):
         return ",".join(plain_text(item) for item in value)
+    if isinstance(value, dict):
+        return ",".join(f"{key}:{plain_text(item)}" for key, item in value.items())
     if isinstance(value, float) and value and (abs(value) < 1e-3 or abs(value) >= 1e5):
         mantissa, exponent = f"{value:e}".split("e")
         return f"{float(mantissa):g}e{int(exponent)}"

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from distalex.config.data import DataConfig
-from distalex.console import size_text
+from distalex.console import bytes_text
 from distalex.data.augment.statistics import Statistics
 from distalex.data.beton.sidecar import Prepared
 from distalex.data.prepared import SPLITS, Progress, Say, is_prepared, measured_statistics, prepared_files
@@ -77,7 +77,7 @@ def cached(opened: Opened, cache: str, largest: Mapping[str, int], device: torch
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_memory()
     if needed > 0.9 * free:
         raise UserError(
-            f"data.cache={cache}: {size_text(needed)} are needed for {processes} process(es), {size_text(free)} are free; use "
+            f"data.cache={cache}: {bytes_text(needed)} are needed for {processes} process(es), {bytes_text(free)} are free; use "
             "--data.cache=none, which leaves caching of files to the operating system"
         )
     readers: dict[str, Reader] = {}

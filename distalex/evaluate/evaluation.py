@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from distalex.config.train import TrainConfig
 from distalex.data.pipeline import Split
 from distalex.errors import Stopped
 from distalex.parallel.mesh import Mesh
@@ -21,19 +20,21 @@ from distalex.parallel.parallelize import Parallel
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a network does on a test set."""
+    """The result of a network on a test set."""
 
     loss: float
-    """Mean cross-entropy, without smoothing."""
+    """Mean cross-entropy, without label smoothing."""
     top1: float
-    """Percent."""
+    """Accuracy in percent."""
     top5: float
-    """Percent."""
+    """Share of images with their class among the five likeliest, in percent."""
     count: int
+    """Number of images."""
     confusion: Tensor
-    """(classes, classes) int64: how many of the class (row) were taken for each class (column)."""
+    """(classes, classes) int64: images of each actual class (row) by predicted class (column)."""
 
     def numbers(self) -> dict[str, Any]:
+        """Return the fields of an `eval` row of metrics.jsonl."""
         return {"loss": self.loss, "top1": self.top1, "top5": self.top5, "count": self.count}
 
 
@@ -42,15 +43,14 @@ def evaluate(
     forward: Parallel,
     split: Split,
     mesh: Mesh,
-    config: TrainConfig,
+    mirror: bool = False,
     ten_crop: bool = False,
     stop_requested: Callable[[], bool] = lambda: False,
 ) -> Evaluation:
-    """The network on the whole of `split`, summed over the replicas; the same result on every rank.
+    """Evaluate a network on the whole of `split`, summed over the replicas; the result is the same on every rank.
 
-    Raises Stopped, on every rank, once `stop_requested` says so on all.
-
-    Each image is seen in its centre, or with `ten_crop` in ten views whose soft-max outputs are averaged (Section 4.1).
+    Each image is seen through its centre crop. `mirror`: its logits are averaged with those of its mirror image. `ten_crop`: the softmax
+    outputs of ten crops are averaged (Section 4.1). Raises Stopped, on every rank, as soon as `stop_requested` is true on all.
     """
     forward.net.eval()
     classes = forward.net.classes
@@ -58,17 +58,14 @@ def evaluate(
     confusion = torch.zeros(classes * classes, dtype=torch.int64, device=mesh.device)
     batches = split.stored() if ten_crop else split.test()
     for batch in batches:
-        if stop_requested():  # every rank has as many batches, and the same answer
+        if stop_requested():  # every rank has as many batches and the same answer
             batches.close()
             forward.net.train()
             raise Stopped
         if not len(batch.labels):
             continue
         net = partial(forward.evaluate, count=len(batch.labels))
-        if ten_crop:
-            logits = logits_of_ten(net, split.augmentation.ten_crops(batch.images), config)
-        else:
-            logits = logits_of(net, batch.images, config)
+        logits = logits_of_crops(net, split.augmentation.ten_crops(batch.images)) if ten_crop else logits_of(net, batch.images, mirror)
         hits = logits.topk(min(5, classes)).indices == batch.labels[:, None]
         loss = functional.cross_entropy(logits, batch.labels, reduction="sum")
         sums += torch.stack([loss, hits[:, 0].sum(), hits.sum(), torch.full_like(loss, len(hits))])
@@ -79,16 +76,18 @@ def evaluate(
     return Evaluation(loss / count, 100.0 * top1 / count, 100.0 * top5 / count, int(count), confusion)
 
 
-def logits_of(net: Callable[[Tensor], Tensor], images: Tensor, config: TrainConfig) -> Tensor:
-    """fp32 logits (n, classes), computed in the precision of `images`; the mean with the mirror images' where the run says so."""
+def logits_of(net: Callable[[Tensor], Tensor], images: Tensor, mirror: bool = False) -> Tensor:
+    """Return fp32 logits (n, classes) of crops (n, 3, size, size), computed in the precision of `images`.
+
+    `mirror`: averaged with the logits of the mirror images.
+    """
     images = images.contiguous(memory_format=torch.channels_last)
     with torch.autocast(images.device.type, torch.bfloat16, enabled=images.dtype == torch.bfloat16):
         logits = net(images).float()
-        return (logits + net(images.flip(3)).float()) / 2 if config.mirror_test else logits
+        return (logits + net(images.flip(3)).float()) / 2 if mirror else logits
 
 
-def logits_of_ten(net: Callable[[Tensor], Tensor], views: Iterable[Tensor], config: TrainConfig) -> Tensor:
-    """Logits (n, classes) whose soft-max is the mean of the soft-max outputs on each of ten views."""
-    config = config.model_copy(update={"mirror_test": False})  # mirror images are among the views
-    outputs = [logits_of(net, view, config).log_softmax(1) for view in views]
+def logits_of_crops(net: Callable[[Tensor], Tensor], crops: Iterable[Tensor]) -> Tensor:
+    """Return logits (n, classes) with the mean softmax output over several crops (n, 3, size, size) of the same images."""
+    outputs = [logits_of(net, crop).log_softmax(1) for crop in crops]
     return torch.stack(outputs).logsumexp(0) - math.log(len(outputs))

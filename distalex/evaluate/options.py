@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar
 
 from pydantic import Field
 
+from distalex.config.command import CommandOptions, DataRoot, RunPlace, RunsDir
 from distalex.config.config import Parallel
-from distalex.config.schema import Int, Section
+from distalex.config.schema import Device, Int
 
 
-class EvaluateOptions(Section):
-    """Options of `evaluate`."""
+class EvaluateOptions(CommandOptions):
+    """Compute exact top-1, top-5, loss and confusion on the test set, on any number of processes."""
 
-    run: str = Field(min_length=1)
-    """The run (its folder or name) or checkpoint."""
-    runs_dir: str = "runs"
-    """Folder of the runs, where RUN is a name."""
+    usage: ClassVar[str] = "python -m distalex.evaluate RUN [--OPTION=VALUE …]"
+    words: ClassVar[tuple[str, ...]] = ("run",)
+
+    run: RunPlace
+    runs_dir: RunsDir = "runs"
     parallel: Parallel = "data"
-    """How the processes share the network and the test set, as in `train`."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """`auto` takes a GPU where there is one."""
-    data_root: str | None = None
-    """Folder of the data, where it has moved."""
+    """How processes share the network and the test set, as in `train`."""
+    device: Device = "auto"
+    data_root: DataRoot = None
     batch_size: Int | None = Field(None, ge=1)
-    """Images of one batch over all processes. Default: the run's."""
+    """Global batch size. Default: the run's."""
     ten_crop: bool = False
-    """Take the mean of the soft-max outputs on ten views of each image: the four corners, the centre, and their mirror
-    images (Section 4.1)."""
+    """Average the softmax outputs over ten crops of each image: the four corners, the centre, and their mirror images
+    (Section 4.1)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 from torch import Tensor
 
@@ -10,45 +11,57 @@ from distalex.console import Console
 from distalex.evaluate.evaluation import Evaluation, evaluate
 from distalex.evaluate.options import EvaluateOptions
 from distalex.files import write_atomically
+from distalex.parallel.agreement import facts_of
 from distalex.parallel.parallelize import parallelize
 from distalex.parallel.start import start_processes
 from distalex.parallel.topology import Topology, layout
-from distalex.runs.trained import load_trained, open_data_of
+from distalex.runs.trained import Trained, load_trained, open_data_of
+
+LARGEST_TABLE = 20
+"""Most classes whose confusion is printed."""
 
 
 def evaluate_run(options: EvaluateOptions) -> Evaluation:
-    """`python -m distalex.evaluate RUN`: print, and leave in the run's folder, what its network does on the test set."""
+    """Evaluate a run's network on its test set; print the result and write it as evaluation.json into the run's folder.
+
+    Raises UserError where the run or its data are missing, or the processes do not fit `--parallel`.
+    """
     trained = load_trained(options.run, options.runs_dir)
-    base = trained.config.model_copy(update={"parallel": options.parallel, "device": options.device})
+    train, columns = trained.config.train, trained.config.model.columns
     if options.parallel != "auto":
-        layout(options.parallel, Topology.from_environment().world_size, base.model.columns, f"evaluate {options.run}")
-    with start_processes(base) as mesh:
+        layout(options.parallel, Topology.from_environment().world_size, columns, f"evaluate {options.run}")
+    facts = partial(facts_of, trained.config)
+    with start_processes(options.parallel, columns, options.device, train.threads, train.deterministic, facts=facts) as mesh:
         console = Console(mesh.is_first)
-        forward = parallelize(trained.net, trained.config.train, mesh, trains=False)
-        train = trained.config.train
+        forward = parallelize(trained.net, train, mesh, trains=False)
         batch_size = options.batch_size or train.eval_batch_size or train.batch_size
         data = open_data_of(trained, options.data_root, batch_size, mesh, console)
-        result = evaluate(forward, data.test, mesh, train, options.ten_crop)
+        result = evaluate(forward, data.test, mesh, train.mirror_test, options.ten_crop)
+        crops = ", ten crops each" if options.ten_crop else ""
         console.say(f"{trained.path} on the {data.test.count:,} {data.tested_on} images of {trained.config.data.name}")
-        counted = f"{result.count:,} images{', ten views' * options.ten_crop}"
-        console.say(f"top-1 {result.top1:.2f} %  top-5 {result.top5:.2f} %  loss {result.loss:.4f}  ({counted})")
+        console.say(f"top-1 {result.top1:.2f} %  top-5 {result.top5:.2f} %  loss {result.loss:.4f}  ({result.count:,} images{crops})")
         if mesh.is_first:
-            report = {
-                **result.numbers(),
-                "views": "ten views" if options.ten_crop else "centre view",
-                "checkpoint": trained.path.name,
-                "classes": trained.classes,
-                "confusion": result.confusion.tolist(),
-            }
-            if trained.path.parent.name == "checkpoints":
-                write_atomically(trained.path.parent.parent / "evaluation.json", json.dumps(report).encode())
-            if len(trained.classes) <= 20:
+            _write(result, trained, options.ten_crop)
+            if len(trained.classes) <= LARGEST_TABLE:
                 console.say(confusion_table(result.confusion, trained.classes))
     return result
 
 
+def _write(result: Evaluation, trained: Trained, ten_crop: bool) -> None:
+    """Write evaluation.json, where the checkpoint lies in a run's folder."""
+    if trained.path.parent.name == "checkpoints":
+        content = {
+            **result.numbers(),
+            "crops": "ten" if ten_crop else "centre",
+            "checkpoint": trained.path.name,
+            "classes": trained.classes,
+            "confusion": result.confusion.tolist(),
+        }
+        write_atomically(trained.path.parent.parent / "evaluation.json", json.dumps(content).encode())
+
+
 def confusion_table(confusion: Tensor, classes: tuple[str, ...]) -> str:
-    """Rows are the actual class, columns the predicted one, in the same order."""
+    """Format a confusion matrix (classes, classes): rows are the actual class, columns the predicted one."""
     width = max(len(name) for name in classes)
     cell = max(5, len(str(int(confusion.max()))) + 1)
     lines = [" " * width + "".join(f"{name[: cell - 1]:>{cell}}" for name in classes)]

@@ -1,1 +1,1 @@
-"""A trained network for other programs."""
+"""Export of a trained network for other programs."""

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field, model_validator
 
-from distalex.config.schema import Section
+from distalex.config.command import CommandOptions, RunPlace, RunsDir
+
+KINDS = (".onnx", ".pt2", ".safetensors", ".pth")
+"""Extensions of the files that `export` writes."""
 
 
-class ExportOptions(Section):
-    """Options of `export`."""
+class ExportOptions(CommandOptions):
+    """Write the network for other programs, read it back and compare."""
 
-    run: str = Field(min_length=1)
-    """The run (its folder or name) or checkpoint."""
+    usage: ClassVar[str] = "python -m distalex.export RUN --out=FILE.onnx|FILE.pt2|FILE.safetensors|FILE.pth [--OPTION=VALUE …]"
+    words: ClassVar[tuple[str, ...]] = ("run",)
+
+    run: RunPlace
     out: str = Field(min_length=1)
-    """File to write. NAME.onnx, NAME.pt2 (torch.export), NAME.ts (TorchScript): images from 0 to 255 in, logits out, for any
-    number of images. NAME.safetensors: weights alone. NAME.pth: a state dict with torchvision's keys, of the networks `torchvision`
-    and `seed` with ReLU."""
-    runs_dir: str = "runs"
-    """Folder of the runs, where RUN is a name."""
+    """File to write. NAME.onnx and NAME.pt2 (torch.export): images from 0 to 255 in, logits out, for any batch size.
+    NAME.safetensors: weights only. NAME.pth: a state dict with torchvision's keys, of the networks `torchvision` and `seed` with ReLU."""
+    runs_dir: RunsDir = "runs"
     overwrite: bool = False
-    """Replace a file that exists."""
+    """Replace an existing file."""
 
     @model_validator(mode="after")
     def _is_of_a_kind(self) -> ExportOptions:
-        if not self.out.lower().endswith((".onnx", ".pt2", ".ts", ".safetensors", ".pth")):
-            raise ValueError(f"out={self.out}: what to write is told by its end, .onnx, .pt2, .ts, .safetensors or .pth")
+        if not self.out.lower().endswith(KINDS):
+            raise ValueError(f"out={self.out}: unknown extension; use one of {', '.join(KINDS)}")
         return self

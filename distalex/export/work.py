@@ -1,17 +1,17 @@
-"""A run's network as other programs read it: ONNX, torch.export, TorchScript, safetensors, or a state dict with torchvision's keys."""
+"""`python -m distalex.export RUN`: ONNX, torch.export, safetensors, or a state dict with torchvision's keys."""
 
 from __future__ import annotations
 
 import importlib.util
 import io
 import json
-import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from distalex.console import bytes_text
 from distalex.errors import UserError
 from distalex.export.options import ExportOptions
 from distalex.files import write_atomically
@@ -19,59 +19,64 @@ from distalex.model.torchvision_keys import TORCHVISION_KEYS
 from distalex.runs.trained import Trained, load_trained
 
 NEEDS = {".onnx": ("onnx", "onnxscript"), ".safetensors": ("safetensors",)}
+"""Packages that a kind of file needs, by extension."""
 TOLERANCE = 1e-4
-"""Largest difference of a logit, as a share of the largest logit, between what was written and the network."""
+"""Largest difference between a logit of the file, read back, and of the network, relative to the largest logit."""
 
 
-class FromColours(nn.Module):
-    """The network behind its own normalisation: images (n, 3, size, size) float32, RGB from 0 to 255 -> logits (n, classes)."""
+class Normalised(nn.Module):
+    """The network with its normalisation: images (n, 3, size, size) float32, RGB from 0 to 255 -> logits (n, classes) float32."""
 
     mean: Tensor
     scale: Tensor
 
     def __init__(self, trained: Trained) -> None:
         super().__init__()
-        views = trained.views(torch.device("cpu"), torch.float32)
-        self.register_buffer("mean", views.mean.view(3, 1, 1).clone())
-        self.register_buffer("scale", views.scale.view(3, 1, 1).clone())
+        normalisation = trained.augmentation(torch.device("cpu"), torch.float32)
+        self.register_buffer("mean", normalisation.mean.view(3, 1, 1).clone())
+        self.register_buffer("scale", normalisation.scale.view(3, 1, 1).clone())
         self.net = trained.net
 
     def forward(self, images: Tensor) -> Tensor:
+        """Normalise images (n, 3, size, size) and return logits (n, classes)."""
         return self.net((images - self.mean) * self.scale)
 
 
 def export_run(options: ExportOptions) -> Path:
-    """`python -m distalex.export RUN --out=FILE`: write the network, read it back and compare. Raises UserError."""
+    """Write the network of a run into a file, read it back and compare; returns the path.
+
+    Raises UserError where the file exists, cannot be written, needs a missing package or does not fit the network.
+    """
     path = Path(options.out)
     kind = path.suffix.lower()
     missing = [name for name in NEEDS.get(kind, ()) if importlib.util.find_spec(name) is None]
     if missing:
         raise UserError(f"out={path}: needs {' and '.join(missing)}; install with: pip install {' '.join(missing)}")
     if path.exists() and not options.overwrite:
-        raise UserError(f"out={path}: exists; choose another name, or add --overwrite")
+        raise UserError(f"out={path}: exists; choose another name or add --overwrite")
     trained = load_trained(options.run, options.runs_dir)
     if kind == ".pth" and (not trained.config.model.facts.get("TORCHVISION_KEYS") or trained.config.model.activation != "relu"):
         raise UserError(
-            f"out={path}: torchvision's keys are those of one tower with ReLU, and this run's is the {trained.config.model.name} network; "
-            "use .safetensors for its own"
+            f"out={path}: torchvision's AlexNet is one tower with ReLU, this run's network is `{trained.config.model.name}` "
+            f"with {trained.config.model.activation}; use .safetensors"
         )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        apart = {".onnx": _onnx, ".pt2": _program, ".ts": _script, ".safetensors": _safetensors, ".pth": _torchvision}[kind](trained, path)
+        apart = {".onnx": _onnx, ".pt2": _program, ".safetensors": _safetensors, ".pth": _torchvision}[kind](trained, path)
     except OSError as error:
-        raise UserError(f"out={path}: cannot be written ({error.strerror or error}); give another place") from None
-    said = "the same tensors" if apart is None else f"logits within {apart:.0e} of the network's"
-    print(f"written: {path} ({path.stat().st_size / 1e6:,.1f} MB), read back: {said}")
+        raise UserError(f"out={path}: cannot be written ({error.strerror or error}); choose another place") from None
+    found = "equal tensors" if apart is None else f"logits within {apart:.0e} of the network's"
+    print(f"written: {path} ({bytes_text(path.stat().st_size)}), read back: {found}")
     return path
 
 
-def describe(trained: Trained) -> dict[str, str]:
-    """What a reader has to know, as text by name."""
+def describe_network(trained: Trained) -> dict[str, str]:
+    """Return what a reader of the file needs to know, as text by name: classes, image size, input, output, source."""
     return {
         "classes": json.dumps(list(trained.classes)),
         "size": str(trained.config.data.image_size),
         "input": "images: float32 (n, 3, size, size), RGB, 0 to 255; normalised inside",
-        "output": "logits: float32 (n, classes), before any soft-max",
+        "output": "logits: float32 (n, classes), before softmax",
         "source": f"distalex, {trained.config.model.name} network, {trained.path.name}",
     }
 
@@ -85,7 +90,7 @@ def _onnx(trained: Trained, path: Path) -> float:
     import onnx
     from onnx.reference import ReferenceEvaluator
 
-    net, images = FromColours(trained).eval(), _images(trained)
+    net, images = Normalised(trained).eval(), _images(trained)
     program = torch.onnx.export(
         net,
         (images,),
@@ -97,7 +102,7 @@ def _onnx(trained: Trained, path: Path) -> float:
     )
     assert program is not None
     model = program.model_proto
-    onnx.helper.set_model_props(model, describe(trained))
+    onnx.helper.set_model_props(model, describe_network(trained))
     content = model.SerializeToString()
     (logits,) = ReferenceEvaluator(onnx.load_from_string(content)).run(None, {"images": images.numpy()})
     apart = _require_close(torch.from_numpy(logits), net, images)
@@ -106,25 +111,12 @@ def _onnx(trained: Trained, path: Path) -> float:
 
 
 def _program(trained: Trained, path: Path) -> float:
-    net, images = FromColours(trained).eval(), _images(trained)
+    net, images = Normalised(trained).eval(), _images(trained)
     program = torch.export.export(net, (images,), dynamic_shapes={"images": {0: torch.export.Dim("images", min=1)}})
     file = io.BytesIO()
-    torch.export.save(program, file, extra_files={"distalex.json": json.dumps(describe(trained))})
+    torch.export.save(program, file, extra_files={"distalex.json": json.dumps(describe_network(trained))})
     with torch.no_grad():
         apart = _require_close(torch.export.load(io.BytesIO(file.getvalue())).module()(images), net, images)
-    write_atomically(path, file.getvalue())
-    return apart
-
-
-def _script(trained: Trained, path: Path) -> float:
-    net, images = FromColours(trained).eval(), _images(trained)
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # deprecated for torch.export, which not every libtorch reads
-        traced = torch.jit.freeze(torch.jit.trace(net, images))
-        file = io.BytesIO()
-        torch.jit.save(traced, file, _extra_files={"distalex.json": json.dumps(describe(trained))})
-        one = images[:1]
-        apart = _require_close(torch.jit.load(io.BytesIO(file.getvalue()))(one), net, one)
     write_atomically(path, file.getvalue())
     return apart
 
@@ -133,7 +125,7 @@ def _require_close(logits: Tensor, net: nn.Module, images: Tensor) -> float:
     with torch.no_grad():
         expected = net(images)
     apart = float((logits - expected).abs().max() / expected.abs().max().clamp_min(1e-30))
-    assert apart < TOLERANCE, f"what was exported gives other logits, {apart:.1e} apart"
+    assert apart < TOLERANCE, f"logits of the exported network differ by {apart:.1e}"
     return apart
 
 
@@ -141,8 +133,8 @@ def _safetensors(trained: Trained, path: Path) -> None:
     from safetensors.torch import load, save
 
     weights = {name: value.contiguous() for name, value in trained.net.state_dict().items()}
-    facts = {**describe(trained), "input": "weights alone: images are normalised as `mean` and `scale` say"}
-    front = FromColours(trained)
+    facts = {**describe_network(trained), "input": "weights only: normalise images as (images - mean) * scale"}
+    front = Normalised(trained)
     facts |= {name: json.dumps(getattr(front, name).flatten().tolist()) for name in ("mean", "scale")}
     content = save(weights, facts)
     assert all(torch.equal(value, weights[name]) for name, value in load(content).items())

@@ -5,20 +5,20 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch.distributed import distributed_c10d
 from torch.distributed.rendezvous import rendezvous
 
-from distalex.config.config import Config
 from distalex.errors import TrainingError, UserError
 from distalex.machine.resources import cores, keep_freed_memory
-from distalex.parallel.agreement import facts_of, require_agreement
+from distalex.parallel.agreement import require_agreement
 from distalex.parallel.mesh import Mesh, mesh_of
 from distalex.parallel.topology import Topology, layout
 
@@ -38,43 +38,74 @@ def _store_of(topology: Topology) -> dist.Store:
 
 
 @contextmanager
-def start_processes(config: Config, choose: Callable[[Config, Topology, torch.device], str] | None = None) -> Iterator[Mesh]:
-    """Join this process to the mesh of `config.parallel`, and leave it at the end of the context.
+def start_processes(
+    parallel: str,
+    columns: int = 1,
+    device: str = "auto",
+    threads: int = 0,
+    deterministic: bool = False,
+    *,
+    facts: Callable[[torch.device], Mapping[str, Any]] = lambda _: {},
+    choose: Callable[[Topology, torch.device], str] | None = None,
+) -> Iterator[Mesh]:
+    """Join this process to a mesh, and leave it at the end of the context.
 
     Without torchrun's variables there is one process and no process group.
 
     Args:
-        config: parallel mode, device and threads.
-        choose: returns the mode for `parallel=auto`; called on rank 0. Without it `auto` means `data`.
+        parallel: mode; `auto` is what `choose` returns.
+        columns: of the network.
+        device: `auto`, `cpu` or `cuda`.
+        threads: CPU threads of this process; 0 shares the host's cores.
+        deterministic: use only GPU kernels with the same result in every run.
+        facts: given the device, plain values by name that all processes must have in common.
+        choose: returns the mode for `auto`; called on rank 0. Without it `auto` means `data`.
 
     Raises:
-        UserError: processes, mesh and devices do not fit together.
+        UserError: processes, mesh and devices do not fit together, or `facts` differ.
         TrainingError: a collective timed out; names the process that does not answer.
     """
     topology = Topology.from_environment()
-    parallel: str = config.parallel
-    columns = config.model.columns
     if parallel == "auto" and (choose is None or topology.world_size == 1):
         parallel = "data"
     if parallel != "auto":
         layout(parallel, topology.world_size, columns)
-    device = choose_device(config.device, topology)
-    torch.set_num_threads(config.train.threads or max(1, cores() // topology.local_world_size))
+    chosen = choose_device(device, topology)
+    torch.set_num_threads(threads or max(1, cores() // topology.local_world_size))
     keep_freed_memory()
+    _set_kernels(chosen, deterministic)
+    if topology.world_size == 1:
+        yield Mesh(topology, chosen, parallel)
+        return
+    _join_group(topology, chosen)
+    try:
+        require_agreement(facts(chosen))
+        if parallel == "auto":
+            assert choose is not None
+            parallel = _agree(partial(choose, topology, chosen), topology)
+        yield mesh_of(topology, chosen, parallel, columns)
+    except RuntimeError as error:
+        if "timed out waiting" in str(error).lower():
+            raise TrainingError(_who_is_silent(topology)) from error
+        raise
+    finally:
+        dist.destroy_process_group()
+
+
+def _set_kernels(device: torch.device, deterministic: bool) -> None:
+    """Choose among PyTorch's GPU kernels: no TF32, and only deterministic ones where asked for."""
     if device.type == "cuda":
-        torch.backends.cudnn.benchmark = not config.train.deterministic
+        torch.backends.cudnn.benchmark = not deterministic
         torch.backends.cudnn.allow_tf32 = False  # TF32 has 10 bits of mantissa; bf16 is the option for speed
-    if config.train.deterministic:
+    if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
-    if topology.world_size == 1:
-        yield Mesh(topology, device, parallel)
-        return
-    if topology.on_one_node and "GLOO_SOCKET_IFNAME" not in os.environ:
-        # gloo looks up this host's name, which fails on laptops and in containers (pytorch#44946)
-        loopback = next((name for _, name in socket.if_nameindex() if name in ("lo", "lo0")), None)
-        if loopback:
-            os.environ["GLOO_SOCKET_IFNAME"] = loopback
+
+
+def _join_group(topology: Topology, device: torch.device) -> None:
+    """Join the group of all processes: gloo on CPUs, NCCL between GPUs."""
+    if topology.on_one_node:
+        _prefer_loopback()
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(
         backend,
@@ -84,18 +115,16 @@ def start_processes(config: Config, choose: Callable[[Config, Topology, torch.de
         timeout=TIMEOUT,
         device_id=device if device.type == "cuda" else None,
     )
-    try:
-        require_agreement(facts_of(config, device))
-        if parallel == "auto":
-            assert choose is not None
-            parallel = _agree(partial(choose, config, topology, device), topology)
-        yield mesh_of(topology, device, parallel, columns)
-    except RuntimeError as error:
-        if "timed out waiting" in str(error).lower():
-            raise TrainingError(_who_is_silent(topology)) from error
-        raise
-    finally:
-        dist.destroy_process_group()
+
+
+def _prefer_loopback() -> None:
+    """Have gloo connect over the loopback interface unless the environment names one.
+
+    gloo looks up this host's name, which fails on laptops and in containers (pytorch#44946).
+    """
+    loopback = next((name for _, name in socket.if_nameindex() if name in ("lo", "lo0")), None)
+    if loopback:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback)
 
 
 def _who_is_silent(topology: Topology) -> str:

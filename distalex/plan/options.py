@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from distalex.config.schema import Counts, Int, Section
+from distalex.config.command import CommandOptions
+from distalex.config.schema import Counts, Int
 
 
-class PlanOptions(Section):
-    """Options of `plan`."""
+class PlanOptions(CommandOptions):
+    """Predict images/s, bytes sent and memory of every --parallel, on this machine or a described cluster; the fastest first."""
+
+    usage: ClassVar[str] = "python -m distalex.plan [--machine=this|PRESET|FILE.yaml] [--world_size=N] [--OPTION=VALUE …]"
 
     config: str = "alexnet_paper"
     """Config to plan for: a path, or the name of a shipped one."""

@@ -1,1 +1,1 @@
-"""Labels and probabilities of images."""
+"""Labels and probabilities of images, and images that a network finds similar."""

@@ -1,4 +1,4 @@
-"""Images with their predictions, drawn."""
+"""A figure of images with their predictions."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ from pathlib import Path
 
 from torch import Tensor
 
-from distalex.errors import UserError
-from distalex.predict.predictions import SHOWN, Prediction
+from distalex.files import save_figure
+from distalex.predict.predictions import TOP, Prediction
 
 
 def draw_predictions(predictions: list[Prediction], images: Tensor, path: Path) -> None:
-    """The images in a grid, each with its label beside the actual one (green right, red wrong) and top-5 bars (Figure 4)."""
+    """Draw images (n, side, side, 3) uint8 in a grid, each with its label and bars of the top-5 probabilities (Figure 4).
+
+    A title is green where the prediction is right or the actual label unknown, else red. Raises UserError where `path` cannot be
+    written.
+    """
     from matplotlib.figure import Figure
 
     across = min(4, len(predictions))
@@ -24,16 +28,13 @@ def draw_predictions(predictions: list[Prediction], images: Tensor, path: Path) 
         panel, bars = grid[number // across * 2][number % across], grid[number // across * 2 + 1][number % across]
         right = prediction.actual in (None, prediction.labels[0])
         panel.imshow(image, interpolation="nearest" if len(image) < 64 else "antialiased")
-        actual = "" if prediction.actual is None else f"\nactual: {prediction.actual}"
-        label = prediction.labels[0] if actual else f"{Path(prediction.name).name}: {prediction.labels[0]}"
-        panel.set_title(f"predicted: {label}{actual}" if actual else label, fontsize=9, color="darkgreen" if right else "firebrick")
+        known = prediction.actual is not None
+        label = prediction.labels[0] if known else f"{Path(prediction.name).name}: {prediction.labels[0]}"
+        title = f"predicted: {label}\nactual: {prediction.actual}" if known else label
+        panel.set_title(title, fontsize=9, color="darkgreen" if right else "firebrick")
         colours = ["mediumseagreen" if name == prediction.actual else "lightsteelblue" for name in prediction.labels]
         bars.barh(range(len(prediction.labels)), prediction.probabilities, color=colours, height=0.8)
-        bars.set(xlim=(0, 1), ylim=(SHOWN - 0.5, -0.5))
+        bars.set(xlim=(0, 1), ylim=(TOP - 0.5, -0.5))
         for place, name in enumerate(prediction.labels):
             bars.text(0.02, place, name, va="center", fontsize=7)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=120)
-    except OSError as error:
-        raise UserError(f"save={path}: cannot be written ({error.strerror or error}); give another place") from None
+    save_figure(figure, path, "save")

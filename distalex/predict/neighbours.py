@@ -1,4 +1,4 @@
-"""Images that are alike to a network: near to each other by its last hidden layer (Section 6.1)."""
+"""Nearest neighbours of images by the Euclidean distance of their last hidden layer (Section 6.1)."""
 
 from __future__ import annotations
 
@@ -16,75 +16,79 @@ from distalex.data.pipeline import Split
 from distalex.evaluate.evaluation import logits_of
 from distalex.runs.trained import Trained
 
-BATCH = 250
+FORWARD = 250
+"""Images of one forward pass."""
 
 
-class Album(NamedTuple):
-    """Images of a split that can be searched."""
+class FeatureIndex(NamedTuple):
+    """Samples of a split with their features, to search for neighbours."""
 
     samples: np.ndarray
-    """(n,) their numbers in the split."""
+    """(n,) int64, places in the split."""
     labels: tuple[int, ...]
+    """Class of each sample."""
     features: Tensor
-    """(n, units) what the last hidden layer makes of them."""
+    """(n, units) float32, the last hidden layer: the input of the classifier."""
 
     def nearest(self, wanted: Tensor, count: int) -> tuple[Tensor, Tensor]:
-        """For features (m, units) the places in the album, (m, count), of the nearest by Euclidean distance, and the distances."""
-        apart, places = torch.cdist(wanted, self.features).topk(min(count, len(self.samples)), largest=False)
-        return places, apart
+        """Search for the `count` nearest samples to features (m, units).
+
+        Returns their places in this index (m, count) int64 and Euclidean distances (m, count), the nearest first.
+        """
+        distances, places = torch.cdist(wanted, self.features).topk(min(count, len(self.samples)), largest=False)
+        return places, distances
 
 
-def open_album(trained: Trained, split: Split, most: int, progress: Callable[[str, int, int], None]) -> Album:
-    """The images of `split`, or `most` of them chosen by the run's seed, as `trained` sees them."""
-    samples = chosen(split, most, trained.config.seed)
+def index_features(trained: Trained, split: Split, most: int, progress: Callable[[str, int, int], None]) -> FeatureIndex:
+    """Compute the features of a split, or of `most` samples of it chosen by the run's seed. Calls `progress(what, done, total)`."""
+    samples = choose_samples(split, most, trained.config.seed)
     labels: list[int] = []
     features = []
-    for part, stored in batches_of(split, samples):
-        labels += part.tolist()
-        features.append(hidden(trained, split.augmentation, stored))
-        progress("looking at training images", len(labels), len(samples))
-    return Album(samples, tuple(labels), torch.cat(features))
+    for batch, images in read_batches(split, samples):
+        labels += batch.tolist()
+        features.append(features_of(trained, split.augmentation, images))
+        progress("features of training images", len(labels), len(samples))
+    return FeatureIndex(samples, tuple(labels), torch.cat(features))
 
 
 @torch.no_grad()
-def hidden(trained: Trained, views: Augmentation, images: Tensor) -> Tensor:
-    """What the classifier reads, (n, units), of stored images (n, side, side, 3) uint8 seen through `views`."""
-    centre_only = trained.config.train.model_copy(update={"mirror_test": False})
-    with _reading(trained.net.get_submodule(trained.net.classifier)) as read:
-        for part in images.split(BATCH):
-            logits_of(trained.net, views.test(part.to(views.device)), centre_only)
-    return torch.cat(read).float().cpu()
+def features_of(trained: Trained, augmentation: Augmentation, images: Tensor) -> Tensor:
+    """Compute the input of the classifier, (n, units) float32 on the CPU, of stored images (n, side, side, 3) uint8."""
+    with _inputs_of(trained.net.get_submodule(trained.net.classifier)) as inputs:
+        for batch in images.split(FORWARD):
+            logits_of(trained.net, augmentation.test(batch.to(augmentation.device)))
+    return torch.cat(inputs).float().cpu()
 
 
 @contextmanager
-def _reading(layer: nn.Module) -> Iterator[list[Tensor]]:
-    """What `layer` is given meanwhile."""
-    read: list[Tensor] = []
-    handle = layer.register_forward_pre_hook(lambda _, given: read.append(given[0]))
+def _inputs_of(layer: nn.Module) -> Iterator[list[Tensor]]:
+    """Collect the inputs of a layer during the block."""
+    inputs: list[Tensor] = []
+    handle = layer.register_forward_pre_hook(lambda _, given: inputs.append(given[0]))
     try:
-        yield read
+        yield inputs
     finally:
         handle.remove()
 
 
-def chosen(split: Split, most: int, seed: int) -> np.ndarray:
-    """Numbers of all images of a split, or of `most` chosen by the seed, in order."""
+def choose_samples(split: Split, most: int, seed: int) -> np.ndarray:
+    """Return all samples of a split, or `most` chosen by the seed, in order: (n,) int64."""
     if split.count <= most:
         return np.arange(split.count)
     return np.sort(random.permutation(random.key(seed, "shown"), split.count)[:most])
 
 
-def batches_of(split: Split, samples: np.ndarray) -> Iterator[tuple[Tensor, Tensor]]:
-    """Labels and stored images (n, side, side, 3) uint8, valid until the next are asked for."""
+def read_batches(split: Split, samples: np.ndarray) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield labels (b,) int64 and stored images (b, side, side, 3) uint8 of samples; images are valid until the next batch."""
     largest = split.batch_size
     for images, labels in split.reader.read([samples[start : start + largest] for start in range(0, len(samples), largest)]):
         yield labels.clone(), images
 
 
-def images_of(split: Split, samples: np.ndarray) -> list[tuple[np.ndarray, int]]:
-    """Stored images, (side, side, 3) uint8, and their labels."""
+def read_stored(split: Split, samples: np.ndarray) -> list[tuple[np.ndarray, int]]:
+    """Return the stored image (side, side, 3) uint8 and the label of each sample."""
     return [
         (image.copy(), int(label))
-        for labels, images in batches_of(split, samples)
+        for labels, images in read_batches(split, samples)
         for image, label in zip(images.numpy(), labels, strict=True)
     ]

@@ -2,42 +2,44 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar
 
 from pydantic import Field, model_validator
 
-from distalex.config.schema import Int, Names, Section
+from distalex.config.command import CommandOptions, DataRoot, RunPlace, RunsDir
+from distalex.config.schema import Device, Int, Names
 
 
-class PredictOptions(Section):
-    """Options of `predict`."""
+class PredictOptions(CommandOptions):
+    """Predict labels and probabilities of images; with no image, of some test images, beside their actual labels."""
 
-    run: str = Field(min_length=1)
-    """The run (its folder or name) or checkpoint."""
+    usage: ClassVar[str] = "python -m distalex.predict RUN [IMAGE …] [--OPTION=VALUE …]"
+    words: ClassVar[tuple[str, ...]] = ("run",)
+    rest: ClassVar[str | None] = "images"
+    short: ClassVar[Mapping[str, str]] = {"json": "json_lines"}
+
+    run: RunPlace
     images: Names = ()
-    """Image files, folders of them, patterns such as 'a/*.jpg', or - for the standard input. With none: some of the test set,
-    predicted against actual."""
-    runs_dir: str = "runs"
-    """Folder of the runs, where RUN is a name."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """`auto` takes a GPU where there is one."""
-    data_root: str | None = None
-    """Folder of the data, where it has moved."""
+    """Image files, folders, patterns such as 'a/*.jpg', or - for standard input. Default: some test images, chosen by the seed."""
+    runs_dir: RunsDir = "runs"
+    device: Device = "auto"
+    data_root: DataRoot = None
     count: Int = Field(16, ge=1, le=400)
-    """Images of the test set to show where no file is named."""
+    """Number of test images if no image is named."""
     save: str | None = None
     """Draw the images with their labels into this file (.png, .jpg, .pdf or .svg)."""
     json_lines: bool = False
-    """Print one JSON object an image, and nothing else. `--json` for short."""
+    """Print one JSON object per image and nothing else. Short: --json."""
     csv: bool = False
-    """Print a table of name, actual label, five labels and probabilities as CSV, and nothing else."""
+    """Print CSV with name, actual label and the top-5 labels and probabilities, and nothing else."""
     neighbours: Int = Field(0, ge=0, le=100)
-    """Tell the labels of so many training images, those whose last hidden layer is nearest (Section 6.1)."""
+    """Number of nearest training images to print the labels of, by Euclidean distance in the last hidden layer (Section 6.1)."""
     searched: Int = Field(2_000, ge=1)
-    """`neighbours`: training images that are searched, chosen by the seed."""
+    """`neighbours`: number of training images to search, chosen by the seed."""
 
     @model_validator(mode="after")
     def _prints_one_thing(self) -> PredictOptions:
         if self.csv and self.json_lines:
-            raise ValueError("csv=true and json_lines=true: one of them can be printed; leave one out")
+            raise ValueError("csv=true and json_lines=true: only one format can be printed; remove one")
         return self

@@ -1,4 +1,4 @@
-"""What a network predicts of stored images."""
+"""Predictions of a network on stored images."""
 
 from __future__ import annotations
 
@@ -12,66 +12,63 @@ from torch import Tensor
 from distalex import random
 from distalex.data.open import Data
 from distalex.evaluate.evaluation import logits_of
+from distalex.predict.images import StoredImages
 from distalex.runs.trained import Trained
 
-SHOWN = 5  # labels of a prediction
+TOP = 5
+"""Most labels of a prediction."""
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a network takes one image for."""
+    """The likeliest classes of one image."""
 
     name: str
+    """Of the image."""
     labels: tuple[str, ...]
-    """Up to five, the likeliest first."""
+    """Up to TOP classes, the likeliest first."""
     probabilities: tuple[float, ...]
+    """Of `labels`, from 0 to 1."""
     actual: str | None = None
+    """The actual label, where known."""
     neighbours: tuple[str, ...] = ()
-    """Labels of the training images nearest by the last hidden layer, where they were asked for."""
+    """Labels of the nearest training images, where requested."""
 
     def line(self) -> str:
-        """E.g. `cat.jpg: cat 93.1 %, dog 4.0 %, …`, with the actual label where it is known."""
-        near = f"; nearest: {', '.join(self.neighbours)}" if self.neighbours else ""
-        listed = ", ".join(f"{label} {100 * share:.1f} %" for label, share in zip(self.labels, self.probabilities, strict=True))
+        """Format for people, e.g. `cat.jpg: cat 93.1 %, dog 4.0 %, …`, with the actual label where known."""
+        nearest = f"; nearest: {', '.join(self.neighbours)}" if self.neighbours else ""
         if self.actual is None:
-            return f"{self.name}: {listed}{near}"
+            listed = ", ".join(f"{label} {100 * share:.1f} %" for label, share in zip(self.labels, self.probabilities, strict=True))
+            return f"{self.name}: {listed}{nearest}"
         verdict = "right" if self.actual == self.labels[0] else "wrong"
-        return f"{self.name}: predicted {self.labels[0]} ({100 * self.probabilities[0]:.1f} %), actual {self.actual} - {verdict}{near}"
+        return f"{self.name}: predicted {self.labels[0]} ({100 * self.probabilities[0]:.1f} %), actual {self.actual} - {verdict}{nearest}"
 
     def json(self) -> str:
+        """Format as one line of JSON with the fields of this class; without `neighbours` where none were requested."""
         return json.dumps({key: value for key, value in self.__dict__.items() if key != "neighbours" or value})
 
     def cells(self) -> list[str]:
-        """A row of CSV: name, actual, labels and probabilities in turn, then the nearest labels."""
+        """Format as a row of CSV: name, actual label, each label with its probability, then the nearest labels."""
         pairs = [(label, f"{share:.6f}") for label, share in zip(self.labels, self.probabilities, strict=True)]
         return [self.name, self.actual or "", *(cell for pair in pairs for cell in pair), *self.neighbours]
 
 
-def some_of(data: Data, seed: int, count: int) -> tuple[Tensor, list[str], list[str]]:
-    """`count` of the test images, or all of fewer, chosen by `seed`: (n, side, side, 3) uint8, names and actual labels."""
-    chosen = np.sort(random.permutation(random.key(seed, "shown"), data.test.count)[:count])
-    ((images, labels),) = list(data.test.reader.read([chosen]))
-    return images.cpu().clone(), [f"test {sample}" for sample in chosen], [data.classes[label] for label in labels.tolist()]
+def choose_test_images(data: Data, seed: int, count: int) -> StoredImages:
+    """Choose `count` test images by `seed`, or all of fewer, in order of samples; names are `test SAMPLE`."""
+    samples = np.sort(random.permutation(random.key(seed, "shown"), data.test.count)[:count])
+    ((images, labels),) = list(data.test.reader.read([samples]))
+    names = [f"test {sample}" for sample in samples]
+    return StoredImages(images.cpu().clone(), names, [data.classes[label] for label in labels.tolist()])
 
 
 @torch.no_grad()
-def predict(
-    trained: Trained,
-    images: Tensor,
-    names: list[str],
-    actual: list[str] | None = None,
-) -> list[Prediction]:
-    """Predictions for stored images (n, side, side, 3) uint8."""
+def predict_images(trained: Trained, images: Tensor, names: list[str], actual: list[str] | None = None) -> list[Prediction]:
+    """Predict stored images (n, side, side, 3) uint8 on the network's device; `names` and `actual` labels are passed on."""
     device = next(trained.net.parameters()).device
-    views = trained.views(device)
-    logits = torch.cat([logits_of(trained.net, views.test(part.to(device)), trained.config.train) for part in images.split(256)])
-    probabilities, classes = logits.softmax(1).topk(min(SHOWN, len(trained.classes)))
+    augmentation, mirror = trained.augmentation(device), trained.config.train.mirror_test
+    logits = torch.cat([logits_of(trained.net, augmentation.test(batch.to(device)), mirror) for batch in images.split(256)])
+    probabilities, classes = logits.softmax(1).topk(min(TOP, len(trained.classes)))
     return [
-        Prediction(
-            name,
-            tuple(trained.classes[index] for index in row),
-            tuple(shares),
-            actual[number] if actual else None,
-        )
+        Prediction(name, tuple(trained.classes[index] for index in row), tuple(shares), actual[number] if actual else None)
         for number, (name, row, shares) in enumerate(zip(names, classes.tolist(), probabilities.tolist(), strict=True))
     ]

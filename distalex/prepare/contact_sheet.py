@@ -11,8 +11,7 @@ from distalex.console import Console
 from distalex.data.batches import Batch
 from distalex.data.open import open_training_images
 from distalex.data.pipeline import Split
-from distalex.errors import UserError
-from distalex.files import FIGURE_SUFFIXES, refuse_unwritable
+from distalex.files import require_figure, save_figure
 from distalex.parallel.start import start_processes
 from distalex.prepare.options import ShowOptions
 
@@ -27,10 +26,9 @@ def show(options: ShowOptions, config: Config) -> Path:
     Raises UserError where the images cannot be read or the figure not be written.
     """
     path = Path(options.out)
-    if path.suffix.lower() not in FIGURE_SUFFIXES:
-        raise UserError(f"out={options.out}: unknown extension; use one of {', '.join(FIGURE_SUFFIXES)}")
+    require_figure(path, "out")
     console = Console()
-    with start_processes(config) as mesh, console.showing():
+    with start_processes(config.parallel, config.model.columns, config.device) as mesh, console.showing():
         train, classes = open_training_images(
             *(config.data, mesh, console.say, console.progress),
             batch_size=options.count,
@@ -42,9 +40,7 @@ def show(options: ShowOptions, config: Config) -> Path:
         ((stored, _),) = ((images.numpy().copy(), labels) for images, labels in train.reader.read([samples]))
         batches = [train.augmented(samples, epoch) for epoch in range(options.epochs)]
         figure = _draw(train, classes, samples, stored, batches)
-    with refuse_unwritable(path, "out"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=120)
+    save_figure(figure, path, "out")
     console.say(f"drawn: {path}: {count} of {train.count:,} training images, in the first {options.epochs} epochs")
     return path
 

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from distalex.config.choices import OneOf
-from distalex.config.schema import Float, Int, Section
+from distalex.config.command import CommandOptions
+from distalex.config.schema import Float, Int
 
 AUTO = ("auto", "Whatever lies at `root`, recognised by content, as with `folder`.")
 
 
-class PrepareOptions(Section):
-    """Options of `prepare`."""
+class PrepareOptions(CommandOptions):
+    """Write images into .beton files, verified and atomic. `train` does this by itself for a named data set."""
+
+    usage: ClassVar[str] = """python -m distalex.prepare [SOURCE] [--root=DIR] [--out=FILE.beton] [--OPTION=VALUE …]
+python -m distalex.prepare check FILE.beton
+python -m distalex.prepare show [FILE.beton] [--out=FILE.png] [--config=NAME] [--OPTION=VALUE …]"""
+    words: ClassVar[tuple[str, ...]] = ("source",)
 
     source: Annotated[str, OneOf("data/sources", also=(AUTO,), without=("beton",))] = "auto"
     """Data set, or kind of source, to prepare."""
@@ -52,15 +59,25 @@ class PrepareOptions(Section):
     """Replace existing files."""
 
 
-class CheckOptions(Section):
-    """Options of `prepare check`."""
+class CheckOptions(CommandOptions):
+    """Compare every byte of a prepared file with its checksums, and print what it holds."""
+
+    usage: ClassVar[str] = "python -m distalex.prepare check FILE.beton"
+    words: ClassVar[tuple[str, ...]] = ("file",)
 
     file: str = Field(min_length=1)
     """Prepared file, FILE.beton; every byte is compared with its checksum."""
 
 
-class ShowOptions(Section):
-    """Options of `prepare show`, besides those of `train` that describe the data."""
+class ShowOptions(CommandOptions):
+    """Draw a contact sheet: stored images with their labels, and how training augments each in its first epochs."""
+
+    usage: ClassVar[str] = "python -m distalex.prepare show [FILE.beton] [--out=FILE.png] [--config=NAME] [--OPTION=VALUE …]"
+    words: ClassVar[tuple[str, ...]] = ("file",)
+    sections: ClassVar[tuple[str, ...]] = ("data",)
+
+    file: str | None = None
+    """A prepared file to draw from, FILE.beton; short for --data.name=beton --data.train=FILE.beton."""
 
     out: str = Field("contact-sheet.png", min_length=1)
     """Figure to draw (.png, .jpg, .pdf or .svg)."""
@@ -68,3 +85,14 @@ class ShowOptions(Section):
     """Training images to draw, one per row, chosen by the seed."""
     epochs: Int = Field(6, ge=1, le=50)
     """Epochs to draw, one per column, with the images as they are augmented in each."""
+
+    @model_validator(mode="after")
+    def _draws_a_prepared_file(self) -> ShowOptions:
+        if self.file is not None and not self.file.endswith(".beton"):
+            raise ValueError(f"file={self.file}: not a prepared file; give FILE.beton, or a data set with --data.name=NAME")
+        return self
+
+    def overrides(self) -> Mapping[str, str]:
+        """The file as `data.name` and `data.train`; one process draws, whatever the config trains on."""
+        named = {} if self.file is None else {"data.name": "beton", "data.train": self.file}
+        return {"parallel": "none", **named}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+import signal
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -23,7 +25,8 @@ from distalex.prepare.options import CheckOptions, PrepareOptions
 
 
 def prepare_source(options: PrepareOptions) -> list[Prepared]:
-    """Prepare the images that `options` names and print what was written. Raises UserError, leaving nothing half written behind."""
+    """Prepare what `options` names and print what was written. Raises UserError. Leaves no partial file, also on SIGTERM."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that temporary files are removed
     console = Console()
     data = _data_section(options)
     import_ffcv()

@@ -1,1 +1,1 @@
-"""Runs as people look at them: one page of HTML that needs nothing else."""
+"""The page of a run, or of several runs compared."""

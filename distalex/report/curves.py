@@ -1,4 +1,4 @@
-"""Curves as SVG that shows without a script, and the same numbers for the script that reads them out under a pointer."""
+"""Curves as SVG, which needs no script, and their numbers for the page's script, which shows the values under the pointer."""
 
 from __future__ import annotations
 
@@ -8,16 +8,20 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
-from distalex.report.history import History, number
+from distalex.report.history import History
+from distalex.runs.metrics import finite
 
-POINTS = 300  # of a curve: more than a screen shows apart
+POINTS = 300
+"""Most points of a curve; a screen shows no more."""
 WIDTH, HEIGHT = 560.0, 260.0
-LEFT, RIGHT, TOP, BOTTOM = 56.0, 22.0, 12.0, 30.0  # margins of the axes
+"""Of a panel, in pixels of its SVG."""
+LEFT, RIGHT, TOP, BOTTOM = 56.0, 22.0, 12.0, 30.0
+"""Margins of the axes, in the same pixels."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """Steps that are drawn as one: their last step, and the mean, least and largest of their values."""
+    """Consecutive steps drawn as one point: their last step, and the mean, least and largest of their values."""
 
     step: int
     mean: float
@@ -27,22 +31,27 @@ class Point:
 
 @dataclass(frozen=True)
 class Curve:
+    """One curve of a panel."""
+
     label: str
+    """In the legend."""
     colour: int
+    """Number of the page's class c0, c1, …"""
     dashed: bool
+    """Whether its line is dashed, as that of the test set."""
     points: tuple[Point | None, ...]
-    """None is a gap, where values are not finite."""
+    """In order of steps; None is a gap, where values are not finite."""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """Curves over steps that share an axis."""
+    """Curves over steps that share their axes."""
 
     title: str
     unit: str
     curves: tuple[Curve, ...]
     zero: bool = False
-    """Whether the axis starts at 0."""
+    """Whether the vertical axis starts at 0."""
     bad: tuple[int, ...] = field(default=())
     """Steps whose value is not finite."""
 
@@ -54,20 +63,20 @@ MEASURES: tuple[tuple[str, str, bool, dict[str, tuple[str, str, float]]], ...] =
     ("Learning rate", "", True, {"": ("train", "lr", 1)}),
     ("Throughput", "images/s", True, {"": ("train", "images_per_second", 1)}),
     (
-        "Waiting",
+        "Time spent waiting",
         "% of the time",
         True,
         {"for data": ("train", "data_wait_fraction", 100), "for other processes": ("train", "comm_exposed_fraction", 100)},
     ),
-    ("Model FLOP utilisation", "% of the matmul peak", True, {"": ("train", "mfu", 100)}),
+    ("Model FLOP utilisation", "% of the measured matmul peak", True, {"": ("train", "mfu", 100)}),
 )
-"""Panels: title, unit, whether from 0, and by label the kind of row, its key and a factor."""
+"""Panels: title, unit, whether the axis starts at 0, and for each label the kind of row, its field and a factor."""
 
 
-def panels(runs: Sequence[History]) -> list[Panel]:
-    """Those of MEASURES that any of the runs has values for; a colour for each curve of one run, or for each of several runs.
+def panels_of(runs: Sequence[History]) -> list[Panel]:
+    """Build the panels of MEASURES that any of the runs has values for, with a colour for each curve of one run or for each of several.
 
-    One run that logged its layers has two more, with a curve for each layer.
+    A single run that logged its layers (`log.layers`) has two more panels, with a curve for each layer.
     """
     drawn = []
     for title, unit, zero, measures in MEASURES:
@@ -75,8 +84,8 @@ def panels(runs: Sequence[History]) -> list[Panel]:
         for place, run in enumerate(runs):
             for order, (label, (kind, key, factor)) in enumerate(measures.items()):
                 rows = run.train if kind == "train" else run.evals
-                values = [(row["step"], number(row[key])) for row in rows if key in row]
-                if key == "loss" or any(value is not None for _, value in values):  # what is never known is not bad
+                values = [(row["step"], finite(row[key])) for row in rows if key in row]
+                if key == "loss" or any(value is not None for _, value in values):  # a measure that is always null is unknown, not bad
                     bad += [step for step, value in values if value is None]
                 named = " ".join(part for part in (run.name if len(runs) > 1 else "", label) if part) or title.lower()
                 points = thin([(step, None if value is None else factor * value) for step, value in values])
@@ -88,14 +97,14 @@ def panels(runs: Sequence[History]) -> list[Panel]:
 
 
 def _of_layers(run: History) -> list[Panel]:
-    """How large gradients are, and updates as a share of the weights (`log.layers`); a layer whose share is 0 stands still."""
+    """Norms of gradients, and of updates relative to the weights (`log.layers`); a layer with updates of 0 does not train."""
     rows = [row for row in run.train if all(isinstance(row.get(kind), dict) for kind in ("gradients", "weights", "updates"))]
     layers = list(dict.fromkeys(layer for row in rows for layer in row["updates"]))
 
     def curve(order: int, layer: str, kind: str, over: str | None) -> Curve:
         values: list[tuple[int, float | None]] = []
         for row in rows:
-            size, whole = number(row[kind].get(layer)), number(row[over].get(layer)) if over else 100.0
+            size, whole = finite(row[kind].get(layer)), finite(row[over].get(layer)) if over else 100.0
             values.append((row["step"], 100.0 * size / whole if size is not None and whole else None))
         return Curve(layer, order, False, thin(values))
 
@@ -111,25 +120,25 @@ def _of_layers(run: History) -> list[Panel]:
 
 
 def thin(values: Sequence[tuple[int, float | None]], most: int = POINTS) -> tuple[Point | None, ...]:
-    """At most about `most` points: neighbours are drawn as one, but a gap stays a gap."""
+    """Join consecutive (step, value) pairs into at most about `most` points; a value that is None makes a gap."""
     every = max(1, -(-len(values) // most))
     points: list[Point | None] = []
     for start in range(0, len(values), every):
         part = values[start : start + every]
-        finite = [value for _, value in part if value is not None]
-        if finite:
-            points.append(Point(part[-1][0], math.fsum(finite) / len(finite), min(finite), max(finite)))
-        if len(finite) < len(part) and (points and points[-1] is not None):
+        known = [value for _, value in part if value is not None]
+        if known:
+            points.append(Point(part[-1][0], math.fsum(known) / len(known), min(known), max(known)))
+        if len(known) < len(part) and (points and points[-1] is not None):
             points.append(None)
     return tuple(points)
 
 
-def draw(panel: Panel, name: str) -> str:
-    """The panel as an <svg>; its colours are the classes c0, c1, … of the page."""
+def draw_panel(panel: Panel, name: str) -> str:
+    """Draw a panel as an <svg> with the id `name`; colours are the classes c0, c1, … of the page."""
     horizontal, vertical = _scales(panel)
     parts = [
-        f'<svg viewBox="0 0 {WIDTH:g} {HEIGHT:g}" role="img" aria-labelledby="{name}-says">',
-        f'<title id="{name}-says">{escape(describe(panel))}</title>',
+        f'<svg viewBox="0 0 {WIDTH:g} {HEIGHT:g}" role="img" aria-labelledby="{name}-title">',
+        f'<title id="{name}-title">{escape(describe_panel(panel))}</title>',
     ]
     for value in horizontal.ticks:
         x = horizontal(value)
@@ -148,7 +157,7 @@ def draw(panel: Panel, name: str) -> str:
 
 
 def numbers_of(panel: Panel) -> dict[str, Any]:
-    """What the page's script needs: where steps lie, and each curve's steps and values."""
+    """Return what the page's script needs: the range of steps, where it lies on the panel, and each curve's steps and values."""
     horizontal, _ = _scales(panel)
     return {
         "unit": panel.unit,
@@ -161,26 +170,30 @@ def numbers_of(panel: Panel) -> dict[str, Any]:
     }
 
 
-def describe(panel: Panel) -> str:
-    """The panel in words, for those who do not see it."""
-    said = []
+def describe_panel(panel: Panel) -> str:
+    """Describe a panel in words, for readers who do not see it: each curve's first and last value."""
+    described = []
     for curve in panel.curves:
         points = [point for point in curve.points if point]
         first, last = points[0], points[-1]
-        said.append(f"{curve.label}: {first.mean:.4g} at step {first.step:,}, {last.mean:.4g} at step {last.step:,}")
+        described.append(f"{curve.label}: {first.mean:.4g} at step {first.step:,}, {last.mean:.4g} at step {last.step:,}")
     unit = f" ({panel.unit})" if panel.unit else ""
-    return f"{panel.title}{unit} over steps. {'; '.join(said)}."
+    return f"{panel.title}{unit} over steps. {'; '.join(described)}."
 
 
 @dataclass(frozen=True)
 class Scale:
+    """A linear axis: values from `low` to `high` lie from pixel `start` to `end`."""
+
     low: float
     high: float
     start: float
     end: float
     ticks: tuple[float, ...]
+    """Values with a label."""
 
     def __call__(self, value: float) -> float:
+        """Return the pixel of a value."""
         return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
 
 
@@ -188,7 +201,7 @@ def _scales(panel: Panel) -> tuple[Scale, Scale]:
     points = [point for curve in panel.curves for point in curve.points if point]
     steps = [point.step for point in points]
     low, high = min(point.least for point in points), max(point.largest for point in points)
-    if panel.title == "Loss" and len(points) > 20 and low >= 0:  # a first step at ten times the loss must not flatten the rest
+    if panel.title == "Loss" and len(points) > 20 and low >= 0:  # a first step with ten times the loss would flatten the rest
         means = sorted(point.mean for point in points)
         tested = max((point.largest for curve in panel.curves if curve.dashed for point in curve.points if point), default=low)
         high = max(low, tested, min(high, means[int(0.99 * (len(means) - 1))] * 1.25))
@@ -207,7 +220,7 @@ def _scale(low: float, high: float, start: float, end: float, count: int) -> Sca
 
 
 def _drawn(curve: Curve, horizontal: Scale, vertical: Scale) -> list[str]:
-    """A band from the least to the largest value where points stand for several, then the line of means; a lone point is a dot."""
+    """A band from the least to the largest value where points join several steps, then the line of means, with dots if it is short."""
 
     def inside(value: float) -> float:
         return vertical(min(value, vertical.high))
@@ -228,7 +241,7 @@ def _drawn(curve: Curve, horizontal: Scale, vertical: Scale) -> list[str]:
 
 
 def _pieces(points: Sequence[Point | None]) -> list[list[Point]]:
-    """What lies between gaps."""
+    """The points between gaps."""
     pieces: list[list[Point]] = [[]]
     for point in points:
         if point is None:

@@ -1,4 +1,4 @@
-"""What a run's folder tells without its network: options, metrics, where it ran and whether it still does."""
+"""The files of a run without its network: options, metrics, where it ran and whether it is running."""
 
 from __future__ import annotations
 
@@ -13,46 +13,56 @@ from typing import Any
 
 from distalex.config.loading import read_yaml
 from distalex.config.schema import flatten
+from distalex.console import counted
 from distalex.errors import UserError
 from distalex.runs.checkpoint import known_runs
+from distalex.runs.metrics import finite
 
 Row = dict[str, Any]
-SILENT = 1800.0  # seconds without a line, after which a job on another host is taken for gone
-MOST_ROWS = 200_000  # of metrics.jsonl that are kept: enough for any curve
+"""A row of metrics.jsonl or starts.jsonl."""
+SILENT = 1800.0
+"""Seconds without a row after which a job on another host counts as ended."""
+MOST_ROWS = 200_000
+"""Rows of metrics.jsonl from which only every second, third, … training row is read."""
 
 
 @dataclass(frozen=True)
 class History:
-    """A run as its files have it; whatever is missing or damaged is empty, and told in `notes`."""
+    """A run as its files describe it; what is missing or damaged is empty and reported in `notes`."""
 
     folder: Path
+    """Of the run."""
     options: dict[str, Any]
     """By dotted name."""
     train: tuple[Row, ...]
-    """Rows of metrics.jsonl in order of steps."""
+    """Rows of metrics.jsonl of kind `train`, in order of steps."""
     evals: tuple[Row, ...]
+    """Rows of kind `eval`, in order of steps."""
     starts: tuple[Row, ...]
-    """Rows of starts.jsonl."""
+    """Rows of starts.jsonl: when, where and on how many processes it was started."""
     notes: tuple[str, ...]
+    """One sentence for each thing that is missing or damaged."""
     running: bool
+    """Whether it is training now."""
 
     @property
     def name(self) -> str:
+        """The name of its folder."""
         return self.folder.resolve().name
 
     @property
     def step(self) -> int:
-        """The last that any row tells of."""
+        """The last step of any row; 0 without rows."""
         return max((row["step"] for row in (*self.train, *self.evals)), default=0)
 
     @property
     def best(self) -> Row | None:
-        """The evaluation with the highest top-1."""
-        return max((row for row in self.evals if number(row.get("top1")) is not None), key=lambda row: row["top1"], default=None)
+        """The evaluation with the highest top-1, or None."""
+        return max((row for row in self.evals if finite(row.get("top1")) is not None), key=lambda row: row["top1"], default=None)
 
     @property
     def state(self) -> str:
-        """`running`, `finished` or `stopped`, with the step."""
+        """`running`, `finished` or `stopped`, with the step, in words."""
         if self.running:
             return f"running, step {self.step:,}"
         epochs, most = self.options.get("train.epochs"), self.options.get("train.max_steps")
@@ -63,9 +73,9 @@ class History:
 
 
 def read_history(place: str, runs_dir: str) -> History:
-    """The run at a path, or of a name in `runs_dir`. Raises UserError where there is none."""
+    """Read the run at a path, or of a name in `runs_dir`. Raises UserError where there is none."""
     folder = _find(place, runs_dir)
-    running, notes = is_running(folder), list[str]()  # asked first: a run that ends meanwhile is read once more
+    running, notes = is_running(folder), list[str]()  # before its files: a run that ends meanwhile is read again
     options = _read_options(folder / "config.yaml", notes)
     rows = _read_rows(folder / "metrics.jsonl", notes)
     rows = [row for row in rows if isinstance(row.get("step"), int) and row["step"] >= 0]
@@ -74,21 +84,15 @@ def read_history(place: str, runs_dir: str) -> History:
     }
     if not rows:
         notes.append("no step has been logged yet")
-    bad = [row["step"] for row in kinds["train"] if "loss" in row and number(row["loss"]) is None]
+    bad = [row["step"] for row in kinds["train"] if "loss" in row and finite(row["loss"]) is None]
     if bad:
-        notes.append(f"the loss of {len(bad):,} logged step(s) is not finite, first of step {bad[0]:,}")
+        notes.append(f"{counted(len(bad), 'logged step')} with a loss that is not finite, the first at step {bad[0]:,}")
     starts = tuple(_read_rows(folder / "starts.jsonl", notes)) if (folder / "starts.jsonl").exists() else ()
     return History(folder, options, kinds["train"], kinds["eval"], starts, tuple(notes), running)
 
 
-def number(value: Any) -> float | None:
-    """None for what is no finite number, which metrics.jsonl writes as null."""
-    finite = isinstance(value, (int, float)) and not isinstance(value, bool) and value == value and abs(value) != float("inf")
-    return float(value) if finite else None
-
-
 def is_running(folder: Path) -> bool:
-    """Whether the job that holds the run's lock is alive; that of another host is believed while it writes metrics."""
+    """Return whether the process that holds the run's lock is alive; on another host, whether it has written metrics within SILENT."""
     folder = folder.resolve()
     try:
         owner = folder.with_name(f".{folder.name}.lock").read_text(encoding="utf-8", errors="replace")
@@ -121,12 +125,12 @@ def _read_options(path: Path, notes: list[str]) -> dict[str, Any]:
     try:
         return flatten(read_yaml(path)[0])
     except (OSError, UserError) as error:
-        notes.append(f"its options are not known: {error}")
+        notes.append(f"its options are unknown: {error}")
         return {}
 
 
 def _read_rows(path: Path, notes: list[str]) -> list[Row]:
-    """The JSON objects of a file of lines; others are counted in `notes`, and of very many lines only every so many are taken."""
+    """The JSON objects of a file, one a line; other lines are counted in `notes`. Beyond MOST_ROWS, training rows are thinned."""
     try:
         lines = path.read_bytes().splitlines()
     except OSError as error:
@@ -146,5 +150,5 @@ def _read_rows(path: Path, notes: list[str]) -> list[Row]:
         else:
             bad += 1
     if bad:
-        notes.append(f"{path.name}: {bad:,} line(s) are no JSON objects and were left out")
+        notes.append(f"{path.name}: left out {counted(bad, 'line')} that are not JSON objects")
     return rows

@@ -1,4 +1,4 @@
-"""What a run's network learned: its test set, its mistakes, its neighbours by the last hidden layer, its first filters."""
+"""What a run's network learned: predictions, mistakes and confusion on the test set, nearest neighbours, the filters of conv1."""
 
 from __future__ import annotations
 
@@ -13,71 +13,87 @@ from torch import Tensor
 from torch.nn import functional
 
 from distalex import random
-from distalex.config.config import Config
 from distalex.console import Console
 from distalex.data.open import Data
 from distalex.evaluate.evaluation import logits_of
 from distalex.parallel.mesh import Mesh
 from distalex.parallel.start import start_processes
-from distalex.predict.neighbours import batches_of, chosen, hidden, images_of, open_album
+from distalex.predict.neighbours import choose_samples, features_of, index_features, read_batches, read_stored
 from distalex.report.options import ReportOptions
 from distalex.runs.trained import Trained, load_trained, open_data_of
 
-SHOWN = 8  # images of a row of predictions (Figure 4, left)
-QUERIES, NEAREST = 5, 6  # images whose neighbours are shown, and how many of each (Figure 4, right)
-BATCH = 250
-LARGEST = 128  # side in pixels of an image on the page
-PAIRS = 10  # of classes that are taken for each other most
+ROW = 8
+"""Images of a row of predictions (Figure 4, left)."""
+QUERIES, NEAREST = 5, 6
+"""Test images whose neighbours are shown, and neighbours of each (Figure 4, right)."""
+BATCH_SIZE = 250
+LARGEST = 128
+"""Largest side in pixels of an image on the page."""
+PAIRS = 10
+"""Most pairs of confused classes."""
 
 
 @dataclass(frozen=True)
-class Shown:
-    """An image on the page and what the network takes it for."""
+class ShownImage:
+    """An image on the page, with its prediction."""
 
     image: str
     """A data URI."""
     actual: str
+    """The actual label."""
     labels: tuple[str, ...]
-    """Up to five, the likeliest first."""
+    """Up to five classes, the likeliest first; empty for a neighbour."""
     probabilities: tuple[float, ...]
+    """Of `labels`, from 0 to 1."""
     note: str = ""
+    """Which sample it is."""
 
 
 @dataclass(frozen=True)
-class Column:
-    """The first filters of a column (Figure 3)."""
+class ColumnFilters:
+    """The filters of conv1 in one column (Figure 3)."""
 
     image: str
+    """A data URI."""
     count: int
+    """Number of filters."""
     colour: float
-    """Mean share of a filter's energy that is colour and not grey."""
+    """Mean share of a filter's energy (squared weights) that is colour and not grey."""
 
 
 @dataclass(frozen=True)
 class Learned:
-    """What the page shows of one checkpoint."""
+    """What one checkpoint's network does on its test set, and which images it finds similar."""
 
     checkpoint: str
+    """File name."""
     classes: tuple[str, ...]
+    """Their names, in order."""
     tested_on: str
+    """`test` or `validation`."""
     count: int
+    """Images predicted."""
     of: int
-    """Images that were looked at, of so many."""
+    """Images of the test set."""
     loss: float
+    """Mean cross-entropy."""
     top1: float
+    """Percent."""
     top5: float
+    """Percent."""
     confusion: np.ndarray
-    """(classes, classes): how many of the class (row) were taken for each (column)."""
-    predictions: tuple[Shown, ...]
-    mistakes: tuple[Shown, ...]
-    """The surest ones."""
-    neighbours: tuple[tuple[Shown, ...], ...]
-    """A test image, then the training images nearest to it."""
+    """(classes, classes) int64: images of each actual class (row) by predicted class (column)."""
+    predictions: tuple[ShownImage, ...]
+    """Chosen by the seed."""
+    mistakes: tuple[ShownImage, ...]
+    """Wrong predictions with the highest probabilities."""
+    neighbours: tuple[tuple[ShownImage, ...], ...]
+    """Rows of a test image and the training images nearest to it, the nearest first."""
     searched: int
-    """Training images that were searched for these."""
+    """Training images searched."""
 
     def confused(self) -> list[tuple[str, str, int]]:
-        """Pairs of an actual class and another that it is taken for, the most frequent first."""
+        """Return the most frequent confusions as (actual class, predicted class, images), the most frequent first."""
         counts = self.confusion.copy()
         np.fill_diagonal(counts, 0)
         places = np.argsort(counts, axis=None)[::-1][:PAIRS]
@@ -85,8 +101,8 @@ class Learned:
         return [(self.classes[row], self.classes[column], int(counts[row, column])) for row, column in pairs if counts[row, column]]
 
 
-def filters_of(trained: Trained) -> tuple[Column, ...]:
-    """The filters of the first convolution, those of each of the network's columns apart."""
+def filters_of(trained: Trained) -> tuple[ColumnFilters, ...]:
+    """Draw the filters of the first convolution, separately for each column of the network; none where it has no such layer."""
     if trained.net.first_layer is None:
         return ()
     weight = trained.net.get_parameter(f"{trained.net.first_layer}.weight").detach().float()
@@ -94,42 +110,45 @@ def filters_of(trained: Trained) -> tuple[Column, ...]:
 
 
 def learn(options: ReportOptions, place: str, console: Console) -> Learned:
-    """Look at test and training images through the network of the run at `place`. Raises UserError where it or the data are missing."""
-    with start_processes(Config(parallel="none", device=options.device)) as mesh:
+    """Run the network of the run or checkpoint at `place` on test and training images.
+
+    Raises UserError where it or the data are missing.
+    """
+    with start_processes("none", device=options.device) as mesh:
         trained = load_trained(place, options.runs_dir)
         trained.net.to(device=mesh.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        data = open_data_of(trained, options.data_root, BATCH, mesh, console)
+        data = open_data_of(trained, options.data_root, BATCH_SIZE, mesh, console)
         with console.showing(), torch.no_grad():
-            return _look(trained, data, options, mesh, console)
+            return _learned(trained, data, options, mesh, console)
 
 
-def _look(trained: Trained, data: Data, options: ReportOptions, mesh: Mesh, console: Console) -> Learned:
-    test, classes = data.test, trained.classes
-    looked = chosen(test, options.images, trained.config.seed)
+def _learned(trained: Trained, data: Data, options: ReportOptions, mesh: Mesh, console: Console) -> Learned:
+    test, classes, mirror = data.test, trained.classes, trained.config.train.mirror_test
+    chosen = choose_samples(test, options.images, trained.config.seed)
     outputs, labels = [], []
-    for batch, images in batches_of(test, looked):
-        outputs.append(logits_of(trained.net, test.augmentation.test(images.to(mesh.device)), trained.config.train).cpu())
+    for batch, images in read_batches(test, chosen):
+        outputs.append(logits_of(trained.net, test.augmentation.test(images.to(mesh.device)), mirror).cpu())
         labels.append(batch)
-        console.progress("looking at test images", sum(map(len, outputs)), len(looked))
-    console.done("looking at test images")
+        console.progress("predicting test images", sum(map(len, outputs)), len(chosen))
+    console.done("predicting test images")
     logits, actual = torch.cat(outputs), torch.cat(labels)
     shares = logits.softmax(1)
     hits = logits.topk(min(5, len(classes))).indices == actual[:, None]
     wrong = torch.where(hits[:, 0], -1.0, shares.amax(1))
-    surest = [int(place) for place in wrong.argsort(descending=True)[:SHOWN] if wrong[place] > 0]
-    some = np.sort(random.permutation(random.key(trained.config.seed, "shown"), len(looked))[:SHOWN])
+    surest = [int(place) for place in wrong.argsort(descending=True)[:ROW] if wrong[place] > 0]
+    some = np.sort(random.permutation(random.key(trained.config.seed, "shown"), len(chosen))[:ROW])
 
-    def shown(places: list[int]) -> tuple[Shown, ...]:
+    def shown(places: list[int]) -> tuple[ShownImage, ...]:
         return tuple(
-            _shown(image, int(label), shares[place], classes, f"test image {looked[place]}")
-            for place, (image, label) in zip(places, images_of(test, looked[places]), strict=True)
+            _shown(image, int(label), shares[place], classes, f"test image {chosen[place]}")
+            for place, (image, label) in zip(places, read_stored(test, chosen[places]), strict=True)
         )
 
     return Learned(
         trained.path.name,
         classes,
         data.tested_on,
-        len(looked),
+        len(chosen),
         test.count,
         float(functional.cross_entropy(logits, actual)),
         100.0 * float(hits[:, 0].float().mean()),
@@ -137,34 +156,36 @@ def _look(trained: Trained, data: Data, options: ReportOptions, mesh: Mesh, cons
         np.bincount(actual.numpy() * len(classes) + logits.argmax(1).numpy(), minlength=len(classes) ** 2).reshape(len(classes), -1),
         shown([int(place) for place in some]),
         shown(surest),
-        _neighbours(trained, data, looked[some[:QUERIES]], options.searched, console) if options.searched else (),
+        _neighbours(trained, data, chosen[some[:QUERIES]], options.searched, console) if options.searched else (),
         min(options.searched, data.train.count),
     )
 
 
-def _neighbours(trained: Trained, data: Data, queries: np.ndarray, most: int, console: Console) -> tuple[tuple[Shown, ...], ...]:
+def _neighbours(trained: Trained, data: Data, queries: np.ndarray, most: int, console: Console) -> tuple[tuple[ShownImage, ...], ...]:
     """A test image and the training images nearest to it (Figure 4, right)."""
-    wanted = images_of(data.test, queries)
-    album = open_album(trained, data.train, most, console.progress)
+    wanted = read_stored(data.test, queries)
+    index = index_features(trained, data.train, most, console.progress)
     stored = torch.from_numpy(np.stack([image for image, _ in wanted]))
-    places, apart = album.nearest(hidden(trained, data.test.augmentation, stored), NEAREST)
+    places, apart = index.nearest(features_of(trained, data.test.augmentation, stored), NEAREST)
     rows = []
     for query, (image, label), near, distances in zip(queries, wanted, places.tolist(), apart.tolist(), strict=True):
-        row = [Shown(_as_uri(image), trained.classes[label], (), (), f"test image {query}")]
-        samples = album.samples[near]
-        for (other, actual), sample, distance in zip(images_of(data.train, samples), samples, distances, strict=True):
-            row.append(Shown(_as_uri(other), trained.classes[actual], (), (), f"training image {sample}, {distance:.3g} away"))
+        row = [ShownImage(_as_uri(image), trained.classes[label], (), (), f"test image {query}")]
+        samples = index.samples[near]
+        for (other, actual), sample, distance in zip(read_stored(data.train, samples), samples, distances, strict=True):
+            row.append(ShownImage(_as_uri(other), trained.classes[actual], (), (), f"training image {sample}, {distance:.3g} away"))
         rows.append(tuple(row))
     return tuple(rows)
 
 
-def _shown(image: np.ndarray, label: int, shares: Tensor, classes: tuple[str, ...], note: str) -> Shown:
+def _shown(image: np.ndarray, label: int, shares: Tensor, classes: tuple[str, ...], note: str) -> ShownImage:
     probabilities, places = shares.topk(min(5, len(classes)))
-    return Shown(_as_uri(image), classes[label], tuple(classes[place] for place in places.tolist()), tuple(probabilities.tolist()), note)
+    return ShownImage(
+        _as_uri(image), classes[label], tuple(classes[place] for place in places.tolist()), tuple(probabilities.tolist()), note
+    )
 
 
 def _as_uri(image: np.ndarray) -> str:
-    """An image (side, side, 3) uint8: small ones as they are, larger ones scaled down and as JPEG."""
+    """A stored image (side, side, 3) uint8 as a data URI: a small one as PNG, others as JPEG, scaled down to LARGEST."""
     drawn = Image.fromarray(image)
     if max(drawn.size) > LARGEST:
         drawn = drawn.resize((LARGEST, LARGEST), Image.Resampling.LANCZOS)
@@ -177,8 +198,8 @@ def _uri(image: Image.Image, kind: str) -> str:
     return f"data:image/{kind.lower()};base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-def _column(weight: Tensor) -> Column:
-    """An image of filters (n, 3, side, side) in rows of 8, each from its least to its largest weight around grey."""
+def _column(weight: Tensor) -> ColumnFilters:
+    """Draw filters (n, 3, side, side) in rows of 8; zero is grey, and each is scaled by its largest absolute weight."""
     grey = weight.mean(1, keepdim=True)
     energy = weight.square().sum((1, 2, 3))
     colour = ((weight - grey).square().sum((1, 2, 3)) / energy.clamp_min(1e-30)).mean()
@@ -193,11 +214,11 @@ def _column(weight: Tensor) -> Column:
         sheet[top : top + side, left : left + side, 3] = 255
     scale = max(1, 320 // sheet.shape[1])
     image = Image.fromarray(sheet).resize((sheet.shape[1] * scale, sheet.shape[0] * scale), Image.Resampling.NEAREST)
-    return Column(_uri(image, "PNG"), count, float(colour))
+    return ColumnFilters(_uri(image, "PNG"), count, float(colour))
 
 
-def drawn_confusion(shares: np.ndarray) -> str:
-    """Shares of each row (classes, classes) as an image, a pixel or more a pair, the brighter the larger by its root."""
+def draw_confusion(shares: np.ndarray) -> str:
+    """Draw the shares of each row (classes, classes) as a data URI of an image, one or more pixels a pair, brighter by the root."""
     from matplotlib import colormaps
 
     pixels = (colormaps["viridis"](np.sqrt(shares))[:, :, :3] * 255).round().astype(np.uint8)

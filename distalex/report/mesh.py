@@ -1,4 +1,4 @@
-"""The mesh of a run as a drawing: which process holds what, who talks to whom, how much and how long it waits."""
+"""A drawing of a run's processes: what each holds, what they send each other, and how long they wait for it."""
 
 from __future__ import annotations
 
@@ -7,50 +7,58 @@ from html import escape
 
 from distalex.config.choices import declared_in
 from distalex.config.config import MODES
-from distalex.report.history import History, number
+from distalex.console import bytes_text
+from distalex.report.history import History
+from distalex.runs.metrics import finite
 
-BOX = (150.0, 56.0)  # of a process
-GAP = (150.0, 46.0)  # between columns, between replicas
-MOST = 4  # replicas or columns that are drawn
+BOX = (150.0, 56.0)
+"""Width and height of a process, in pixels."""
+GAP = (150.0, 46.0)
+"""Between columns and between replicas, in pixels."""
+MOST = 4
+"""Most replicas, and most columns, that are drawn."""
 NOT_BETWEEN_COLUMNS = ("gradients", "images", "logits")
+"""Purposes of communication that no layer of the network needs."""
 
 
 @dataclass(frozen=True)
 class Exchange:
-    """What one process sends for one purpose in a step, and how long it waits for it with nothing to compute."""
+    """What one process sends for one purpose in a step, and how long it waits for it without computing."""
 
     purpose: str
+    """A layer, or `gradients`, `images` or `logits`."""
     bytes: int
+    """Sent by a process in a step."""
     exposed: float | None
-    """Share of the time; None where it is not known."""
+    """Share of the time of a step; None where unknown."""
 
 
 def exchanges_of(run: History) -> list[Exchange]:
-    """By purpose, from the last logged steps."""
+    """Return the communication of a step by purpose, from the last 20 logged steps."""
     rows = [row for row in run.train if isinstance(row.get("comm_bytes_by"), dict)][-20:]
     if not rows:
         return []
     found = []
     for purpose, sent in rows[-1]["comm_bytes_by"].items():
-        waits = [number((row.get("comm_exposed_by") or {}).get(purpose)) for row in rows]
+        waits = [finite((row.get("comm_exposed_by") or {}).get(purpose)) for row in rows]
         known = [wait for wait in waits if wait is not None]
-        found.append(Exchange(str(purpose), int(number(sent) or 0), sum(known) / len(known) if known else None))
+        found.append(Exchange(str(purpose), int(finite(sent) or 0), sum(known) / len(known) if known else None))
     return found
 
 
-def draw(run: History) -> str:
-    """An <svg> of replicas (down) and columns (across), or nothing where the run does not tell."""
+def draw_mesh(run: History) -> str:
+    """Draw a run's processes as an <svg>, replicas down and columns across; empty where the run has no starts.jsonl."""
     if not run.starts:
         return ""
     start = run.starts[-1]
-    replicas, columns = (max(1, int(number(start.get(key)) or 1)) for key in ("replicas", "columns"))
+    replicas, columns = (max(1, int(finite(start.get(key)) or 1)) for key in ("replicas", "columns"))
     declared = declared_in(MODES).get(str(start.get("parallel", "none")))
     down, across = min(replicas, MOST), min(columns, MOST)
     width = across * BOX[0] + (across - 1) * GAP[0] + 20
     height = down * BOX[1] + (down - 1) * GAP[1] + 20 + (18 if replicas > down or columns > across else 0)
     sent = {exchange.purpose: exchange for exchange in exchanges_of(run)}
     between = [exchange for purpose, exchange in sent.items() if purpose not in NOT_BETWEEN_COLUMNS and exchange.bytes]
-    words = describe(run)
+    words = describe_mesh(run)
     parts = [f'<svg viewBox="0 0 {width:g} {height:g}" style="max-width:{width:g}px" role="img" aria-label="{escape(words)}">']
     for replica in range(down):
         for column in range(across):
@@ -63,30 +71,22 @@ def draw(run: History) -> str:
                 parts += _across(x + BOX[0], y, between)
             if replica + 1 < down:
                 parts.append(_arrow(x + BOX[0] / 2, y + BOX[1], x + BOX[0] / 2, y + BOX[1] + GAP[1]))
-                parts.append(_text(x + BOX[0] / 2 + 8, y + BOX[1] + GAP[1] / 2 + 4, _told("gradients", sent), anchor="start"))
+                parts.append(_text(x + BOX[0] / 2 + 8, y + BOX[1] + GAP[1] / 2 + 4, _sent("gradients", sent), anchor="start"))
     if replicas > down or columns > across:
-        parts.append(_text(10, height - 6, f"and so on: {replicas} replicas of {columns} process(es)", anchor="start"))
+        parts.append(_text(10, height - 6, f"{replicas} replicas of {columns} process(es) in all", anchor="start"))
     return "".join([*parts, "</svg>"])
 
 
-def describe(run: History) -> str:
-    """The drawing in words."""
+def describe_mesh(run: History) -> str:
+    """Describe the drawing in words, for readers who do not see it."""
     if not run.starts:
         return ""
     start = run.starts[-1]
-    spent = "; ".join(f"{exchange.purpose} {in_bytes(exchange.bytes)}" for exchange in exchanges_of(run) if exchange.bytes)
+    spent = "; ".join(f"{exchange.purpose} {bytes_text(exchange.bytes)}" for exchange in exchanges_of(run) if exchange.bytes)
     return (
         f"{start.get('processes', 1)} process(es) with --parallel={start.get('parallel', 'none')}: {start.get('replicas', 1)} replica(s) "
-        f"of {start.get('columns', 1)} process(es) each. A process sends in a step: {spent or 'nothing'}."
+        f"of {start.get('columns', 1)} process(es) each. Each process sends per step: {spent or 'nothing'}."
     )
-
-
-def in_bytes(count: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000 or unit == "GB":
-            return f"{count:,.0f} {unit}" if unit == "B" else f"{count:,.1f} {unit}"
-        count /= 1000
-    raise AssertionError
 
 
 def _across(x: float, y: float, between: list[Exchange]) -> list[str]:
@@ -95,15 +95,15 @@ def _across(x: float, y: float, between: list[Exchange]) -> list[str]:
     waits = [exchange.exposed for exchange in between if exchange.exposed is not None]
     parts.append(_text(x + GAP[0] / 2, y + BOX[1] / 2 - 7, listed))
     exposed = f", {100 * sum(waits):.1f} % exposed" if waits else ""
-    parts.append(_text(x + GAP[0] / 2, y + BOX[1] / 2 + 16, f"{in_bytes(sum(exchange.bytes for exchange in between))}{exposed}"))
+    parts.append(_text(x + GAP[0] / 2, y + BOX[1] / 2 + 16, f"{bytes_text(sum(exchange.bytes for exchange in between))}{exposed}"))
     return parts
 
 
-def _told(purpose: str, sent: dict[str, Exchange]) -> str:
+def _sent(purpose: str, sent: dict[str, Exchange]) -> str:
     if purpose not in sent:
         return purpose
     exposed = sent[purpose].exposed
-    return f"{purpose} {in_bytes(sent[purpose].bytes)}" + ("" if exposed is None else f", {100 * exposed:.1f} % exposed")
+    return f"{purpose} {bytes_text(sent[purpose].bytes)}" + ("" if exposed is None else f", {100 * exposed:.1f} % exposed")
 
 
 def _wrapped(text: str) -> list[str]:

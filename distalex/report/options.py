@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar
 
 from pydantic import Field
 
-from distalex.config.schema import Float, Int, Names, Section
+from distalex.config.command import CommandOptions, DataRoot, RunsDir
+from distalex.config.schema import Device, Float, Int, Names
 
 
-class ReportOptions(Section):
-    """Options of `report`."""
+class ReportOptions(CommandOptions):
+    """Write one self-contained HTML page: curves, confusion, predictions, neighbours, filters, processes; or several runs compared."""
+
+    usage: ClassVar[str] = "python -m distalex.report RUN [RUN …] [--out=FILE.html] [--OPTION=VALUE …]"
+    rest: ClassVar[str | None] = "runs"
 
     runs: Names = Field(min_length=1)
-    """Runs (folders or names). Several are laid over each other."""
-    runs_dir: str = "runs"
-    """Folder of the runs, where RUN is a name."""
+    """Runs, by name or folder. The curves of several are drawn into the same panels."""
+    runs_dir: RunsDir = "runs"
     out: str | None = None
-    """Page to write. Default: RUN/report.html, of several runs report.html here."""
+    """Page to write. Default: RUN/report.html; for several runs, report.html in the current folder."""
     watch: bool = False
-    """Write it again and again while a run goes on; the page loads itself anew meanwhile."""
+    """Rewrite the page while a run is training; the page reloads itself."""
     every: Float = Field(10.0, ge=1, le=3600)
-    """`watch`: seconds between two pages."""
+    """`watch`: seconds between updates."""
     images: Int = Field(10_000, ge=0)
-    """Test images that the network of a single run looks at, for confusion and predictions; of more, so many are chosen by the seed.
-    0: none, and no neighbours."""
+    """Number of test images for confusion and predictions of a single run; from a larger test set, chosen by the seed.
+    0: no predictions and no neighbours."""
     searched: Int = Field(2_000, ge=0)
-    """Training images among which neighbours are searched; chosen by the seed. 0: no neighbours."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """`auto` takes a GPU where there is one."""
-    data_root: str | None = None
-    """Folder of the data, where it has moved."""
+    """Number of training images to search for nearest neighbours, chosen by the seed. 0: no neighbours."""
+    device: Device = "auto"
+    data_root: DataRoot = None

@@ -1,5 +1,5 @@
 "use strict";
-// Reads curves out: a line at the step under the pointer or chosen with the arrow keys, and the values there below the curves.
+// Shows the values of curves: a vertical line at the step under the pointer, or chosen with the arrow keys, and its values below.
 const numbers = JSON.parse(document.getElementById("numbers").textContent);
 
 for (const [name, panel] of Object.entries(numbers)) {
@@ -21,11 +21,11 @@ for (const [name, panel] of Object.entries(numbers)) {
     const x = width * (left + ((step - low) / (high - low)) * (right - left));
     cross.setAttribute("x1", x);
     cross.setAttribute("x2", x);
-    const said = panel.curves.map((curve) => {
+    const values = panel.curves.map((curve) => {
       const [found, value] = nearest(curve.points, step);
       return `${curve.label} ${value.toLocaleString("en", { maximumSignificantDigits: 5 })}${found === step ? "" : ` (step ${found.toLocaleString("en")})`}`;
     });
-    reads.textContent = `step ${step.toLocaleString("en")}: ${said.join(", ")}${panel.unit ? ` (${panel.unit})` : ""}`;
+    reads.textContent = `step ${step.toLocaleString("en")}: ${values.join(", ")}${panel.unit ? ` (${panel.unit})` : ""}`;
   };
 
   drawing.addEventListener("pointermove", (event) => {

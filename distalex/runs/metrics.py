@@ -63,3 +63,13 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         except ValueError:
             continue
     return rows
+
+
+def finite(value: Any) -> float | None:
+    """The number in a field of a row, or None where the field is absent, null or no finite number (a bool is none)."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:  # of an integer with hundreds of digits
+        return None

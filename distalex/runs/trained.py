@@ -1,4 +1,4 @@
-"""A trained network opened from a run or checkpoint."""
+"""A trained network, opened from a run or a checkpoint."""
 
 from __future__ import annotations
 
@@ -24,27 +24,32 @@ from distalex.runs.checkpoint import find, load
 
 @dataclass(frozen=True)
 class Trained:
-    """A network from a checkpoint with all that using it needs."""
+    """A network from a checkpoint, with everything needed to use it."""
 
     net: Network
+    """The whole network, in evaluation mode, with the moving average of the weights where the run kept one."""
     config: Config
+    """Of the run that trained it."""
     classes: tuple[str, ...]
+    """Names of the outputs, in order."""
     state: dict[str, Any]
+    """The checkpoint (docs/run-directory.md)."""
     path: Path
+    """The checkpoint's file."""
 
-    def views(self, device: torch.device, dtype: torch.dtype | None = None) -> Augmentation:
-        """How it sees stored images, in the run's arithmetic or in `dtype`."""
-        state, options = self.state, self.config
+    def augmentation(self, device: torch.device, dtype: torch.dtype | None = None) -> Augmentation:
+        """Return what crops and normalises stored images as in the run, on `device`; in the run's arithmetic unless `dtype` is given."""
+        state, config = self.state, self.config
         statistics = Statistics(tuple(state["mean"]), tuple(tuple(row) for row in state["covariance"]))
         return Augmentation(
-            options.data, state["side"], statistics, options.seed, device, dtype or arithmetic(options.train.precision, device)
+            config.data, state["side"], statistics, config.seed, device, dtype or arithmetic(config.train.precision, device)
         )
 
 
 def load_trained(place: str, runs_dir: str) -> Trained:
-    """The network of a run or checkpoint on the CPU, with its moving average if it has one, in evaluation mode.
+    """Open the network of a path, or of the name of a run in `runs_dir`, on the CPU. A run stands for its latest checkpoint.
 
-    Raises UserError where the file is missing, damaged or something else.
+    Raises UserError where the checkpoint is missing, damaged or does not fit its own config.
     """
     path = find(place, runs_dir)
     state = load(path)
@@ -53,12 +58,15 @@ def load_trained(place: str, runs_dir: str) -> Trained:
     try:
         net.load_state_dict(state["average"] or state["model"])
     except (KeyError, RuntimeError) as error:
-        raise UserError(f"{path}: its weights do not fit its configuration ({' '.join(str(error).split())[:160]})") from None
+        raise UserError(f"{path}: its weights do not fit its config ({' '.join(str(error).split())[:160]})") from None
     return Trained(net.eval(), config, tuple(state["classes"]), state, path)
 
 
 def open_data_of(trained: Trained, data_root: str | None, batch_size: int, mesh: Mesh, console: Console) -> Data:
-    """The images that a network was trained with, from `data_root` if they have moved. Raises UserError for other classes."""
+    """Open the data set that a network was trained on, in global batches of `batch_size`; at `data_root`, if it has moved.
+
+    Raises UserError where it is missing or has other classes.
+    """
     section = trained.config.data.model_copy(update={"root": data_root or trained.config.data.root, "cache": "none"})
     train = trained.config.train
     with console.showing():
@@ -71,7 +79,7 @@ def open_data_of(trained: Trained, data_root: str | None, batch_size: int, mesh:
         )
     if data.classes != trained.classes:
         raise UserError(
-            f"{trained.path}: trained on {len(trained.classes)} classes ({', '.join(trained.classes[:3])}, …), "
-            f"the data has {len(data.classes)}; name other data with --data_root=DIR"
+            f"{trained.path}: trained on {len(trained.classes)} classes ({', '.join(trained.classes[:3])}, …) and the data has "
+            f"{len(data.classes)}; name the data it was trained on with --data_root=DIR"
         )
     return data

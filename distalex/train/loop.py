@@ -17,7 +17,7 @@ from distalex.data.open import Data, open_data
 from distalex.errors import NotFinite, Stopped
 from distalex.evaluate.evaluation import Evaluation, evaluate
 from distalex.optim.gradients import clip_gradients
-from distalex.parallel.agreement import require_agreement
+from distalex.parallel.agreement import facts_of, require_agreement
 from distalex.parallel.parallelize import Parallel
 from distalex.parallel.start import start_processes
 from distalex.parallel.topology import Topology
@@ -50,7 +50,16 @@ def train(config: Config) -> Summary:
     Raises UserError before anything is created where config, processes, data and weights do not fit, and TrainingError where the
     loss is not finite or the disk refuses the last checkpoint.
     """
-    with start_processes(config, choose_parallel) as mesh, open_run(config, mesh) as run:
+    processes = start_processes(
+        config.parallel,
+        config.model.columns,
+        config.device,
+        config.train.threads,
+        config.train.deterministic,
+        facts=partial(facts_of, config),
+        choose=partial(choose_parallel, config),
+    )
+    with processes as mesh, open_run(config, mesh) as run:
         data = open_data(
             *(config.data, mesh, run.say, run.console.progress),
             batch_size=config.train.batch_size,
@@ -176,7 +185,7 @@ def end_epoch(state: TrainState, forward: Parallel, data: Data, run: Run) -> Eva
 
 def evaluate_average(state: TrainState, forward: Parallel, data: Data, run: Run) -> Evaluation:
     """Evaluate the moving average of the weights if there is one, else the weights. Raises Stopped after a signal."""
-    measure = partial(evaluate, forward, data.test, forward.mesh, run.config.train, stop_requested=run.stop.requested)
+    measure = partial(evaluate, forward, data.test, forward.mesh, run.config.train.mirror_test, stop_requested=run.stop.requested)
     if state.average is None:
         return measure()
     state.average.swap(state.net)

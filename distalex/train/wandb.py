@@ -21,7 +21,7 @@ from distalex.console import Console
 from distalex.data.open import Data
 from distalex.errors import UserError
 from distalex.evaluate.evaluation import Evaluation
-from distalex.predict.predictions import Prediction, predict, some_of
+from distalex.predict.predictions import Prediction, choose_test_images, predict_images
 from distalex.runs.folder import RunFolder
 from distalex.runs.resuming import MAY_CHANGE
 from distalex.runs.trained import load_trained
@@ -185,8 +185,8 @@ def log_results(wandb: WeightsAndBiases | None, config: Config, folder: RunFolde
     last, best = folder.checkpoints / f"step-{step:08d}.pt", folder.checkpoints / "best.pt"
 
     def look() -> tuple[list[Prediction], Tensor]:
-        images, names, actual = some_of(data, config.seed, config.log.images)
-        return predict(load_trained(str(last), config.runs_dir), images, names, actual), images
+        images, names, actual = choose_test_images(data, config.seed, config.log.images)
+        return predict_images(load_trained(str(last), config.runs_dir), images, names, actual), images
 
     if config.log.images:
         wandb.log_predictions(look, step)

@@ -10,7 +10,7 @@ import torch
 from support.runs import metrics, newest, options
 
 from distalex.cli.main import main
-from distalex.compare.work import ROWS
+from distalex.compare.wording import ROWS
 from distalex.runs.checkpoint import save
 
 
@@ -75,11 +75,11 @@ def test_runs_of_one_seed_are_the_same_to_the_bit(runs, compare):
     assert "average: 16 tensors, largest difference 0" in out
 
 
-def test_another_seed_parts_at_the_first_step_and_parameter(runs, compare):
+def test_another_seed_differs_at_the_first_step_and_parameter(runs, compare):
     status, out, last = compare("first", "seeded")
     assert status == 1
     ours, theirs = (metrics(runs / name)[0]["loss"] for name in ("first", "seeded"))
-    assert last.startswith(f"parted: first at step 1, loss {ours:.7g} / {theirs:.7g} (difference ")
+    assert last.startswith(f"runs differ, first at step 1, loss {ours:.7g} / {theirs:.7g} (difference ")
     assert "; first parameter conv1.weight at step 6, [" in last
     assert "options that differ: seed 0 / 1" in out
 
@@ -88,7 +88,7 @@ def test_the_first_step_that_differs_is_named(runs, compare):
     edit_rows(runs / "again", add_to_loss(0.001, since=4))
     status, _, last = compare("runs/first", "runs/again")
     assert status == 1
-    assert last.startswith("parted: first at step 4, loss ")
+    assert last.startswith("runs differ, first at step 4, loss ")
     assert last.endswith("(difference 1.0e-03)")
 
 
@@ -136,10 +136,10 @@ def test_the_first_parameter_that_differs_is_named_in_network_order(runs, compar
     edit_newest(runs / "again", change)
     status, out, last = compare("first", "again")
     assert status == 1
-    assert last.startswith("parted: first parameter fc6.weight at step 6, [7, 3] ")
+    assert last.startswith("runs differ, first parameter fc6.weight at step 6, [7, 3] ")
     assert last.endswith("(difference 2.5e-01)")
     assert sum("  < " in line for line in out.splitlines()) == 2
-    assert compare("first", "again", "--weights_tolerance=0.4")[2].startswith("parted: first parameter fc8.bias")
+    assert compare("first", "again", "--weights_tolerance=0.4")[2].startswith("runs differ, first parameter fc8.bias")
     assert compare("first", "again", "--weights_tolerance=0.6")[2].startswith("same within 1e-05 (weights 0.6): 6 steps")
 
 
@@ -158,7 +158,7 @@ def test_a_tensor_that_is_missing_or_has_another_shape_is_named(runs, compare):
     assert "first parameter conv4.weight at step 6, only in the other " in compare("again", "first")[2]
 
 
-def test_a_weight_that_is_not_a_number_parts_unless_both_are(runs, compare):
+def test_a_weight_that_is_not_a_number_differs_unless_both_are(runs, compare):
     def spoil(state):
         state["model"]["conv3.bias"][2] = float("nan")
         state["model"]["conv3.bias"][3] = float("inf")
@@ -169,7 +169,7 @@ def test_a_weight_that_is_not_a_number_parts_unless_both_are(runs, compare):
     assert compare("first", "again")[0] == 0
 
 
-def test_steps_that_only_one_run_has_are_told_and_part_nothing(runs, compare):
+def test_steps_that_only_one_run_has_are_named_and_are_no_difference(runs, compare):
     edit_rows(runs / "again", lambda row: row if row["step"] in (1, 2, 4, 6) else None)
     status, out, last = compare("first", "again")
     assert status == 0
@@ -226,7 +226,7 @@ def test_metrics_that_are_none_are_refused(runs, compare, line):
     status, _, last = compare("first", "again")
     assert status == 2
     assert "metrics.jsonl: " in last
-    assert "is no row of metrics" in last
+    assert "is not a row of metrics" in last
 
 
 def test_a_run_of_a_version_with_other_options_is_compared(runs, compare):
@@ -237,16 +237,16 @@ def test_a_run_of_a_version_with_other_options_is_compared(runs, compare):
     assert "options that differ: optim.nesterov False / absent, optim.speed absent / 3" in out
 
 
-@pytest.mark.parametrize("parts_at", [None, 1, 500, 1000])
-def test_a_long_table_is_cut_around_the_first_step_that_differs(tmp_path, compare, parts_at):
+@pytest.mark.parametrize("differs_at", [None, 1, 500, 1000])
+def test_a_long_table_is_cut_around_the_first_step_that_differs(tmp_path, compare, differs_at):
     for name in ("one", "two"):
         rows = [{"kind": "train", "step": step, "loss": 2.0, "top1": 5.0, "lr": 0.1} for step in range(1, 1001)]
         (tmp_path / name).mkdir()
         (tmp_path / name / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    if parts_at:
-        edit_rows(tmp_path / "two", add_to_loss(1, since=parts_at))
+    if differs_at:
+        edit_rows(tmp_path / "two", add_to_loss(1, since=differs_at))
     status, out, _ = compare("one", "two", f"--runs_dir={tmp_path}")
-    assert status == (1 if parts_at else 0)
+    assert status == (1 if differs_at else 0)
     shown = [int(line.split()[0]) for line in out.splitlines() if line.split()[0].isdigit()]
     assert len(shown) == ROWS
-    assert parts_at in shown if parts_at else (shown[0], shown[-1]) == (1, 1000)
+    assert differs_at in shown if differs_at else (shown[0], shown[-1]) == (1, 1000)

@@ -2,7 +2,9 @@
 
 import pytest
 
+from distalex.config.config import Config
 from distalex.config.loading import load_config
+from distalex.config.schema import validate
 from distalex.errors import UserError
 
 
@@ -74,7 +76,7 @@ def test_a_configuration_is_laid_over_the_one_it_is_like(tmp_path):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("like: [a, b]", "like=['a', 'b']: name one configuration"),
+        ("like: [a, b]", "like=['a', 'b']"),
         ("like: alexnet_papr", "did you mean alexnet_paper?"),
         ("like: mine.yaml", "leads back to"),
         ("like: other.yaml", "leads back to"),
@@ -93,3 +95,12 @@ def test_an_empty_section_is_as_if_it_were_not_there(tmp_path):
     (tmp_path / "base.yaml").write_text("optim: {lr: 0.5}\n")
     (tmp_path / "mine.yaml").write_text("like: base.yaml\noptim:\n  # lr: 1\ntrain:\n")
     assert load_config(str(tmp_path / "mine.yaml"), {"train.epochs": "2"}).optim.lr == 0.5
+
+
+def test_an_option_of_an_earlier_version_is_read_under_its_new_name(tmp_path):
+    (tmp_path / "old.yaml").write_text("log: {pictures: 5, every: 2}\n")
+    assert load_config(str(tmp_path / "old.yaml")).log.images == 5
+    assert load_config(str(tmp_path / "old.yaml"), {"log.images": "7"}).log.images == 7
+    assert validate(Config, {"log": {"pictures": 6}}, {}).log.images == 6, "of a checkpoint"
+    with pytest.raises(UserError, match=r"log\.pictures \(command line\): no such option, did you mean log\.images"):
+        load_config(None, {"log.pictures": "1"})

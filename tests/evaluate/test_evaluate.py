@@ -1,4 +1,4 @@
-"""The paper's ten views against a plain loop over them, without distalex's data, views and evaluation."""
+"""The paper's ten crops against a plain loop over them, without distalex's data, augmentation and evaluation."""
 
 import json
 
@@ -14,7 +14,7 @@ from distalex.model.initial_weights import build_model
 
 
 @pytest.mark.slow
-def test_ten_views_are_the_mean_of_ten_soft_max_outputs_on_any_topology(launch, tmp_path, monkeypatch, alone):
+def test_ten_crops_are_the_mean_of_ten_soft_max_outputs_on_any_topology(launch, tmp_path, monkeypatch, alone):
     """11 images in batches of 4. Noise fills the windows of 64 pixels of 64, over a margin of a tenth."""
     monkeypatch.chdir(tmp_path)
     changes = {"data__synthetic_images": "44", "train__epochs": "1", "train__mirror_test": "true", "optim__lr": "0.1"}
@@ -40,17 +40,17 @@ def test_ten_views_are_the_mean_of_ten_soft_max_outputs_on_any_topology(launch, 
         else:
             done = launch("evaluate", *typed, processes=2)
             assert done.returncode == 0, done.stderr
-            assert "(11 images, ten views)" in done.stdout
+            assert "(11 images, ten crops each)" in done.stdout
         report = json.loads((tmp_path / "runs" / "it" / "evaluation.json").read_text())
         assert report["loss"] == pytest.approx(loss, abs=1e-5), parallel  # fp32 sums in another order
         assert report["top1"] == pytest.approx(top1), parallel
-        assert (report["top5"], report["count"], report["views"]) == (100.0, 11, "ten views")
+        assert (report["top5"], report["count"], report["crops"]) == (100.0, 11, "ten")
 
 
-def test_the_views_of_an_evaluation_are_told(tmp_path, monkeypatch, capsys):
+def test_an_evaluation_says_how_many_crops_it_took(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["train", *options(name="it", train__max_steps="1")]) == 0
-    for typed, views, said in ((["--ten_crop=false"], "centre view", " images)"), (["--ten_crop"], "ten views", "images, ten views)")):
+    for typed, crops, said in ((["--ten_crop=false"], "centre", " images)"), (["--ten_crop"], "ten", "images, ten crops each)")):
         assert main(["evaluate", "it", *typed]) == 0
         assert said in capsys.readouterr().out
-        assert json.loads((tmp_path / "runs" / "it" / "evaluation.json").read_text())["views"] == views
+        assert json.loads((tmp_path / "runs" / "it" / "evaluation.json").read_text())["crops"] == crops

@@ -16,7 +16,8 @@ from typing import Any
 import torch
 
 from distalex.cli.main import main
-from distalex.compare.work import MEASURES, read_curves
+from distalex.compare.differences import MEASURES
+from distalex.compare.runs import read_curves
 
 FILES = sorted(Path(__file__).parent.glob("*.json"))
 # One thread sums in one order, whatever the machine's cores.

@@ -51,7 +51,7 @@ TOLERANCE = {"fp64": 1e-12, "fp32": 1e-2, "bf16": 0.35}
 
 def main() -> None:
     torch.set_num_threads(1)
-    with start_processes(Config(parallel="data")) as joined:
+    with start_processes("data") as joined:
         for case in CASES[joined.topology.world_size]:
             if case[-1] != "bf16" or has_bf16(torch.device("cpu")):  # without the instructions it takes many minutes
                 compare(joined.topology, *case)

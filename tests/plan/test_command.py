@@ -92,7 +92,7 @@ PLAN_MISTAKES = [
     (["--machine=a100", "--precision=fp8"], ["precision=fp8", "bf16"]),
     (["--machine=a100", "--out=lab/../../nowhere/x/"], ["out=", "cannot be written"]),
     (["--machne=a100"], ["--machne", "did you mean machine"]),
-    (["a100"], ["a100", "stray word"]),
+    (["a100"], ["a100", "unexpected argument"]),
 ]
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from support.runs import options
 
 from distalex.cli.main import main
-from distalex.predict.neighbours import Album
+from distalex.predict.neighbours import FeatureIndex
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def predicted(capsys, *words):
 
 
 def test_files_folders_and_patterns_name_images(run, capsys):
-    (run / "images" / "notes.txt").write_text("no image, and not looked at")
+    (run / "images" / "notes.txt").write_text("not an image, and not read")
     inside = sorted(str(path.relative_to(run)) for path in (run / "images").glob("*/*.*"))
     named = [json.loads(line)["name"] for line in predicted(capsys, "images", "--json").out.splitlines()]
     assert named == inside
@@ -41,7 +41,7 @@ def test_files_folders_and_patterns_name_images(run, capsys):
     assert cats == [*(name for name in inside if "/cat/" in name and name.endswith(".jpg")), inside[0]]
 
 
-def test_a_image_is_seen_the_same_whichever_way_it_comes(run, capsys):
+def test_a_file_and_standard_input_give_the_same_prediction(run, capsys):
     path = next((run / "images" / "cat").glob("*.jpg"))
     named = json.loads(predicted(capsys, str(path), "--json").out)
     command = [sys.executable, "-m", "distalex.predict", "it", "-", "--json"]
@@ -72,12 +72,12 @@ def test_a_training_image_is_its_own_nearest_neighbour(run, photographs, capsys)
 
 def test_the_nearest_are_those_at_the_least_distance():
     features = torch.tensor([[0.0, 0.0], [3.0, 4.0], [1.0, 0.0]])
-    places, apart = Album(torch.arange(3).numpy(), (0, 1, 0), features).nearest(torch.tensor([[0.0, 0.0]]), 5)
+    places, apart = FeatureIndex(torch.arange(3).numpy(), (0, 1, 0), features).nearest(torch.tensor([[0.0, 0.0]]), 5)
     assert places.tolist() == [[0, 2, 1]]
     assert apart.tolist() == [[0.0, 1.0, 5.0]]
 
 
-def test_what_is_no_image_is_told_and_left_out_of_a_folder_and_refused_by_name(run, capsys):
+def test_an_unreadable_file_is_left_out_of_a_folder_and_refused_by_name(run, capsys):
     (run / "images" / "cat" / "bad.jpg").write_bytes(b"no image")
     said = predicted(capsys, "images", "--json")
     assert len(said.out.splitlines()) == 12
@@ -93,10 +93,10 @@ def test_what_is_no_image_is_told_and_left_out_of_a_folder_and_refused_by_name(r
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["https://example.org/cat.jpg"], "get it first, e.g. with: curl -O https://example.org/cat.jpg"),
-        (["nothing/*.jpg"], "nothing/*.jpg: no file has such a name"),
+        (["https://example.org/cat.jpg"], "curl -O https://example.org/cat.jpg"),
+        (["nothing/*.jpg"], "nothing/*.jpg: no file matches"),
         (["empty"], "empty: no image in this folder"),
-        (["a.jpg", "--csv", "--json"], "leave one out"),
+        (["a.jpg", "--csv", "--json"], "csv=true and json_lines=true"),
         (["-x"], "options have two dashes"),
     ],
 )
@@ -111,6 +111,6 @@ def test_a_mistake_is_one_line(tmp_path, monkeypatch, words, says, capsys):
 def test_a_drawing_of_many_images_has_the_first_hundred(run, capsys):
     for number in range(30):
         shutil.copytree(run / "images" / "cat", run / "many" / str(number))
-    assert "drawn: many.png, the first 100" in predicted(capsys, "many", "--save=many.png").out
+    assert "many.png, the first 100" in predicted(capsys, "many", "--save=many.png").out
     with Image.open("many.png") as image:
         assert image.height > 5000

@@ -8,18 +8,18 @@ from support.report import page_of, trained, write_run
 from distalex.cli.main import main
 from distalex.report import curves, mesh
 from distalex.report.history import read_history
-from distalex.report.page import Looked, render
+from distalex.report.page import render
 
 
 def test_a_very_long_run_is_drawn_with_few_points(tmp_path):
     write_run(tmp_path / "runs" / "it", [trained(step, 100.0 / step) for step in range(1, 50_001)])
     run = read_history("it", "runs")
-    (loss, *_) = curves.panels([run])
+    (loss, *_) = curves.panels_of([run])
     points = loss.curves[0].points
     assert 250 <= len(points) <= 301
     assert points[-1].step == 50_000
     assert points[0].largest == 100.0
-    assert len(render([run], Looked())) < 300_000
+    assert len(render([run])) < 300_000
 
 
 def test_neighbouring_steps_are_drawn_as_their_mean_with_its_band_and_gaps_stay():
@@ -39,7 +39,7 @@ def test_the_drawing_shows_who_holds_what_and_what_crosses(tmp_path):
     folder = write_run(tmp_path / "runs" / "it", [row])
     start = {"parallel": "hybrid", "processes": 4, "processes_a_node": 4, "replicas": 2, "columns": 2}
     (folder / "starts.jsonl").write_text(json.dumps(start) + "\n")
-    drawing = mesh.draw(read_history("it", "runs"))
+    drawing = mesh.draw_mesh(read_history("it", "runs"))
     for words in ("rank 3", "column 2 of 2", "conv3", "1.0 MB, 1.0 % exposed", "gradients 2.5 MB"):
         assert words in drawing, words
     assert main(["report", "it"]) == 0
@@ -50,17 +50,17 @@ def test_the_drawing_shows_who_holds_what_and_what_crosses(tmp_path):
 def test_what_a_gpu_cannot_tell_is_not_shown_as_bad_or_as_nothing(tmp_path):
     unknown = {"comm_exposed_fraction": None, "data_wait_fraction": 0.1, "comm_exposed_by": {"gradients": None}}
     write_run(tmp_path / "runs" / "it", [trained(step, **unknown) for step in range(1, 30)])
-    text = render([read_history("it", "runs")], Looked())
+    text = render([read_history("it", "runs")])
     assert "not finite" not in text
-    assert "waiting for gradients, which is not known apart" in text
+    assert "including waiting for gradients" in text
 
 
 def test_an_evaluation_far_above_training_is_drawn_where_it_is(tmp_path):
     rows = [trained(step, top1=10.0) for step in range(1, 100)]
     rows += [{"kind": "eval", "step": step, "epoch": step, "top1": top1, "loss": 1.0} for step, top1 in ((50, 40.0), (99, 60.0))]
     write_run(tmp_path / "runs" / "it", rows)
-    (panel,) = (panel for panel in curves.panels([read_history("it", "runs")]) if panel.title == "Top-1")
-    heights = re.findall(r'class="dot c1 dashed" cx="[^"]*" cy="([^"]*)"', curves.draw(panel, "it"))
+    (panel,) = (panel for panel in curves.panels_of([read_history("it", "runs")]) if panel.title == "Top-1")
+    heights = re.findall(r'class="dot c1 dashed" cx="[^"]*" cy="([^"]*)"', curves.draw_panel(panel, "it"))
     assert float(heights[0]) > float(heights[1]) > 10
 
 
@@ -70,7 +70,7 @@ def test_layers_that_were_logged_have_a_curve_each(tmp_path):
     lost = {**sized, "gradients": {"conv1": None, "fc8": 1.0}}
     write_run(tmp_path / "runs" / "it", [trained(1, **sized), trained(2), trained(3, **lost), trained(4, **sized), trained(5, gradients=3)])
     run = read_history("it", "runs")
-    gradients, updates = curves.panels([run])[-2:]
+    gradients, updates = curves.panels_of([run])[-2:]
     assert (gradients.title, updates.title) == ("Gradients by layer", "Updates by layer")
     first, last = gradients.curves
     assert (first.label, last.label) == ("conv1", "fc8")
@@ -78,4 +78,4 @@ def test_layers_that_were_logged_have_a_curve_each(tmp_path):
     assert [point.mean for point in last.points] == [1.0, 1.0, 1.0]
     (conv1,) = updates.curves
     assert [point.mean for point in conv1.points] == [5.0, 5.0, 5.0]
-    assert not any(panel.title.endswith("by layer") for panel in curves.panels([run, run]))
+    assert not any(panel.title.endswith("by layer") for panel in curves.panels_of([run, run]))

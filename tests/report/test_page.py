@@ -15,7 +15,7 @@ from support.runs import options
 
 from distalex.cli.main import main
 from distalex.report.history import is_running, read_history
-from distalex.report.page import MARK, Looked, render
+from distalex.report.page import MARK, render
 
 
 def numbers_in(path):
@@ -27,7 +27,14 @@ def test_a_run_becomes_one_page_that_needs_nothing_else(tmp_path, capsys):
     assert main(["report", "it", "--images=7", "--searched=9"]) == 0
     page = page_of(tmp_path / "runs" / "it" / "report.html")
     assert "written: runs/it/report.html" in capsys.readouterr().out
-    for words in ("finished at step 6", "7 of the 10 test images", "of 9)", "column 1", "Taken for another most", "--name=it-again"):
+    for words in (
+        "finished at step 6",
+        "7 of the 10 test images",
+        "nearest of 9 training images",
+        "column 1",
+        "Most frequent confusions",
+        "--name=it-again",
+    ):
         assert words in " ".join(page.text.split()).replace("Column", "column"), words
     drawn = numbers_in(tmp_path / "runs" / "it" / "report.html")
     loss = next(panel for panel in drawn.values() if panel["unit"] == "cross-entropy")
@@ -61,10 +68,10 @@ def test_several_runs_are_told_apart_by_their_options(tmp_path):
     ("rows", "says"),
     [
         ([], "no step has been logged yet"),
-        ([trained(1), trained(2, None), trained(3)], "1 logged step(s) is not finite, first of step 2"),
-        ([trained(1, None)], "first of step 1"),
-        ([trained(1), '{"kind": "train", "st'], "1 line(s) are no JSON objects"),
-        (["\x00\xff\n", "[1]\n", "null\n"], "3 line(s) are no JSON objects"),
+        ([trained(1), trained(2, None), trained(3)], "not finite, the first at step 2"),
+        ([trained(1, None)], "the first at step 1"),
+        ([trained(1), '{"kind": "train", "st'], "left out 1 line"),
+        (["\x00\xff\n", "[1]\n", "null\n"], "left out 3 lines"),
         ([{"kind": "train"}, {"step": "x"}, {"kind": "eval", "step": 2, "top1": None}], "stopped at step 2"),
         ([trained(1, float("1e300")), trained(2, -5.0)], "stopped at step 2"),
         ([trained(1, "text", lr=True)], "stopped at step 1"),
@@ -75,7 +82,7 @@ def test_whatever_a_run_left_makes_a_page(tmp_path, rows, says):
     assert main(["report", "it"]) == 0
     page = page_of(tmp_path / "runs" / "it" / "report.html")
     assert says in " ".join(page.text.split())
-    assert "Nothing was seen through its network" in page.text
+    assert "No predictions: " in page.text
 
 
 def test_a_run_whose_options_and_checkpoints_are_damaged_makes_a_page(tmp_path):
@@ -87,8 +94,8 @@ def test_a_run_whose_options_and_checkpoints_are_damaged_makes_a_page(tmp_path):
     (folder / "starts.jsonl").write_text('{"replicas": "many", "columns": null, "processes": {}}\n')
     assert main(["report", "it"]) == 0
     text = page_of(folder / "report.html").text
-    assert "its options are not known" in text
-    assert "Nothing was seen through its network" in text
+    assert "its options are unknown" in text
+    assert "No predictions: " in text
 
 
 def test_names_and_options_cannot_put_tags_into_the_page(tmp_path):
@@ -97,7 +104,7 @@ def test_names_and_options_cannot_put_tags_into_the_page(tmp_path):
     (folder / "config.yaml").write_text(f"data: {{root: {json.dumps(evil)}}}\n")
     (folder / "starts.jsonl").write_text(json.dumps({"device": evil, "parallel": evil, "host": evil}) + "\n")
     (folder / "metrics.jsonl").write_text(json.dumps(trained(1, comm_bytes_by={evil: 1}, comm_exposed_by={evil: 1})) + "\n")
-    text = render([read_history("it", "runs")], Looked(note=evil))
+    text = render([read_history("it", "runs")], missing=evil)
     assert "alert(1)</script>" not in text
     assert "<img" not in text
     Page(text)
@@ -117,7 +124,7 @@ def test_nothing_else_is_written_over(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ([], "RUN is missing"),
+        ([], "RUNS is missing"),
         (["none"], "none: no such run"),
         (["it", "--out=page.txt"], "ending in .html"),
         (["it", "--images=-1"], "images=-1"),

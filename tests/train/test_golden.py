@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from golden import renew
 
-from distalex.compare.work import MEASURES, compare_curves
+from distalex.compare.differences import MEASURES, compare_curves
 
 # Kernels for AVX-512, AVX2 and SSE4.1 (ONEDNN_MAX_CPU_ISA and ATEN_CPU_CAPABILITY choose them), and pixels off by up to 1e-6 of
 # themselves, move a loss by at most 4e-6 and a mean or spread of weights by 1.1e-6. Dropout of 0.49 for 0.5 moves a loss by 0.2,
@@ -24,7 +24,7 @@ def differences(golden, now):
         if before.keys() != after.keys():
             found.append(f"{kind}: steps {list(before)} / {list(after)}")
         for point in compare_curves(kind, before, after):
-            measure = point.parted(LOSS_TOLERANCE)
+            measure = point.differs(LOSS_TOLERANCE)
             if measure:
                 found.append(f"{kind} step {point.step}: {measure} {point.values[measure]}")
     if golden["weights"].keys() != now["weights"].keys():

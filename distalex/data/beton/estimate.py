@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from distalex import random
-from distalex.console import size_text
+from distalex.console import bytes_text
 from distalex.data.augment.statistics import MEASURED
 from distalex.data.beton.writer import Encoding
 from distalex.data.source import BadImage, Source
@@ -55,7 +55,7 @@ class Estimate:
         """A line on the images, and their size and time."""
         seconds = self.seconds
         lasts = f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-        size = size_text(self.bytes)
+        size = bytes_text(self.bytes)
         kind = f"{source.side}x{source.side} {encoding.name}"
         return f"{source.name} {source.split}: {len(source):,} images of {kind}, about {size} and {lasts}"
 

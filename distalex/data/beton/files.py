@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from distalex import __version__
-from distalex.console import size_text
+from distalex.console import bytes_text
 from distalex.data.augment.statistics import Statistics, measure
 from distalex.data.beton.estimate import PLAIN, READ_BACK, How, estimate, writers_of
 from distalex.data.beton.ffcv import import_ffcv
@@ -148,7 +148,7 @@ def _require_room(path: Path, needed: float) -> None:
     free = shutil.disk_usage(path.parent).free
     if free < needed * 1.05:
         raise UserError(
-            f"{path}: about {size_text(needed)} are needed and {size_text(free)} are free there; free some space or give another place"
+            f"{path}: about {bytes_text(needed)} are needed and {bytes_text(free)} are free there; free some space or give another place"
         )
 
 

@@ -1,0 +1,98 @@
+"""The images to predict: files that the command line names, read as the run stores images."""
+
+from __future__ import annotations
+
+import glob
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from distalex.data.files.tree import read_file
+from distalex.data.images import is_image, open_image, square
+from distalex.errors import UserError
+from distalex.machine.resources import cores
+
+READ_AT_ONCE = 256
+"""Most images of a batch of files."""
+
+
+class StoredImages(NamedTuple):
+    """Images as a run stores them, with their names."""
+
+    pixels: Tensor
+    """(n, side, side, 3) uint8, RGB."""
+    names: list[str]
+    actual: list[str] | None
+    """Actual labels, where known."""
+
+
+class NamedFile(NamedTuple):
+    """An image file that the command line stands for."""
+
+    name: str
+    typed: bool
+    """Whether by its own name, so that it has to be an image, and not by its folder or a pattern."""
+
+
+def files_named(words: Sequence[str]) -> list[NamedFile]:
+    """List the files that words stand for: files, all images in folders, patterns. Raises UserError where a word stands for none."""
+    files: list[NamedFile] = []
+    for word in words:
+        if "://" in word:
+            raise UserError(f"{word}: distalex reads files and downloads nothing; download it first, e.g. with: curl -O {word}")
+        if Path(word).is_dir():
+            inside = sorted(str(path) for path in Path(word).rglob("*") if is_image(path.name) and path.is_file())
+            if not inside:
+                raise UserError(f"{word}: no image in this folder; images have extensions such as .jpg, .png and .webp")
+            files += [NamedFile(name, False) for name in inside]
+        elif glob.has_magic(word) and not Path(word).exists():
+            matching = sorted(glob.glob(word, recursive=True))
+            if not matching:
+                raise UserError(f"{word}: no file matches; check the pattern")
+            files += [NamedFile(name, False) for name in matching]
+        else:
+            files.append(NamedFile(word, True))
+    return files
+
+
+def read_files(files: Sequence[NamedFile], side: int, resize: str) -> Iterator[StoredImages]:
+    """Read image files in batches, as `read_image` does; an unreadable file is reported on stderr and left out.
+
+    Raises UserError for an unreadable file that was named itself.
+    """
+
+    def read(file: NamedFile) -> np.ndarray | None:
+        try:
+            return read_image(file.name, side, resize)
+        except UserError as error:
+            if file.typed:
+                raise
+            print(f"left out: {error}", file=sys.stderr, flush=True)
+            return None
+
+    rest = iter(files)
+    with ThreadPoolExecutor(cores()) as readers:
+        while batch := list(islice(rest, READ_AT_ONCE)):
+            images = [(image, file.name) for image, file in zip(readers.map(read, batch), batch, strict=True) if image is not None]
+            if images:
+                yield StoredImages(torch.from_numpy(np.stack([image for image, _ in images])), [name for _, name in images], None)
+
+
+def read_image(name: str, side: int, resize: str) -> np.ndarray:
+    """Read an image file, or standard input for `-`, as (side, side, 3) uint8, resized as the run's images were.
+
+    Raises UserError where it is missing or unreadable.
+    """
+    try:
+        return square(open_image(sys.stdin.buffer.read() if name == "-" else read_file(Path(name))), side, resize)
+    except FileNotFoundError:
+        raise UserError(f"{name}: no such file") from None
+    except OSError as error:
+        raise UserError(f"{name}: not a readable image ({error.strerror or error})") from None

@@ -1,0 +1,37 @@
+"""Formatting of tables, sizes and counts, and figures that are saved."""
+
+from pathlib import Path
+
+import pytest
+from matplotlib.figure import Figure
+
+from distalex.console import aligned, bytes_text, counted
+from distalex.errors import UserError
+from distalex.files import save_figure
+
+
+def test_a_table_has_columns_as_wide_as_they_need():
+    rows = [["name", "count", "note"], ["a", "1,000", ""], ["bcdef", "2", "x"]]
+    assert aligned(rows) == "name   count  note\na      1,000\nbcdef      2     x"
+    assert aligned(rows, left=(-1,)) == " name  count  note\n    a  1,000\nbcdef      2  x"
+
+
+@pytest.mark.parametrize(("count", "text"), [(0, "0"), (999, "999 B"), (1500, "1.5 kB"), (31_100_000, "31.1 MB"), (2.5e12, "2,500.0 GB")])
+def test_bytes_have_a_decimal_unit(count, text):
+    assert bytes_text(count) == text
+
+
+def test_a_count_has_its_noun():
+    assert [counted(count, "step") for count in (0, 1, 2000)] == ["0 steps", "1 step", "2,000 steps"]
+
+
+@pytest.mark.parametrize("path", ["figure.xyz", "/proc/figure.png"])
+def test_a_figure_that_cannot_be_written_is_refused(path):
+    with pytest.raises(UserError, match=rf"^out={path}: "):
+        save_figure(Figure(), Path(path), "out")
+
+
+def test_a_figure_has_the_format_of_its_name(tmp_path):
+    save_figure(Figure(), tmp_path / "new" / "figure.svg", "out")
+    assert b"<svg" in (tmp_path / "new" / "figure.svg").read_bytes()
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["figure.svg"]
