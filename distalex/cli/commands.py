@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
-from distalex.bench.options import BenchOptions
+from distalex.bench.options import BENCHMARKS, options_of_benchmark
 from distalex.cli.parse import Request, refuse_words, take_options
 from distalex.compare.options import CompareOptions
 from distalex.config.config import Config
@@ -149,9 +149,17 @@ def _show(request: Request) -> int:
 
 
 def _bench(request: Request) -> int:
-    options = take_options(request, BenchOptions, "what")
-    bench = getattr(importlib.import_module(f"distalex.bench.{options.what}"), f"bench_{options.what}")  # each brings what it needs
+    what = next(iter(request.words), None)
+    kind = options_of_benchmark(what, request.options)
+    request = request._replace(words=request.words[1:])
+    refuse_words(request, COMMANDS["bench"].usage)
+    options = take_options(request, kind)
+    bench = getattr(importlib.import_module(f"distalex.bench.{what}"), f"bench_{what}")  # each imports what it needs
     return 1 if bench(options).get("failed") else 0
+
+
+def _bench_help() -> str:
+    return "\n\n".join(f"bench {what}: {kind.__doc__}\n{describe(kind)}" for what, kind in BENCHMARKS.items())
 
 
 def _train_help() -> str:
@@ -222,10 +230,10 @@ COMMANDS = {
         lambda: describe(PlanOptions),
     ),
     "bench": Command(
-        "python -m distalex.bench plain|parallel|loader|lrn|accuracy|faults|soak|all [--OPTION=VALUE …]",
-        "Benchmarks, all sides in turn in one run, with a JSON result.",
+        f"python -m distalex.bench {'|'.join(BENCHMARKS)} [--OPTION=VALUE …]",
+        "Benchmarks: distalex and its peers measured in turn, with a JSON result.",
         _bench,
-        lambda: describe(BenchOptions),
+        _bench_help,
     ),
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typing
 from collections.abc import Iterator
 
-from distalex.bench.options import BenchOptions
+from distalex.bench.options import BENCHMARKS
 from distalex.compare.options import CompareOptions
 from distalex.config.config import Config
 from distalex.config.schema import Section, choices_of, meanings_of, options_of, plain_text
@@ -27,7 +27,7 @@ COMMANDS: dict[str, type[Section]] = {
     "prepare check": CheckOptions,
     "prepare show": ShowOptions,
     "plan": PlanOptions,
-    "bench": BenchOptions,
+    **{f"bench {what}": kind for what, kind in BENCHMARKS.items()},
     "train --dry_run": DryRunOptions,
 }
 HEAD = """# Every option
