@@ -23,7 +23,7 @@ from distalex.parallel import gpu_convolutions
 from distalex.parallel.mesh import Mesh
 from distalex.parallel.topology import Topology
 from distalex.runs.metrics import read_metrics
-from distalex.train.trace import on_gpu
+from distalex.train.trace import gpu_microseconds
 
 pytest.importorskip("triton")
 GPU = torch.cuda.is_available()
@@ -196,7 +196,7 @@ def test_a_gpus_time_is_counted_under_the_name_that_launched_it(tmp_path):
     ]
     path = tmp_path / "trace.json"
     path.write_text(json.dumps({"traceEvents": events}))
-    assert on_gpu(path) == {"loading": 40, "forward conv1": 100, "waiting for conv1": 11, "backward conv1": 230, "other": 12}
+    assert gpu_microseconds(path) == {"loading": 40, "forward conv1": 100, "waiting for conv1": 11, "backward conv1": 230, "other": 12}
 
 
 @pytest.mark.gpu
