@@ -9,7 +9,7 @@ def share(count: int, part: int, parts: int) -> slice:
 
 
 def rounds_of(count: int, parts: int) -> int:
-    """In how many rounds `parts` processes combine `count` images: as many as processes, but no more than leave each an image in every round."""
+    """The number of rounds in which `parts` processes combine `count` images: at most `parts`, with an image of each in every round."""
     return max(1, min(parts, count // parts))
 
 
