@@ -43,7 +43,7 @@ def _draw_bars(axes: Any, result: dict[str, Any], names: dict[str, str], title: 
         axes.annotate(words, (rate["max"], row), (6, 0), textcoords="offset points", va="center", fontsize=9)
     axes.set_yticks(range(len(rates)), [names[contender] for contender in rates], fontsize=9)
     axes.invert_yaxis()
-    axes.set_xlim(0, 1.45 * max((rate["max"] for rate in rates.values()), default=1.0))
+    axes.set_xlim(0, 1.6 * max((rate["max"] for rate in rates.values()), default=1.0))
     axes.locator_params(axis="x", nbins=5)
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.set_title(title, fontsize=11)
