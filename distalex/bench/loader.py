@@ -151,4 +151,4 @@ def _table(result: dict[str, Any], title: str, names: dict[str, str]) -> str:
 
 def _met(ends: Sequence[bool]) -> str:
     """In words, from whether the least and the most of the repeats meet a goal."""
-    return "reached" if all(ends) else "missed" if not any(ends) else "undecided, repeats lie on both sides"
+    return "reached" if all(ends) else "missed" if not any(ends) else "undecided, the repeats disagree"

@@ -63,7 +63,7 @@ def pool_backward(
     gradient_pointer, where_pointer, out_pointer, channels, height, width, out_height, out_width,
     window: tl.constexpr, margin: tl.constexpr, block_p: tl.constexpr, block_c: tl.constexpr,
 ):  # fmt: skip
-    """Sum, for each input pixel, the gradients of the windows of which it is the maximum."""
+    """Sum, for each input pixel, the gradients of the windows that have their maximum there."""
     image, row, column, pixel, channel, exists = _place(channels, height, width, block_p, block_c)
     gradient_pointer += image * out_height * out_width * channels
     where_pointer += image * out_height * out_width * channels
@@ -94,7 +94,7 @@ class _MaxPool(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, window: int, margin: int) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last)
         count, channels, height, width = x.shape
-        out_height, out_width = ((side + 2 * margin - window) // 2 + 1 for side in (height, width))
+        out_height, out_width = ((length + 2 * margin - window) // 2 + 1 for length in (height, width))
         out = torch.empty((count, channels, out_height, out_width), dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
         where = torch.empty_like(out, dtype=torch.uint8)
         ctx.shape, ctx.window, ctx.margin = Shape(channels, height, width, out_height, out_width), window, margin

@@ -44,7 +44,7 @@ class Trace:
         device: torch.device,
         speed: DeviceSpeed,
     ) -> None:
-        """`net` and `optimizer` are those of the steps, on `device`, whose measured `speed` the table compares with."""
+        """`net` and `optimizer` are those of the traced steps; `speed` is the measured speed of `device`, for the table."""
         self.steps, self.path, self.rank = steps, folder / f"trace-rank{rank}.json", rank
         self.net, self.optimizer, self.device, self.speed = net, optimizer, device, speed
         self.work: dict[str, Work] = defaultdict(Work)
