@@ -1,20 +1,20 @@
-"""Who takes which part of how many."""
+"""How several processes, columns or threads share things that are counted from 0."""
 
 from __future__ import annotations
 
 
 def share(count: int, part: int, parts: int) -> slice:
-    """The `part`-th of `parts` consecutive shares of `count` things; shares differ by one at most."""
+    """The `part`-th (from 0) of `parts` consecutive shares of `count` things. The sizes of shares differ by one at most."""
     return slice(count * part // parts, count * (part + 1) // parts)
 
 
 def rounds_of(count: int, parts: int) -> int:
-    """In how many rounds `parts` processes put `count` images together: as many as processes, where each has one in all."""
+    """The number of rounds in which `parts` processes combine `count` images: at most `parts`, with an image of each in every round."""
     return max(1, min(parts, count // parts))
 
 
 def shares_of_rounds(count: int, part: int, parts: int) -> list[slice]:
-    """The `part`-th share of each of `rounds_of` consecutive shares of `count` things."""
+    """The `part`-th share of each round: `count` things are shared among `rounds_of` rounds, and each round among `parts` processes."""
     slices, rounds = [], rounds_of(count, parts)
     for number in range(rounds):
         whole = share(count, number, rounds)

@@ -1,1 +1,1 @@
-"""Benchmarks: both sides in turn in one run, each a process of its own, medians and spread into a JSON file."""
+"""Benchmarks: distalex and its peers measured in turn, each in a process of its own, with a JSON result."""

@@ -1,81 +1,77 @@
-"""How soon a shipped configuration reaches the tutorial's accuracy, from the start of its process, against ordinary PyTorch."""
+"""`bench accuracy`: seconds to a tutorial's accuracy, from the start of the process, against the same job in ordinary PyTorch."""
 
 from __future__ import annotations
 
 import statistics
-import sys
 import tempfile
 import time
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from distalex.bench.options import BenchOptions
-from distalex.bench.plain import cifar10, measure_peer
-from distalex.bench.results import open_folder, run_program, spread, write_result
-from distalex.machine.description import describe_machine
+from distalex.bench.options import AccuracyOptions
+from distalex.bench.plain import find_cifar10, measure_plain
+from distalex.bench.programs import run_python
+from distalex.bench.results import make_result, open_folder, spread, spread_text, write_result
 from distalex.runs.metrics import read_metrics
 
 TUTORIAL = {"top1": 71.91, "epochs": 20, "images": 50_000}
-"""What the recipe says of itself: top-1 on the test set after so many epochs."""
+"""The tutorial's own claim: top-1 in percent on the test set after so many epochs of so many images."""
 
 
-def bench_accuracy(options: BenchOptions, measured: float | None = None) -> dict[str, Any]:
-    """Train with `repeats` seeds, each between two measurements of the peer, print a table and write OUT/accuracy-TIME.json.
+def bench_accuracy(options: AccuracyOptions, plain_rate: float | None = None) -> dict[str, Any]:
+    """Train `repeats` seeds, each between two measurements of ordinary PyTorch, print a table and write OUT/accuracy-TIME.json.
 
-    The peer's time is that of its steps alone, as measured here over some of them: nobody waits for its 20 epochs. `measured` is
-    its images/s where they are known already.
+    The time of its 20 epochs is computed from the rate of a few steps. `plain_rate` is that rate in images/s, where it has been
+    measured before.
     """
-    root = cifar10(options)
+    root = find_cifar10(options.root, options.peer)
     folder = open_folder(options.out)
-    preparing = _train(options, root, 0, "--train.max_steps=1")["seconds"]
+    preparing = _train(options.config, root, 0, "--train.max_steps=1")["seconds"]
     print(f"prepared, compiled and tried in {preparing:.0f} s, which are not counted", flush=True)
-    peer = partial(measure_peer, options, root) if measured is None else (lambda: measured)
-    peers, runs = [peer()], []
+    measure = partial(measure_plain, root, options.steps, options.peer) if plain_rate is None else (lambda: plain_rate)
+    rates, runs = [measure()], []
     for seed in range(options.repeats):
-        runs.append(_train(options, root, seed))
-        peers.append(peer())
+        runs.append(_train(options.config, root, seed))
+        rates.append(measure())
         print(f"seed {seed}: {runs[-1]['top1']:.2f} % after {runs[-1]['seconds']:.1f} s", flush=True)
-    plain = TUTORIAL["epochs"] * TUTORIAL["images"] / statistics.median(peers)
-    result = {
-        "what": "accuracy",
-        "command": f"python -m distalex.bench accuracy --config={options.config} --repeats={options.repeats} --steps={options.steps}",
-        "date": time.strftime("%Y-%m-%d"),
-        "machine": describe_machine(),
-        "config": options.config,
-        "tutorial": TUTORIAL,
-        "preparing_seconds": preparing,
-        "plain_images_per_second": spread(peers),
-        "plain_seconds_of_20_epochs": plain,
-        "runs": runs,
-        "top1": spread([run["top1"] for run in runs]),
-        "top1_standard_deviation": statistics.stdev([run["top1"] for run in runs]) if len(runs) > 1 else None,
-        "seconds": spread([run["seconds"] for run in runs]),
-        "sooner": spread([plain / run["seconds"] for run in runs]),
-    }
+    plain_seconds = TUTORIAL["epochs"] * TUTORIAL["images"] / statistics.median(rates)
+    result = make_result(
+        options,
+        {
+            "config": options.config,
+            "tutorial": TUTORIAL,
+            "preparing_seconds": preparing,
+            "plain_images_per_second": spread(rates),
+            "plain_seconds_of_20_epochs": plain_seconds,
+            "runs": runs,
+            "top1": spread([run["top1"] for run in runs]),
+            "top1_standard_deviation": statistics.stdev([run["top1"] for run in runs]) if len(runs) > 1 else None,
+            "seconds": spread([run["seconds"] for run in runs]),
+            "sooner": spread([plain_seconds / run["seconds"] for run in runs]),
+        },
+    )
     print(_report(result))
     write_result(result, folder)
     return result
 
 
-def _train(options: BenchOptions, root: str, seed: int, *words: str) -> dict[str, Any]:
-    """One run in a process of its own, from its start to its end, evaluation and checkpoint included."""
+def _train(config: str, root: str, seed: int, *options: str) -> dict[str, Any]:
+    """One run in a process of its own: its seconds from start to end, evaluation and checkpoint included, and its last evaluation."""
     with tempfile.TemporaryDirectory() as folder:
-        words = (f"--config={options.config}", f"--data.root={root}", f"--seed={seed}", *words)
-        place = ("--parallel=none", "--log.wandb=disabled", f"--runs_dir={folder}", "--name=bench")
+        chosen = (f"--config={config}", f"--data.root={root}", f"--seed={seed}", *options)
         started = time.perf_counter()
-        run_program([sys.executable, "-m", "distalex.train", *words, *place])
+        run_python(["-m", "distalex.train", *chosen, "--parallel=none", "--log.wandb=disabled", f"--runs_dir={folder}", "--name=bench"])
         seconds = time.perf_counter() - started
-        rows = [row for row in read_metrics(Path(folder) / "bench" / "metrics.jsonl") if row["kind"] == "eval"]
-    return {"seed": seed, "seconds": seconds, "top1": rows[-1]["top1"], "images": rows[-1]["count"], "epochs": rows[-1]["epoch"]}
+        last = [row for row in read_metrics(Path(folder) / "bench" / "metrics.jsonl") if row["kind"] == "eval"][-1]
+    return {"seed": seed, "seconds": seconds, "top1": last["top1"], "images": last["count"], "epochs": last["epoch"]}
 
 
 def _report(result: dict[str, Any]) -> str:
-    top1, seconds, sooner = result["top1"], result["seconds"], result["sooner"]
     return (
-        f"{result['config']}: {top1['median']:.2f} % ({top1['min']:.2f} to {top1['max']:.2f}) of the test images, "
-        f"{seconds['median']:.1f} s ({seconds['min']:.1f} to {seconds['max']:.1f}) from the start of the process to its end\n"
+        f"{result['config']}: {spread_text(result['top1'])} % of the test images, "
+        f"{spread_text(result['seconds'], '.1f')} s from the start of the process to its end\n"
         f"the tutorial's job in ordinary PyTorch: {result['plain_images_per_second']['median']:,.0f} images/s, so "
         f"{result['plain_seconds_of_20_epochs']:,.0f} s for 20 epochs and {TUTORIAL['top1']} %; "
-        f"{sooner['median']:.0f} x sooner (from {sooner['min']:.0f} to {sooner['max']:.0f})"
+        f"distalex is {spread_text(result['sooner'], '.0f')} times as fast"
     )

@@ -1,66 +1,71 @@
-"""Every benchmark in one go, and one table and image of what each found."""
+"""`bench all`: every benchmark that compares speeds, with one table and figure of the results."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from distalex.bench.accuracy import bench_accuracy
 from distalex.bench.loader import bench_loader
 from distalex.bench.lrn import bench_lrn
-from distalex.bench.options import BenchOptions
+from distalex.bench.options import BENCHMARKS, AllOptions
 from distalex.bench.parallel import bench_parallel
 from distalex.bench.plain import bench_plain
-from distalex.bench.results import open_folder, write_result
+from distalex.bench.results import make_result, open_folder, save_figure, write_result
 from distalex.config.schema import validate
 from distalex.console import aligned
-from distalex.machine.description import describe_machine
 
-BENCHMARKS: dict[str, Callable[..., dict[str, Any]]] = {
-    "plain": bench_plain,
-    "lrn": bench_lrn,
-    "parallel": bench_parallel,
-    "loader": bench_loader,
-    "accuracy": bench_accuracy,
+
+class Part(NamedTuple):
+    """One benchmark of all, and its options that are not defaults."""
+
+    what: str
+    run: Callable[..., dict[str, Any]]
+    options: Mapping[str, Any]
+    quick: Mapping[str, Any]
+    """Further options of `--quick`."""
+
+
+ONCE = {"repeats": 1}
+CONTENDERS = {"contenders": ("input", "dataloader")}
+PARTS = {
+    "plain": Part("plain", bench_plain, {}, {**ONCE, "steps": 2}),
+    "lrn": Part("lrn", bench_lrn, {}, {**ONCE, "batch": 32}),
+    "parallel": Part("parallel", bench_parallel, {}, {**ONCE, "steps": 2, "batches": (64,), "modes": ("none", "data", "model")}),
+    "loader, raw": Part("loader", bench_loader, {}, {**ONCE, **CONTENDERS, "seconds": 1.0, "images": 256}),
+    "loader, JPEG": Part("loader", bench_loader, {"encoding": "jpg"}, {**ONCE, **CONTENDERS, "seconds": 1.0, "images": 256}),
+    "accuracy": Part("accuracy", bench_accuracy, {}, {**ONCE, "steps": 2}),
 }
-QUICK: dict[str, dict[str, Any]] = {  # minutes on two cores: one repeat, the sides that the table shows
-    "plain": {"repeats": 1, "steps": 2},
-    "lrn": {"repeats": 1, "batch": 32},
-    "parallel": {"repeats": 1, "steps": 2, "batches": (64,), "modes": ("none", "data", "model")},
-    "loader": {"repeats": 1, "seconds": 1.0, "images": 256, "sides": ("input_raw", "input_jpg", "dataloader_original")},
-    "accuracy": {"repeats": 1, "steps": 2},
-}
 
 
-def bench_all(options: BenchOptions) -> dict[str, Any]:
-    """Run each benchmark, print one table, write OUT/all-TIME.json, an image beside it and each one's own result."""
+def bench_all(options: AllOptions) -> dict[str, Any]:
+    """Run each benchmark, print one table, write OUT/all-TIME.json, a figure beside it and each one's own result."""
     folder = open_folder(options.out)
     started = time.perf_counter()
     results: dict[str, dict[str, Any]] = {}
     seconds: dict[str, float] = {}
-    for what, bench in BENCHMARKS.items():
-        chosen = {"what": what, "out": options.out, **(QUICK[what] if options.quick else {})}
-        if options.root and what in ("plain", "accuracy"):
+    for name, part in PARTS.items():
+        chosen = {"out": options.out, **part.options, **(part.quick if options.quick else {})}
+        if options.root and part.what in ("plain", "accuracy"):
             chosen["root"] = options.root
-        print(f"\n== {what}", flush=True)
-        known = [results["plain"]["plain_images_per_second"]["median"]] if options.quick and what == "accuracy" else []
+        print(f"\n== {name}", flush=True)
+        # Measured once where time matters.
+        known = [results["plain"]["plain_images_per_second"]["median"]] if options.quick and part.what == "accuracy" else []
         start = time.perf_counter()
-        results[what] = bench(validate(BenchOptions, chosen, {}), *known)
-        seconds[what] = time.perf_counter() - start
-        print(f"{what}: {seconds[what]:.0f} s", flush=True)
-    rows = [row for what, found in results.items() for row in ROWS[what](found)]
-    result = {
-        "what": "all",
-        "command": f"python -m distalex.bench all{' --quick' * options.quick}",
-        "date": time.strftime("%Y-%m-%d"),
-        "machine": describe_machine(),
-        "seconds": time.perf_counter() - started,
-        "seconds_of": seconds,
-        "failed": [run for found in results.values() for run in found.get("failed", [])],
-        "rows": rows,
-    }
+        results[name] = part.run(validate(BENCHMARKS[part.what], chosen, {}), *known)
+        seconds[name] = time.perf_counter() - start
+        print(f"{name}: {seconds[name]:.0f} s", flush=True)
+    result = make_result(
+        options,
+        {
+            "seconds": time.perf_counter() - started,
+            "seconds_of": seconds,
+            "failed": [run for found in results.values() for run in found.get("failed", [])],
+            "rows": [row for found in results.values() for row in ROWS[found["what"]](found)],
+        },
+    )
     print(f"\n{table(result)}")
     path = write_result(result, folder)
     draw_all(result, path.with_suffix(".png"))
@@ -71,21 +76,20 @@ def _row(name: str, unit: str, ours: float, peer: float, peers_name: str, ratio:
     return {"name": name, "unit": unit, "distalex": ours, "peer": peer, "peers_name": peers_name, "ratio": ratio}
 
 
-def _of_plain(found: dict[str, Any]) -> list[dict[str, Any]]:
-    ours, peer = (found[f"{side}_images_per_second"]["median"] for side in ("distalex", "plain"))
+def _rows_of_plain(found: dict[str, Any]) -> list[dict[str, Any]]:
+    ours, peer = (found[f"{name}_images_per_second"]["median"] for name in ("distalex", "plain"))
     return [_row("the tutorial's job", "images/s", ours, peer, "ordinary PyTorch", found["ratio"]["median"])]
 
 
-def _of_lrn(found: dict[str, Any]) -> list[dict[str, Any]]:
+def _rows_of_lrn(found: dict[str, Any]) -> list[dict[str, Any]]:
     rows = []
     for row in found["rows"]:
-        if row["layout"] == "channels-last":  # which the network is
-            ours, peer, ratio = (row[key]["median"] for key in ("distalex_ms", "torch_ms", "ratio"))
-            rows.append(_row(f"LRN {row['where']}, {row['precision']}", "ms", ours, peer, "torch", ratio))
+        ours, peer, ratio = (row[key]["median"] for key in ("distalex_ms", "torch_ms", "ratio"))
+        rows.append(_row(f"LRN {row['where']}, {row['precision']}", "ms", ours, peer, "torch", ratio))
     return rows
 
 
-def _of_parallel(found: dict[str, Any]) -> list[dict[str, Any]]:
+def _rows_of_parallel(found: dict[str, Any]) -> list[dict[str, Any]]:
     rows = []
     for one in found["batches"]:
         for mode, name in (("data", "DDP on the same two processes"), ("none", "one process on the same cores")):
@@ -96,27 +100,32 @@ def _of_parallel(found: dict[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def _of_loader(found: dict[str, Any]) -> list[dict[str, Any]]:
-    rows = []
-    for side, name in (("input_raw", "loading, raw"), ("input_jpg", "loading, JPEG")):
-        ratio = found["ratios"][side].get("dataloader_original")
-        if ratio:
-            ours, peer = (found["sides"][one]["images_per_second"]["median"] for one in (side, "dataloader_original"))
-            rows.append(_row(name, "images/s", ours, peer, "DataLoader on the original files", ratio["median"]))
-    return rows
+def _rows_of_loader(found: dict[str, Any]) -> list[dict[str, Any]]:
+    if not found["speedup"]:
+        return []
+    ours, peer = (found["contenders"][name]["images_per_second"]["median"] for name in ("input", "dataloader"))
+    name = f"loading, {'JPEG' if found['images']['encoding'] == 'jpg' else 'raw'}"
+    return [_row(name, "images/s", ours, peer, "DataLoader on the original files", found["speedup"]["median"])]
 
 
-def _of_accuracy(found: dict[str, Any]) -> list[dict[str, Any]]:
+def _rows_of_accuracy(found: dict[str, Any]) -> list[dict[str, Any]]:
     ours, peer = found["seconds"]["median"], found["plain_seconds_of_20_epochs"]
     name = f"to {found['top1']['median']:.1f} % on CIFAR-10"
     return [_row(name, "s", ours, peer, f"ordinary PyTorch, {found['tutorial']['top1']} %", found["sooner"]["median"])]
 
 
-ROWS = {"plain": _of_plain, "lrn": _of_lrn, "parallel": _of_parallel, "loader": _of_loader, "accuracy": _of_accuracy}
+ROWS = {
+    "plain": _rows_of_plain,
+    "lrn": _rows_of_lrn,
+    "parallel": _rows_of_parallel,
+    "loader": _rows_of_loader,
+    "accuracy": _rows_of_accuracy,
+}
+"""The comparisons in a benchmark's result, by its name."""
 
 
 def table(result: dict[str, Any]) -> str:
-    """One line a comparison, and the machine."""
+    """A line for each comparison, and one for the machine."""
     head = ("", "distalex", "peer", "", "ratio", "peer is")
     rows = [
         (row["name"], _short(row["distalex"]), _short(row["peer"]), row["unit"], f"{row['ratio']:.2f} x", row["peers_name"])
@@ -134,7 +143,7 @@ def _short(number: float) -> str:
 
 
 def draw_all(result: dict[str, Any], path: Path) -> None:
-    """A bar for each comparison, as long as the ratio, on a logarithmic scale."""
+    """Draw a bar for each comparison into `path`, as long as the ratio on a logarithmic scale."""
     from matplotlib.figure import Figure
 
     rows = result["rows"][::-1]
@@ -156,5 +165,4 @@ def draw_all(result: dict[str, Any], path: Path) -> None:
     figure.suptitle(
         f"{machine['processor']}, {machine['cores']} cores, PyTorch {machine['versions']['torch']}, {result['date']}", fontsize=9
     )
-    figure.savefig(path, dpi=120)
-    print(f"drawn: {path}")
+    save_figure(figure, path)

@@ -1,4 +1,4 @@
-"""Where data parallelism overtakes columns: by the bytes they send, as measured, and by lines through the measured steps."""
+"""The batch size at which data parallelism overtakes columns: by the bytes sent, as measured, and by lines fitted to the step times."""
 
 from __future__ import annotations
 
@@ -9,33 +9,36 @@ from typing import NamedTuple
 import numpy as np
 
 PAPER_CROSSING = 1005
-"""Images of a batch at which two columns and two replicas of the paper's network send the same bytes in fp32 (docs/scaling.md)."""
+"""Batch size at which two columns and two replicas of the paper's network send the same bytes in fp32 (docs/scaling.md)."""
 
 
 class Crossing(NamedTuple):
-    """The batch from which on data parallelism is ahead."""
+    """The batch size from which on data parallelism is ahead."""
 
     batch: float | None
-    """None where no measured batch brackets it."""
+    """None where it lies outside of the measured batch sizes."""
     words: str
+    """The same in words."""
 
 
 class Line(NamedTuple):
-    """Seconds of a step: what every step costs, and what each image adds."""
+    """A step's time as a line over the batch size, in seconds."""
 
     step: float
+    """Of every step, whatever the batch size."""
     image: float
+    """Added by each image."""
 
 
-def bytes_crossing(gradient_bytes: float, bytes_a_image: float) -> float:
-    """The batch at which a step's gradients and the columns' activations are equally many bytes."""
-    return gradient_bytes / bytes_a_image
+def bytes_crossing(gradient_bytes: float, bytes_per_image: float) -> float:
+    """The batch size at which a step's gradients and the columns' activations have the same number of bytes."""
+    return gradient_bytes / bytes_per_image
 
 
 def measured_crossing(ratios: Mapping[int, float]) -> Crossing:
-    """From the speed of columns over data parallel's by batch: where it falls below 1 for good, between the two batches around it.
+    """Where the rate of columns over that of data parallelism, by batch size, falls below 1 for good.
 
-    The logarithm of the ratio is taken as linear in the logarithm of the batch.
+    Between two batch sizes the logarithm of the ratio is interpolated linearly in the logarithm of the batch size.
     """
     batches = sorted(ratios)
     ahead = [batch for batch in batches if ratios[batch] >= 1.0]
@@ -51,7 +54,7 @@ def measured_crossing(ratios: Mapping[int, float]) -> Crossing:
 
 
 def fit_line(seconds: Mapping[int, float]) -> Line | None:
-    """The line through step times by batch with the least relative errors; None for fewer than two batches."""
+    """Fit a line to step times in seconds by batch size, with the least relative errors; None for fewer than two batch sizes."""
     if len(seconds) < 2:
         return None
     times = np.array(list(seconds.values()))
@@ -61,7 +64,7 @@ def fit_line(seconds: Mapping[int, float]) -> Line | None:
 
 
 def lines_crossing(data: Line, columns: Line) -> float | None:
-    """The batch from which on data parallel's line is below the columns'; None where that is at no batch."""
+    """The batch size from which on the line of `data` is below that of `columns`; None where there is none."""
     if columns.image <= data.image:
         return None
     return max(0.0, (data.step - columns.step) / (columns.image - data.image))

@@ -1,10 +1,10 @@
-"""Options of `bench`."""
+"""Options of `bench`: one class for each benchmark. Its docstring says what the benchmark measures."""
 
 from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field
 
 from distalex.config.choices import OneOf
 from distalex.config.command import CommandOptions
@@ -12,94 +12,171 @@ from distalex.config.config import MODES
 from distalex.config.schema import Counts, Float, Int, split_list
 
 Modes = Annotated[tuple[Annotated[str, OneOf(MODES)], ...], BeforeValidator(split_list)]
-Side = Literal[
-    "ffcv_raw",
-    "distalex_raw",
-    "ffcv_jpg",
-    "distalex_jpg",
-    "input_raw",
-    "input_jpg",
-    "dataloader_original",
-    "dataloader_stored",
-    "webdataset",
-]
-Sides = Annotated[tuple[Side, ...], BeforeValidator(split_list)]
+Contenders = Annotated[tuple[Literal["ffcv", "reader", "input", "dataloader"], ...], BeforeValidator(split_list)]
 
 
 class BenchOptions(CommandOptions):
-    """Benchmark whole steps, parallel modes, loaders or LRN side by side, with a JSON result."""
+    """Benchmark distalex against its peers, each measured in turn, with a JSON result; `bench WHAT --help` lists the options."""
 
-    usage: ClassVar[str] = "python -m distalex.bench plain|parallel|loader|lrn|accuracy|faults|soak|all [--OPTION=VALUE …]"
+    usage: ClassVar[str] = "python -m distalex.bench WHAT [--OPTION=VALUE …]"
     words: ClassVar[tuple[str, ...]] = ("what",)
 
     what: Literal["plain", "parallel", "loader", "lrn", "accuracy", "faults", "soak", "all"]
-    """`plain`: the tutorial's job here against the same job in ordinary PyTorch, whole steps with loading.
-    `parallel`: the paper's network under each --parallel in turn, on synthetic images.
-    `loader`: reading and augmenting images here, in FFCV by itself, in PyTorch's DataLoader and in WebDataset.
-    `lrn`: local response normalisation against torch's layer. `accuracy`: how soon a configuration reaches the tutorial's accuracy,
-    from the start of its process, against the tutorial's 20 epochs in ordinary PyTorch. `faults`: runs that are killed, stopped and
-    signalled at random moments, against one that is not. `soak`: one run for long, whose memory, threads, files and disk are watched.
-    `all`: each but these two, and one table."""
-    root: str | None = None
-    """`plain`, `accuracy`, `all`: folder of CIFAR-10. `loader`: any folder of CLASS/*.jpg. Default there: 256 random photographs,
-    made for it."""
-    out: str = Field("bench", min_length=1)
-    """Folder of the JSON results."""
-    repeats: Int = Field(3, ge=1, le=100)
-    """Interleaved repeats of each side; of `accuracy`, seeds."""
-    quick: bool = False
-    """`all`: one short repeat of each, some minutes on two cores."""
-    config: str = "cifar10_fast"
-    """`accuracy`: the configuration, a path or the name of a shipped one."""
-    steps: Int = Field(4, ge=1)
-    """Timed steps of each repeat, after one (`plain`, `accuracy`'s peer) or two (`parallel`) that are not."""
-    peer: str | None = None
-    """`plain`, `accuracy`: a script to measure instead of our own plain PyTorch: takes --root, --steps and, where there is a GPU,
-    --device, prints JSON with images_per_second."""
-    batches: Counts = Field((32, 64, 128, 256, 512), min_length=1)
-    """`parallel`: images of a step over all processes, each tried."""
-    modes: Modes = ()
-    """`parallel`, `faults`: which modes of --parallel, without `auto`. Default: all; in `parallel` those that this machine can run side by
-    side, so `hybrid`, which takes four processes, where there are four cores or GPUs."""
-    kills: Int = Field(100, ge=1, le=100_000)
-    """`faults`: how many."""
-    seed: Int = 0
-    """`faults`: of what happens when."""
-    minutes: Float = Field(60.0, gt=0, le=10_000)
-    """`soak`: how long."""
-    processes: Int = Field(2, ge=2, le=64)
-    """`parallel`: processes of data, model and owt; `none` has one, `hybrid` at least four."""
-    precision: Literal["fp32", "bf16"] = "bf16"
-    """`parallel`: arithmetic. `loader`: of the network's input."""
-    image_size: Int = Field(224, ge=64, le=256)
-    """`parallel`, `loader`: side of the network's input in pixels. `loader` stores squares of 8/7 of that (Section 2: 256 for 224), or
-    as large as the images are where they are smaller."""
-    lrn: bool = True
-    """`parallel`: local response normalisation."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """`parallel`, `lrn`: `auto` takes a GPU where there is one."""
-    sides: Sides = ()
-    """`loader`: which to measure, as the JSON names them. Default: all; `webdataset` where that package is installed."""
-    images: Int = Field(4096, ge=8)
-    """`loader`: images taken at most, a keyed choice; at 256x256 each takes 0.2 MB of the temporary folder."""
-    batch: Int = Field(128, ge=1)
-    """`loader`, `lrn`: images of a batch; of `lrn` 64 if not given."""
-    seconds: Float = Field(2.0, gt=0, le=600)
-    """`loader`: timed seconds of each repeat at least, after the first batches."""
+    """`plain`, `parallel`, `loader`, `lrn` and `accuracy` compare speeds, `all` runs these; `faults` and `soak` disturb or watch runs."""
 
-    @model_validator(mode="after")
-    def _options_go_with_what(self) -> BenchOptions:
-        own = {
-            "plain": {"root", "steps", "peer", "repeats"},
-            "accuracy": {"root", "steps", "peer", "config", "repeats"},
-            "all": {"root", "quick"},
-            "parallel": {"steps", "batches", "modes", "processes", "precision", "image_size", "lrn", "device", "repeats"},
-            "loader": {"root", "precision", "image_size", "sides", "images", "batch", "seconds", "repeats"},
-            "lrn": {"batch", "device", "repeats"},
-            "faults": {"modes", "kills", "seed"},
-            "soak": {"minutes"},
-        }
-        for name in sorted(self.model_fields_set - {"what", "out"} - own[self.what]):
-            others = ", ".join(f"`bench {what}`" for what, names in own.items() if name in names)
-            raise ValueError(f"{name} goes with {others}, not with `bench {self.what}`; leave it out")
-        return self
+
+class BenchmarkOptions(CommandOptions):
+    """Options of every benchmark."""
+
+    out: str = Field("bench", min_length=1)
+    """Folder for the JSON result."""
+
+
+class PlainOptions(BenchmarkOptions):
+    """A tutorial's CIFAR-10 job in distalex and in ordinary PyTorch: images/s of whole training steps, loading included."""
+
+    usage: ClassVar[str] = "python -m distalex.bench plain [--OPTION=VALUE …]"
+
+    root: str | None = None
+    """Folder of CIFAR-10. Default: found or downloaded, as for `train`."""
+    repeats: Int = Field(3, ge=1, le=100)
+    """Interleaved repeats."""
+    steps: Int = Field(4, ge=1)
+    """Timed steps of each repeat, after one untimed step."""
+    peer: str | None = None
+    """A script to measure instead of our own plain PyTorch. It takes --root, --steps and, on a GPU, --device, and prints JSON with
+    images_per_second."""
+
+
+class ParallelOptions(BenchmarkOptions):
+    """The paper's network under each --parallel on synthetic images: images/s of whole training steps, and bytes sent."""
+
+    usage: ClassVar[str] = "python -m distalex.bench parallel [--OPTION=VALUE …]"
+
+    modes: Modes = ()
+    """Which to measure. Default: all that this machine can run side by side; `hybrid` has four processes or more, so it needs as many
+    cores or GPUs."""
+    batches: Counts = Field((32, 64, 128, 256, 512), min_length=1)
+    """Global batch sizes, each measured."""
+    processes: Int = Field(2, ge=2, le=64)
+    """Processes of data, model and owt; `none` has one, `hybrid` at least four."""
+    precision: Literal["fp32", "bf16"] = "bf16"
+    """Arithmetic; fp32 where the device has no bf16 instructions."""
+    image_size: Int = Field(224, ge=64, le=256)
+    """Side length of the images in pixels."""
+    lrn: bool = True
+    """Local response normalisation."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto` is a GPU where there is one."""
+    repeats: Int = Field(3, ge=1, le=100)
+    """Interleaved repeats."""
+    steps: Int = Field(4, ge=1)
+    """Timed steps of each repeat, after two untimed steps."""
+
+
+class LoaderOptions(BenchmarkOptions):
+    """Images/s of loading alone, in distalex and FFCV, and of the network's input, in distalex and PyTorch's DataLoader."""
+
+    usage: ClassVar[str] = "python -m distalex.bench loader [--OPTION=VALUE …]"
+
+    root: str | None = None
+    """Any folder of CLASS/*.jpg. Default: 256 random photographs, generated."""
+    contenders: Contenders = ()
+    """Which to measure: `ffcv`, FFCV alone; `reader`, distalex's reader; `input`, distalex's reader and augmentation; `dataloader`,
+    PyTorch's DataLoader with torchvision's transforms on the original files. Default: all."""
+    encoding: Literal["raw", "jpg"] = "raw"
+    """How images are stored in the .beton file that FFCV and distalex read."""
+    images: Int = Field(4096, ge=8)
+    """At most so many images, a keyed choice; at 256x256 each takes 0.2 MB of the temporary folder."""
+    batch: Int = Field(128, ge=1)
+    """Images per batch."""
+    image_size: Int = Field(224, ge=64, le=256)
+    """Side length of the network's input in pixels. Stored images are squares of 8/7 of it (Section 2: 256 for 224), or of the size
+    of the images where these are smaller."""
+    precision: Literal["fp32", "bf16"] = "bf16"
+    """Of the network's input."""
+    repeats: Int = Field(3, ge=1, le=100)
+    """Interleaved repeats."""
+    seconds: Float = Field(2.0, gt=0, le=600)
+    """Timed seconds of each repeat at least, after the first batches."""
+
+
+class LrnOptions(BenchmarkOptions):
+    """Local response normalisation against PyTorch's layer: milliseconds forward and backward at the paper's sizes, channels-last."""
+
+    usage: ClassVar[str] = "python -m distalex.bench lrn [--OPTION=VALUE …]"
+
+    batch: Int = Field(64, ge=1)
+    """Images per batch."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto` is a GPU where there is one."""
+    repeats: Int = Field(3, ge=1, le=100)
+    """Interleaved repeats."""
+
+
+class AccuracyOptions(BenchmarkOptions):
+    """Seconds from the start of a process to the tutorial's accuracy on CIFAR-10, against the tutorial's 20 epochs in ordinary PyTorch."""
+
+    usage: ClassVar[str] = "python -m distalex.bench accuracy [--OPTION=VALUE …]"
+
+    root: str | None = None
+    """Folder of CIFAR-10. Default: found or downloaded, as for `train`."""
+    config: str = "cifar10_fast"
+    """The config to train: a path, or the name of a shipped one."""
+    repeats: Int = Field(3, ge=1, le=100)
+    """Seeds."""
+    steps: Int = Field(4, ge=1)
+    """Timed steps of ordinary PyTorch, after one untimed step; its 20 epochs are computed from them."""
+    peer: str | None = None
+    """A script to measure instead of our own plain PyTorch, as for `bench plain`."""
+
+
+class FaultsOptions(BenchmarkOptions):
+    """Training runs that are killed, stopped and signalled at random and resumed until done: is each equal to an undisturbed run?"""
+
+    usage: ClassVar[str] = "python -m distalex.bench faults [--OPTION=VALUE …]"
+
+    modes: Modes = ()
+    """Which of the --parallel modes to run. Default: all."""
+    kills: Int = Field(100, ge=1, le=100_000)
+    """Number of faults."""
+    seed: Int = 0
+    """Random seed of the faults and their times."""
+
+
+class SoakOptions(BenchmarkOptions):
+    """One training run watched for long: do its memory, threads, open files and disk space stay constant?"""
+
+    usage: ClassVar[str] = "python -m distalex.bench soak [--OPTION=VALUE …]"
+
+    minutes: Float = Field(60.0, gt=0, le=10_000)
+    """Duration."""
+
+
+class AllOptions(BenchmarkOptions):
+    """All of these but `faults` and `soak`, with one table and figure of the results."""
+
+    usage: ClassVar[str] = "python -m distalex.bench all [--OPTION=VALUE …]"
+
+    root: str | None = None
+    """Folder of CIFAR-10, for `plain` and `accuracy`. Default: found or downloaded, as for `train`."""
+    quick: bool = False
+    """One short repeat of each benchmark: a few minutes on two cores."""
+
+
+BENCHMARKS: dict[str, type[BenchmarkOptions]] = {
+    "plain": PlainOptions,
+    "parallel": ParallelOptions,
+    "loader": LoaderOptions,
+    "lrn": LrnOptions,
+    "accuracy": AccuracyOptions,
+    "faults": FaultsOptions,
+    "soak": SoakOptions,
+    "all": AllOptions,
+}
+"""By the name that users type; `distalex.bench.NAME.bench_NAME` runs it."""
+
+
+def name_of(options: BenchmarkOptions) -> str:
+    """The name of the benchmark that these options belong to."""
+    return next(name for name, kind in BENCHMARKS.items() if isinstance(options, kind))

@@ -1,95 +1,77 @@
-"""`bench plain`: the tutorial's job here and in ordinary PyTorch, images/s of whole steps, loading included."""
+"""`bench plain`: a tutorial's job in distalex and in ordinary PyTorch, images/s of whole training steps, loading included."""
 
 from __future__ import annotations
 
-import json
 import statistics
-import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from distalex.bench.options import BenchOptions
-from distalex.bench.peak import matmul_peak, median_peaks
-from distalex.bench.results import open_folder, run_program, spread, write_result
+from distalex.bench.options import PlainOptions
+from distalex.bench.peaks import measure_peaks, median_peaks
+from distalex.bench.programs import read_json, run_python
+from distalex.bench.results import make_result, open_folder, spread, spread_text, write_result
 from distalex.data.layouts.cifar import CIFAR10, find_cifar
 from distalex.errors import UserError
-from distalex.machine.description import describe_machine
 from distalex.runs.metrics import read_metrics
 
 GFLOP_PER_IMAGE = 0.87  # of a training step of the seed network at 96x96: three times its forward pass
 
 
-def bench_plain(options: BenchOptions) -> dict[str, Any]:
-    """Measure both sides in turn, print a table and write OUT/plain-TIME.json."""
-    root = cifar10(options)
+def bench_plain(options: PlainOptions) -> dict[str, Any]:
+    """Measure both in turn, print the ratio and write OUT/plain-TIME.json."""
+    root = find_cifar10(options.root, options.peer)
     if options.peer and not Path(options.peer).is_file():
-        raise UserError(f"peer={options.peer}: no such file")
+        raise UserError(f"peer={options.peer}: no such file; give the path of a script")
     folder = open_folder(options.out)
-    ours, peers, peaks = [], [], []
+    ours, plain, peaks = [], [], []
     for repeat in range(options.repeats):
-        peaks.append(matmul_peak())
-        peers.append(measure_peer(options, root))
-        ours.append(_ours(options.steps, root))
-        print(
-            f"repeat {repeat + 1}: plain {peers[-1]:,.0f} images/s, distalex {ours[-1]:,.0f} images/s, ratio {ours[-1] / peers[-1]:.2f}",
-            flush=True,
-        )
+        peaks.append(measure_peaks())
+        plain.append(measure_plain(root, options.steps, options.peer))
+        ours.append(_measure_ours(root, options.steps))
+        rates = f"plain {plain[-1]:,.0f} images/s, distalex {ours[-1]:,.0f} images/s, ratio {ours[-1] / plain[-1]:.2f}"
+        print(f"repeat {repeat + 1}: {rates}", flush=True)
     medians = median_peaks(peaks)
-    precision = "bf16" if "bf16" in medians else "fp32"  # what the job computes in here
-    peak = medians[precision]
-    ratio = spread([mine / peer for mine, peer in zip(ours, peers, strict=True)])
-    share = statistics.median(ours) * GFLOP_PER_IMAGE / peak
-    result = {
-        "what": "plain",
-        "command": f"python -m distalex.bench plain --repeats={options.repeats} --steps={options.steps}",
-        "peer": Path(options.peer).name if options.peer else "distalex.bench.peer",
-        "date": time.strftime("%Y-%m-%d"),
-        "machine": describe_machine(),
-        "matmul_peak_gflops": medians,
-        "plain_images_per_second": spread(peers),
-        "distalex_images_per_second": spread(ours),
-        "ratio": ratio,
-        "precision": precision,
-        "share_of_peak": share,
-    }
+    precision = "bf16" if "bf16" in medians else "fp32"  # of the job on this machine
+    share = statistics.median(ours) * GFLOP_PER_IMAGE / medians[precision]
+    result = make_result(
+        options,
+        {
+            "peer": Path(options.peer).name if options.peer else "distalex.bench.peer",
+            "matmul_peak_gflops": medians,
+            "plain_images_per_second": spread(plain),
+            "distalex_images_per_second": spread(ours),
+            "ratio": spread([rate / other for rate, other in zip(ours, plain, strict=True)]),
+            "precision": precision,
+            "share_of_peak": share,
+        },
+    )
     print(
-        f"distalex ÷ plain {ratio['median']:.2f} (from {ratio['min']:.2f} to {ratio['max']:.2f}); "
-        f"distalex is {100 * share:.0f} % of the measured {precision} matmul peak of {peak:,.0f} GFLOP/s"
+        f"distalex ÷ plain {spread_text(result['ratio'])}; "
+        f"distalex reaches {100 * share:.0f} % of the measured {precision} matmul peak of {medians[precision]:,.0f} GFLOP/s"
     )
     write_result(result, folder)
     return result
 
 
-def cifar10(options: BenchOptions) -> str:
-    """Where the images are: an archive is unpacked only where a script from elsewhere, which wants a folder, is to read it."""
-    return str(find_cifar(CIFAR10, options.root, unpack=options.peer is not None))
+def find_cifar10(root: str | None, peer: str | None) -> str:
+    """The folder or archive of CIFAR-10. An archive is unpacked only for a script `peer`, which reads a folder. Raises UserError."""
+    return str(find_cifar(CIFAR10, root, unpack=peer is not None))
 
 
-def measure_peer(options: BenchOptions, root: str) -> float:
-    """Images/s of the tutorial's job in ordinary PyTorch, in a process of its own, on a GPU where there is one."""
-    program = [options.peer] if options.peer else ["-m", "distalex.bench.peer"]
+def measure_plain(root: str, steps: int, peer: str | None) -> float:
+    """Images/s of the tutorial's job in ordinary PyTorch over `steps` steps, in a new process, on a GPU where there is one."""
+    program = [peer] if peer else ["-m", "distalex.bench.peer"]
     device = ["--device", "cuda"] if torch.cuda.is_available() else []
-    output = run_program([sys.executable, *program, "--root", root, "--steps", str(options.steps), *device])
-    return json.loads(output.strip().splitlines()[-1])["images_per_second"]
+    return read_json([*program, "--root", root, "--steps", str(steps), *device])["images_per_second"]
 
 
-def _ours(steps: int, root: str) -> float:
-    """Images/s over `steps` steps of the shipped configuration, after one step that is not counted, as for the peer."""
+def _measure_ours(root: str, steps: int) -> float:
+    """Images/s over `steps` steps of the shipped config, after one untimed step, as for ordinary PyTorch."""
     with tempfile.TemporaryDirectory() as folder:
-        run_program(
-            [
-                *(sys.executable, "-m", "distalex.train", "--config=seed_cifar10"),
-                *(f"--data.root={root}", "--parallel=none"),
-                f"--train.max_steps={steps + 1}",
-                "--log.every=1",
-                "--log.wandb=disabled",
-                f"--runs_dir={folder}",
-                "--name=bench",
-            ]
-        )
+        config = ["--config=seed_cifar10", f"--data.root={root}", "--parallel=none", f"--train.max_steps={steps + 1}", "--log.every=1"]
+        run_python(["-m", "distalex.train", *config, "--log.wandb=disabled", f"--runs_dir={folder}", "--name=bench"])
         rows = [row for row in read_metrics(Path(folder) / "bench" / "metrics.jsonl") if row["kind"] == "train"]
     return len(rows[1:]) / sum(1.0 / row["images_per_second"] for row in rows[1:])

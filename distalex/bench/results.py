@@ -1,49 +1,72 @@
-"""What benchmarks share: a program run to its end, a spread of repeats, a JSON file."""
+"""Results of benchmarks: the spread of repeats, and a JSON file that names command, machine and date."""
 
 from __future__ import annotations
 
 import json
 import os
 import statistics
-import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from distalex.bench.options import BENCHMARKS, BenchmarkOptions
+from distalex.config.schema import plain_text
 from distalex.errors import UserError
+from distalex.machine.description import describe_machine
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
+    """Median, least and most of `values`."""
     return {"median": statistics.median(values), "min": min(values), "max": max(values)}
 
 
-def run_program(command: Sequence[str], environment: Mapping[str, str] | None = None) -> str:
-    """What `command` printed. Raises UserError with the line that says why where it fails."""
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **(environment or {})})
-    if done.returncode:
-        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-        ours = [line for line in lines if line.startswith("distalex ")] or [line for line in lines if "Error: " in line]
-        why = (ours[:1] or lines[-1:] or ["it said nothing"])[0]
-        raise UserError(f"{' '.join(command[1:4])} … ended with status {done.returncode}: {why[:300]}")
-    return done.stdout
+def spread_text(numbers: Mapping[str, float], form: str = ".2f") -> str:
+    """A `spread` in words, each number formatted by `form`."""
+    return f"{numbers['median']:{form}} (from {numbers['min']:{form}} to {numbers['max']:{form}})"
 
 
 def open_folder(out: str) -> Path:
-    """The folder of the results, made. Raises UserError where nothing can be written into it."""
+    """Create the folder of results. Raises UserError where nothing can be written into it."""
     folder = Path(out)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"out={out}: cannot be made ({error.strerror or error}); give another folder") from None
+        raise UserError(f"out={out}: cannot be created ({error.strerror or error}); give another folder") from None
     if not os.access(folder, os.W_OK):
-        raise UserError(f"out={out}: cannot be written; give another folder")
+        raise UserError(f"out={out}: cannot be written to; give another folder")
     return folder
 
 
+def make_result(options: BenchmarkOptions, found: Mapping[str, Any]) -> dict[str, Any]:
+    """What was `found`, headed by the benchmark's name, its command, the date and the machine."""
+    what = next(name for name, kind in BENCHMARKS.items() if isinstance(options, kind))
+    return {
+        "what": what,
+        "command": _command(what, options),
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": describe_machine(),
+        **found,
+    }
+
+
+def _command(what: str, options: BenchmarkOptions) -> str:
+    """With every option spelled out, so that it means the same when defaults change; a place on this machine is DIR or a file's name."""
+    values = options.model_dump(exclude={"out"})
+    places = {"root": "DIR", "peer": Path(values.get("peer") or "").name}
+    words = [f"--{name}={places.get(name) or plain_text(value)}" for name, value in values.items() if value not in (None, ())]
+    return " ".join([f"python -m distalex.bench {what}", *words])
+
+
 def write_result(result: Mapping[str, Any], folder: Path) -> Path:
-    """Write FOLDER/WHAT-TIME.json."""
+    """Write FOLDER/WHAT-TIME.json and print its path."""
     path = folder / f"{result['what']}-{time.strftime('%Y%m%d-%H%M%S')}.json"
     path.write_text(json.dumps(result, indent=1), encoding="utf-8")
     print(f"written: {path}")
     return path
+
+
+def save_figure(figure: Any, path: Path) -> None:
+    """Draw a matplotlib `figure` into `path` and print it."""
+    figure.savefig(path, dpi=120)
+    print(f"drawn: {path}")

@@ -1,4 +1,4 @@
-"""One run for as long as it is given: do memory, threads, open files and disk stay what they were?"""
+"""`bench soak`: one training run watched for long. Do its memory, threads, open files and disk space stay constant?"""
 
 from __future__ import annotations
 
@@ -12,58 +12,67 @@ import time
 from pathlib import Path
 from typing import Any
 
-from distalex.bench.faults import RUN
-from distalex.bench.options import BenchOptions
-from distalex.bench.results import open_folder, write_result
+from distalex.bench.options import SoakOptions
+from distalex.bench.results import make_result, open_folder, write_result
+from distalex.bench.small_run import small_run
 from distalex.console import aligned
 from distalex.errors import UserError
-from distalex.machine.description import describe_machine
 from distalex.runs.metrics import read_metrics
 
 SAMPLES = 240  # over the whole time
-WARMING = 0.1  # share of the time that is not looked at: what is compiled, cached and allocated at first
-MEASURES = {"memory": "MB resident", "threads": "threads", "handles": "open files", "disk": "MB in the run's folder, but for metrics.jsonl"}
+WARM_UP = 0.1  # share of the samples that is dropped: at first things are compiled, cached and allocated
+MEASURES = {
+    "memory": "MB resident",
+    "threads": "threads",
+    "handles": "open files",
+    "disk": "MB in the run directory, without metrics.jsonl",
+}
 
 
-def bench_soak(options: BenchOptions) -> dict[str, Any]:
-    """Train, evaluate and save for `minutes`, watch the process, print a table and write OUT/soak-TIME.json."""
+def bench_soak(options: SoakOptions) -> dict[str, Any]:
+    """Train, evaluate and save for `minutes`, watch the process, print a table and write OUT/soak-TIME.json. Raises UserError."""
     folder = open_folder(options.out)
     if not Path("/proc/self/status").is_file():
-        raise UserError("bench soak: this system has no /proc to watch a process by; run it on Linux")
+        raise UserError("bench soak: this system has no /proc, which shows a process's memory; run it on Linux")
     with tempfile.TemporaryDirectory() as place:
-        words = {**RUN, "train.epochs": 10**6, "log.every": 10, "parallel": "none", "name": "soak", "runs_dir": place}
-        command = [sys.executable, "-m", "distalex.train", *(f"--{key}={value}" for key, value in words.items())]
-        with open(Path(place) / "log", "wb") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log)
-        run, samples = Path(place) / "soak", []
-        end = time.monotonic() + 60 * options.minutes
-        while process.poll() is None and time.monotonic() < end:
-            time.sleep(60 * options.minutes / SAMPLES)
-            if process.poll() is None and (run / "metrics.jsonl").is_file():
-                samples.append(_sample(process.pid, run))
+        words = small_run({"train.epochs": 10**6, "log.every": 10, "parallel": "none", "name": "soak", "runs_dir": place})
+        log = Path(place) / "log"
+        with open(log, "wb") as file:
+            process = subprocess.Popen([sys.executable, *words], stdout=file, stderr=file)
+        run = Path(place) / "soak"
+        samples = _watch(process, run, options.minutes)
         process.send_signal(signal.SIGTERM)
         status = process.wait(60)
         rows = read_metrics(run / "metrics.jsonl") if samples else []
-        said = (Path(place) / "log").read_text(errors="replace").strip().splitlines()[-1:]
+        last_line = "".join(log.read_text(errors="replace").strip().splitlines()[-1:])[:300]
     if not samples:
-        raise UserError(f"bench soak: nothing was logged in {options.minutes:g} minutes ({''.join(said)[:200]}); give it more --minutes")
-    samples = samples[round(WARMING * len(samples)) :]
-    found = {measure: _over_time([sample[measure] for sample in samples]) for measure in MEASURES}
-    result = {
-        "what": "soak",
-        "command": f"python -m distalex.bench soak --minutes={options.minutes:g}",
-        "date": time.strftime("%Y-%m-%d"),
-        "machine": describe_machine(),
-        "minutes": options.minutes,
-        "steps": max(row["step"] for row in rows),
-        "evaluations": sum(row["kind"] == "eval" for row in rows),
-        "status": status,
-        "measures": found,
-        "failed": [] if status == 143 else [f"it ended with {status}: {''.join(said)[:300]}"],
-    }
+        raise UserError(f"minutes={options.minutes:g}: nothing was logged in this time ({last_line}); use more --minutes")
+    samples = samples[round(WARM_UP * len(samples)) :]
+    result = make_result(
+        options,
+        {
+            "minutes": options.minutes,
+            "steps": max(row["step"] for row in rows),
+            "evaluations": sum(row["kind"] == "eval" for row in rows),
+            "status": status,
+            "measures": {measure: _over_time([sample[measure] for sample in samples]) for measure in MEASURES},
+            "failed": [] if status == 143 else [f"the run ended with status {status}: {last_line}"],
+        },
+    )
     print(_table(result))
     write_result(result, folder)
     return result
+
+
+def _watch(process: subprocess.Popen[bytes], run: Path, minutes: float) -> list[dict[str, float]]:
+    """Sample the process for `minutes`, or until it ends."""
+    samples = []
+    end = time.monotonic() + 60 * minutes
+    while process.poll() is None and time.monotonic() < end:
+        time.sleep(60 * minutes / SAMPLES)
+        if process.poll() is None and (run / "metrics.jsonl").is_file():
+            samples.append(_sample(process.pid, run))
+    return samples
 
 
 def _sample(process: int, run: Path) -> dict[str, float]:

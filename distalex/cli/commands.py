@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import NamedTuple
 
-from distalex.bench.options import BenchOptions
+from distalex.bench.options import BENCHMARKS, BenchOptions
 from distalex.cli.parse import parse, read_options, read_options_and_config
 from distalex.compare.options import CompareOptions
 from distalex.config.command import CommandOptions
@@ -66,5 +66,6 @@ COMMANDS = {
     "prepare show": Command(ShowOptions, "prepare.contact_sheet:show"),
     "plan": Command(PlanOptions, "plan.work:plan"),
     "bench": Command(BenchOptions, "bench.work:bench"),
+    **{f"bench {name}": Command(options, "bench.work:bench") for name, options in BENCHMARKS.items()},
 }
 """By name; a name of two words is a form of the command that its first word names."""

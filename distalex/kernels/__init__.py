@@ -1,1 +1,1 @@
-"""Arrays in, arrays out: the operations that PyTorch is slow at, for Numba and for Triton."""
+"""Kernels, arrays in and arrays out, for operations that PyTorch is slow at: Numba on a CPU, Triton on a GPU."""

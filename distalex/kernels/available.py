@@ -1,4 +1,4 @@
-"""Which compiled kernels this process can use."""
+"""Which of the compiled kernels this process can use."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ def has_triton(device: torch.device) -> bool:
 
 @lru_cache(maxsize=1)
 def _triton_compiles() -> bool:
-    """Whether Triton, which PyTorch brings along on Linux, compiles kernels for this process's GPU; says once why not.
+    """Whether Triton, which comes with PyTorch on Linux, compiles kernels for this process's GPU; prints once why it does not.
 
-    It needs a C compiler, Python's headers, a folder to keep what it compiled, and a GPU of 2017 or later.
+    It needs a C compiler, Python's headers, a folder for its cache, and a GPU of 2017 or later.
     """
     try:
         from distalex.kernels.probe import works
 
         if works():
             return True
-        reason = "a kernel that it compiled did nothing"
-    except Exception as error:  # of Triton, of a compiler, of the driver
+        reason = "a compiled kernel had no effect"
+    except Exception as error:  # raised by Triton, the C compiler or the driver
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-    print(f"distalex: Triton compiles no kernels here ({reason}); PyTorch's own are used, which are slower", file=sys.stderr, flush=True)
+    print(f"distalex: Triton cannot compile kernels here ({reason}); PyTorch's slower ones are used", file=sys.stderr, flush=True)
     return False
 
 
 def is_traced() -> bool:
-    """Whether torch.compile, torch.export or TorchScript is recording what is computed, and so can take none of those kernels."""
+    """Whether torch.compile, torch.export or TorchScript is tracing, which cannot record these kernels."""
     return torch.compiler.is_compiling() or torch.jit.is_tracing()

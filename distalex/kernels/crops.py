@@ -1,6 +1,6 @@
-"""Windows of stored images: cut, mirrored, normalised, resized and turned, on any device.
+"""Crops of stored images: cut, mirrored, normalised, resized and rotated, in PyTorch's operations on any device.
 
-Where they lie is drawn elsewhere. `augment_cpu` has the first two compiled for a CPU.
+`data.augment` draws where they lie. `crops_numba` (CPU) and `crops_triton` (GPU) have faster versions of the first two functions.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn import functional
 
 
-class Windows(NamedTuple):
-    """One rectangle of each image, in its pixels; each (n,) int64."""
+class Crops(NamedTuple):
+    """One rectangle of each image, in pixels of the stored image; each field is (n,) int64."""
 
     top: np.ndarray
     left: np.ndarray
@@ -22,12 +22,13 @@ class Windows(NamedTuple):
     width: np.ndarray
 
 
-def normalised_windows(
+def normalised_crops(
     images: Tensor, top: np.ndarray, left: np.ndarray, mirrored: np.ndarray, side: int, shift: Tensor, scale: Tensor, dtype: torch.dtype
 ) -> Tensor:
-    """(window - shift) * scale of one square of each image (n, height, width, 3), as (n, side, side, 3) of `dtype`.
+    """Cut one square of `side` pixels from each image, mirror it where `mirrored`, and return (crop - shift) * scale.
 
-    `top` and `left` (n,) may lie outside of the image, where it is black; `shift` is (n, 3), `scale` (3,).
+    `images` (n, height, width, 3) uint8; `top` and `left` (n,) int64 may lie outside of the image, which is black there; `mirrored`
+    (n,) bool; `shift` (n, 3) and `scale` (3,) fp32, on 0..255. The result is (n, side, side, 3) of `dtype`, on the images' device.
     """
     height, width = images.shape[1:3]
     over = [-top, -left, top + side - height, left + side - width]
@@ -45,12 +46,13 @@ def normalised_windows(
 
 
 def resized_crops(
-    images: Tensor, crops: Windows, mirrored: np.ndarray, wanted: int, shift: Tensor, scale: Tensor, dtype: torch.dtype
+    images: Tensor, crops: Crops, mirrored: np.ndarray, wanted: int, shift: Tensor, scale: Tensor, dtype: torch.dtype
 ) -> Tensor:
-    """(window - shift) * scale of `crops`, which lie inside, resized as (n, wanted, wanted, 3) of `dtype`.
+    """Resize `crops`, which lie inside the images, to squares of `wanted` pixels and return (crop - shift) * scale.
 
-    Bilinear and anti-aliased where it shrinks, as torchvision's `resized_crop` is. That is separable, so it is a product with
-    a matrix of weights on each side, two for every image.
+    Other arguments as for `normalised_crops`; the result is (n, wanted, wanted, 3) of `dtype`. Resizing is bilinear, and anti-aliased
+    where it shrinks, as torchvision's `resized_crop` is. It is separable, so it is a product with a matrix of weights for the rows
+    and one for the columns of every image.
     """
     numbers = torch.from_numpy(np.stack([*crops, mirrored.astype(np.int64)])).to(images.device, non_blocking=True)
     top, left, height, width, flips = numbers
@@ -64,9 +66,10 @@ def resized_crops(
 
 
 def triangle_weights(first: Tensor, length: Tensor, side: int, wanted: int) -> Tensor:
-    """(n, wanted, side): what each of `wanted` pixels takes of the `length` pixels from `first` of a row of `side`.
+    """Weights of bilinear, anti-aliased resizing in one dimension, (n, wanted, side) fp32.
 
-    Weights fall linearly to nothing at one pixel's distance, a pixel being the larger of the old and the new, and sum to 1.
+    Row i says how much of each of `side` stored pixels goes into pixel i of `wanted`, which together cover the `length` (n,) pixels
+    from `first` (n,) on. Weights fall linearly to 0 at the distance of one pixel, the larger of a stored and a wanted one, and sum to 1.
     """
     scale = (length / wanted)[:, None, None]
     centres = first[:, None, None] + (torch.arange(wanted, device=first.device)[:, None] + 0.5) * scale
@@ -78,7 +81,7 @@ def triangle_weights(first: Tensor, length: Tensor, side: int, wanted: int) -> T
 
 
 def resize_matrices(side: int, wanted: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """What `resize` multiplies rows (wanted, side) and columns with their colours (3 side, 3 wanted) by."""
+    """The two matrices of `resize`: for rows, (wanted, side), and for columns with their colours, (3 side, 3 wanted)."""
     pixels = torch.eye(side)[None, None]
     along = functional.interpolate(pixels, size=(wanted, side), mode="bilinear", antialias=wanted < side)[0, 0]
     rows, columns = along, torch.kron(along.T.contiguous(), torch.eye(3))
@@ -86,9 +89,10 @@ def resize_matrices(side: int, wanted: int, device: torch.device, dtype: torch.d
 
 
 def resize(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Bilinear resizing of channels-last squares (n, 3, side, side), anti-aliased where they shrink.
+    """Resize channels-last squares (n, 3, side, side) to (n, 3, wanted, wanted), bilinear, anti-aliased where they shrink.
 
-    Two matrix products, which take a tenth of the time of torch's interpolation of three channels on a CPU.
+    `rows` and `columns` are those of `resize_matrices`. Two matrix products take a tenth of the time of PyTorch's interpolation of
+    three channels on a CPU.
     """
     n, _, side, _ = x.shape
     wanted = len(rows)
@@ -97,14 +101,14 @@ def resize(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 
 def rotate(x: Tensor, degrees: np.ndarray, outside: Tensor) -> Tensor:
-    """Views (n, 3, size, size) turned about their centres, counter-clockwise by `degrees` (n,), bilinear and channels-last.
+    """Rotate images (n, 3, size, size) counter-clockwise about their centres by `degrees` (n,), bilinear; the result is channels-last.
 
-    `outside` (n, 3) is the colour that comes in from beyond the edge.
+    `outside` (n, 3) is the colour that fills the corners, in the units of `x`.
     """
     radians, size = np.deg2rad(degrees), x.shape[-1]
     turns = np.stack([np.cos(radians), np.sin(radians)]).astype(np.float32)
     cosine, sine = torch.from_numpy(turns).to(x.device, non_blocking=True)[:, :, None, None]
-    along = (torch.arange(size, device=x.device) + 0.5) * (2.0 / size) - 1.0  # pixels' centres, in a view from -1 to 1
+    along = (torch.arange(size, device=x.device) + 0.5) * (2.0 / size) - 1.0  # centres of pixels, in an image from -1 to 1
     across, down = along, along[:, None]
     grid = torch.stack([cosine * across - sine * down, sine * across + cosine * down], 3)
     colour = outside[:, :, None, None]

@@ -1,4 +1,4 @@
-"""The windows of `distalex.windows` on a CPU, compiled by Numba: cut, resized, mirrored and normalised in one pass over memory."""
+"""Crops of stored images on a CPU, compiled by Numba: cut, resized, mirrored and normalised in one pass over memory."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from distalex.kernels.arrays import as_array, recycled, share_out, store_row
-from distalex.kernels.crops import Windows
+from distalex.kernels.arrays import as_array, recycled, run_on_threads, store_row
+from distalex.kernels.crops import Crops
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
-def _turn(pixels: Any, turned: Any) -> None:
-    """The pixels of a row in reverse. Indices have no sign: Numba asks of others whether they are negative, which LLVM cannot vectorise."""
+def _mirror(pixels: Any, turned: Any) -> None:
+    """Reverse the pixels of a row. Indices are unsigned: Numba checks signed ones for negative values, which LLVM cannot vectorise."""
     one, two, three = np.uint64(1), np.uint64(2), np.uint64(3)
     last = np.uint64(len(turned)) - three
     for x in range(np.uint64(len(turned)) // three):
@@ -38,7 +38,7 @@ def _normalise(images: Any, top: Any, left: Any, mirrored: Any, shift: Any, out:
             for colour in range(3):
                 shifts[3 * x + colour] = shift[number, colour]
                 scales[3 * x + colour] = scale[colour]
-        first, last = max(0, -left[number]), min(side, width - left[number])  # outside of the image it is black
+        first, last = max(0, -left[number]), min(side, width - left[number])  # the rest lies outside of the image and is black
         cut[:] = 0
         for y in range(side):
             line = top[number] + y
@@ -51,28 +51,28 @@ def _normalise(images: Any, top: Any, left: Any, mirrored: Any, shift: Any, out:
                     cut[3 * first : 3 * last] = images[number, line, begin : begin + 3 * (last - first)]
                     pixels = cut
                 if mirrored[number]:
-                    _turn(pixels, turned)
+                    _mirror(pixels, turned)
                     pixels = turned
             for x in range(3 * side):
                 row[x] = (np.float32(pixels[x]) - shifts[x]) * scales[x]
             store_row(out[number, y], row, bits)
 
 
-def normalised_windows(
+def normalised_crops(
     images: Tensor, top: np.ndarray, left: np.ndarray, mirrored: np.ndarray, side: int, shift: Tensor, scale: Tensor, dtype: torch.dtype
 ) -> Tensor:
-    """`windows.normalised_windows`."""
+    """`crops.normalised_crops` on the CPU; same arguments and result, of fp32 or bf16."""
     count, height, width, _ = images.shape
     out = recycled((count, side, side, 3), dtype)
     rows = images.contiguous().view(count, height, width * 3).numpy()
     arrays = [rows, top, left, mirrored, shift.numpy(), as_array(out.view(count, side, side * 3))]
-    share_out(_normalise, arrays, scale.numpy())
+    run_on_threads(_normalise, arrays, scale.numpy())
     return out
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
 def _triangles(first: Any, length: Any, wanted: Any, starts: Any, counts: Any, weights: Any) -> None:
-    """A row of `windows.triangle_weights`, of pixels counted from `first`: where its weights start, how many, and they."""
+    """One image of `crops.triangle_weights`: for each wanted pixel the first stored pixel, the number of weights, and the weights."""
     scale = length / wanted
     reach = max(scale, 1.0)
     for place in range(wanted):
@@ -122,12 +122,12 @@ def _resize_crops(
 
 
 def resized_crops(
-    images: Tensor, crops: Windows, mirrored: np.ndarray, wanted: int, shift: Tensor, scale: Tensor, dtype: torch.dtype
+    images: Tensor, crops: Crops, mirrored: np.ndarray, wanted: int, shift: Tensor, scale: Tensor, dtype: torch.dtype
 ) -> Tensor:
-    """`windows.resized_crops`."""
+    """`crops.resized_crops` on the CPU; same arguments and result, of fp32 or bf16."""
     count, height, width, _ = images.shape
     out = recycled((count, wanted, wanted, 3), dtype)
     rows = images.contiguous().view(count, height, width * 3).numpy()
     arrays = [rows, *crops, mirrored, shift.numpy(), as_array(out.view(count, wanted, wanted * 3))]
-    share_out(_resize_crops, arrays, scale.numpy(), 2 * max(1, -(-max(height, width) // wanted)) + 2)
+    run_on_threads(_resize_crops, arrays, scale.numpy(), 2 * max(1, -(-max(height, width) // wanted)) + 2)
     return out

@@ -1,4 +1,4 @@
-"""Windows of stored images on a GPU, in one pass over memory, compiled by Triton."""
+"""Crops of stored images on a GPU, compiled by Triton: cut, mirrored and normalised in one pass over memory."""
 
 # mypy: disable-error-code="no-untyped-def"
 from __future__ import annotations
@@ -11,15 +11,15 @@ from torch import Tensor
 
 from distalex.kernels.crops import resized_crops
 
-__all__ = ["normalised_windows", "resized_crops"]
-NUMBERS = 1024  # of a view, in a block
+__all__ = ["normalised_crops", "resized_crops"]
+NUMBERS = 1024  # of a crop, in a block
 
 
 @triton.jit
-def cut_windows(
+def cut_crops(
     images, places, shift, scale, out, count, height, width, side: tl.constexpr, block: tl.constexpr,
 ):  # fmt: skip
-    """`places` (3, count): top, left and whether it is mirrored."""
+    """Write `block` numbers of one crop; `places` (3, count) int32: top, left and whether it is mirrored."""
     blocks = tl.cdiv(side * side * 3, block)
     image = tl.program_id(0) // blocks
     number = tl.program_id(0) % blocks * block + tl.arange(0, block)
@@ -38,14 +38,14 @@ def cut_windows(
     tl.store(out + image.to(tl.int64) * side * side * 3 + number, value.to(out.dtype.element_ty), mask=wanted)
 
 
-def normalised_windows(
+def normalised_crops(
     images: Tensor, top: np.ndarray, left: np.ndarray, mirrored: np.ndarray, side: int, shift: Tensor, scale: Tensor, dtype: torch.dtype
 ) -> Tensor:
-    """`windows.normalised_windows`."""
+    """`crops.normalised_crops` on a GPU; same arguments and result, of fp32 or bf16."""
     count, height, width, _ = images.shape
     out = torch.empty((count, side, side, 3), dtype=dtype, device=images.device)
     if count:
         places = torch.from_numpy(np.stack([top, left, mirrored]).astype(np.int32)).to(images.device, non_blocking=True)
         grid = (count * triton.cdiv(side * side * 3, NUMBERS),)  # one axis, as a GPU's others take 65,535 at most
-        cut_windows[grid](images.contiguous(), places, shift.contiguous(), scale, out, count, height, width, side=side, block=NUMBERS)
+        cut_crops[grid](images.contiguous(), places, shift.contiguous(), scale, out, count, height, width, side=side, block=NUMBERS)
     return out

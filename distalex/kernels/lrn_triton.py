@@ -1,8 +1,8 @@
-"""The paper's local response normalisation for a GPU: one pass over memory each way, compiled by Triton.
+"""Local response normalisation on a GPU (Section 3.3): one pass over memory each way, compiled by Triton.
 
-Channels-last, a thread holds eight neighbouring channels of a pixel, so that all but the outermost windows lie within it, and
-reads the few beyond besides. Contiguous, it goes through the channels of its pixel in turn. The backward pass computes the sums
-of squares again instead of keeping them: memory is what it is bound by.
+Tensors are channels-last. A thread holds eight neighbouring channels of a pixel, so that all but the outermost windows lie within
+it, and reads the few channels around them as well. The backward pass computes the sums of squares again instead of saving them,
+because memory traffic is what limits it.
 """
 
 # mypy: disable-error-code="no-untyped-def"
@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-THREADS = 128  # of a program
+THREADS = 128  # of a program (block)
 
 
 @triton.jit
@@ -26,7 +26,7 @@ def _rectified(x, rectifies: tl.constexpr):
 
 @triton.jit
 def _read(pointer, mask, rectifies: tl.constexpr):
-    """In fp32; zero where `mask` says that there is nothing."""
+    """Values in fp32; zero where `mask` is false."""
     return _rectified(tl.load(pointer, mask=mask, other=0.0).to(tl.float32), rectifies)
 
 
@@ -39,7 +39,7 @@ def _power(scale):
 
 @triton.jit
 def _both(x, gradient, scale):
-    """What goes through the scale to the neighbours, gradient * x * scale ** -1.75, and what goes straight, gradient * scale ** -0.75."""
+    """What reaches the window's channels, gradient * x * scale ** -1.75, and the direct part, gradient * scale ** -0.75."""
     root = tl.math.rsqrt(scale)
     power = root * tl.sqrt(root)
     return gradient * x * power * root * root, gradient * power
@@ -47,7 +47,7 @@ def _both(x, gradient, scale):
 
 @triton.jit
 def _eight(x, n: tl.constexpr):
-    """(n, 8) -> eight of (n,), which moves nothing."""
+    """(n, 8) -> eight tensors of (n,), without moving data between threads."""
     even, odd = tl.split(tl.reshape(x, (n, 2, 2, 2)))
     a, c = tl.split(even)
     b, d = tl.split(odd)
@@ -67,7 +67,7 @@ def _as_one(a0, a1, a2, a3, a4, a5, a6, a7, n: tl.constexpr):
 
 @triton.jit
 def _groups(groups, groups_of_column, n: tl.constexpr):
-    """Of this program's `n` groups of eight channels: where each begins, and whether it, one before and one after in its column exist."""
+    """Of this program's `n` groups of eight channels: the offset, and whether it, the one before and the one after in its column exist."""
     group = tl.program_id(0).to(tl.int64) * n + tl.arange(0, n)
     exists, place = group < groups, group % groups_of_column
     return group * 8, exists, exists & (place > 0), exists & (place < groups_of_column - 1)
@@ -75,6 +75,7 @@ def _groups(groups, groups_of_column, n: tl.constexpr):
 
 @triton.jit
 def lrn_forward(x_pointer, out_pointer, groups, groups_of_column, ratio, k, rectifies: tl.constexpr, n: tl.constexpr):
+    """Normalise `n` groups of eight channels; `groups_of_column` groups are one pixel's channels in one column."""
     first, exists, below, above = _groups(groups, groups_of_column, n)
     offsets, mask = first[:, None] + tl.arange(0, 8)[None, :], exists[:, None]
     near = x_pointer + first
@@ -101,6 +102,7 @@ def lrn_forward(x_pointer, out_pointer, groups, groups_of_column, ratio, k, rect
 def lrn_backward(
     gradient_pointer, x_pointer, out_pointer, groups, groups_of_column, ratio, k, factor, rectifies: tl.constexpr, n: tl.constexpr
 ):
+    """The gradient of `n` groups of eight channels of `lrn_forward`'s input; `factor` is 2 * alpha * beta / window."""
     first, exists, below, above = _groups(groups, groups_of_column, n)
     offsets, mask = first[:, None] + tl.arange(0, 8)[None, :], exists[:, None]
     # Channel i of the eight is i + 4 here: scales are needed two further out than what is written, values two further again.
@@ -144,91 +146,30 @@ def lrn_backward(
     tl.store(out_pointer + offsets, out.to(out_pointer.dtype.element_ty), mask=mask)
 
 
-@triton.jit
-def _pixels(pixels, width, n: tl.constexpr):
-    """Where this program's `n` pixels of one column of one image begin, and which of them there are."""
-    blocks = tl.cdiv(pixels, n)
-    pixel = tl.program_id(0) % blocks * n + tl.arange(0, n)
-    column = (tl.program_id(0) // blocks).to(tl.int64)  # of all images, one after the other
-    return column * width * pixels + pixel, pixel < pixels
-
-
-@triton.jit
-def lrn_forward_in_turn(x_pointer, out_pointer, pixels, width, ratio, k, rectifies: tl.constexpr, n: tl.constexpr):
-    first, exists = _pixels(pixels, width, n)
-    here = _read(x_pointer + first, exists, rectifies)
-    after1 = _read(x_pointer + first + pixels, exists & (width > 1), rectifies)
-    before2, before1 = tl.zeros((n,), tl.float32), tl.zeros((n,), tl.float32)  # squares
-    for channel in range(width):
-        after2 = _read(x_pointer + first + (channel + 2) * pixels, exists & (channel + 2 < width), rectifies)
-        square = here * here
-        out = here * _power(k + ratio * (before2 + before1 + square + after1 * after1 + after2 * after2))
-        tl.store(out_pointer + first + channel * pixels, out.to(out_pointer.dtype.element_ty), mask=exists)
-        before2, before1, here, after1 = before1, square, after1, after2
-
-
-@triton.jit
-def lrn_backward_in_turn(
-    gradient_pointer, x_pointer, out_pointer, pixels, width, ratio, k, factor, rectifies: tl.constexpr, n: tl.constexpr
-):
-    first, exists = _pixels(pixels, width, n)
-    here = _read(x_pointer + first, exists, rectifies)
-    after1 = _read(x_pointer + first + pixels, exists & (width > 1), rectifies)
-    # Of so many channels before `here`; Triton 3.8 takes names that begin as one tensor for one.
-    x1, x2, p1, p2 = tl.zeros((n,), tl.float32), tl.zeros((n,), tl.float32), tl.zeros((n,), tl.float32), tl.zeros((n,), tl.float32)
-    t1, t2, t3, t4 = tl.zeros((n,), tl.float32), tl.zeros((n,), tl.float32), tl.zeros((n,), tl.float32), tl.zeros((n,), tl.float32)
-    for channel in range(width + 2):  # what is written is two channels behind
-        after2 = _read(x_pointer + first + (channel + 2) * pixels, exists & (channel + 2 < width), rectifies)
-        given = _read(gradient_pointer + first + channel * pixels, exists & (channel < width), False)
-        through, passed = _both(here, given, k + ratio * (x2 * x2 + x1 * x1 + here * here + after1 * after1 + after2 * after2))
-        out = p2 - factor * x2 * (t4 + t3 + t2 + t1 + through)
-        if rectifies:
-            out = tl.where(x2 <= 0.0, 0.0, out)
-        target = out_pointer + first + (channel - 2) * pixels
-        tl.store(target, out.to(out_pointer.dtype.element_ty), mask=exists & (channel >= 2))
-        x2, x1, here, after1 = x1, here, after1, after2
-        t4, t3, t2, t1, p2, p1 = t3, t2, t1, through, p1, passed
-
-
-def _in_groups(x: Tensor, columns: int) -> bool:
-    return x.is_contiguous(memory_format=torch.channels_last) and x.shape[1] // columns % 8 == 0
-
-
-def as_laid(x: Tensor, columns: int) -> Tensor:
-    """`x` in a memory format that the kernels take: channels-last if it is and a column's channels are a multiple of 8, else contiguous."""
-    return x if _in_groups(x, columns) else x.contiguous()
-
-
-def _launch(
-    kernels: tuple[triton.JITFunction, triton.JITFunction], tensors: list[Tensor], columns: int, rectifies: bool, *numbers: float
-) -> None:
-    """The first of `kernels` in channels-last order, the second in the other, over `tensors`, which are all laid in memory as the first."""
-    like = tensors[0]
-    count, channels, height, width = like.shape
-    if not like.numel():
-        return
-    if _in_groups(like, columns):
-        groups = like.numel() // 8
-        grid = (triton.cdiv(groups, THREADS),)
-        kernels[0][grid](*tensors, groups, channels // columns // 8, *numbers, rectifies=rectifies, n=THREADS)
-    else:
-        grid = (triton.cdiv(height * width, THREADS) * columns * count,)  # one axis: others take 65,535 at most
-        kernels[1][grid](*tensors, height * width, channels // columns, *numbers, rectifies=rectifies, n=THREADS)
+def can_take(channels: int, columns: int) -> bool:
+    """Whether the kernels take so many `channels`: each of the `columns` has a multiple of 8."""
+    return channels // columns % 8 == 0
 
 
 def forward(x: Tensor, alpha: float, k: float, columns: int, rectifies: bool) -> Tensor:
-    """Normalise `x`, fp32 or bf16 and `as_laid`, over windows of 5 channels of one column, with beta 0.75.
+    """Normalise `x` (n, channels, h, w), fp32 or bf16, over windows of 5 channels of one column, with beta 0.75.
 
-    With `rectifies` a ReLU goes before, in the same pass.
+    With `rectifies` a ReLU is applied first, in the same pass. `x` is channels-last, with a multiple of 8 channels in each
+    column, and so is the result, of the same dtype.
     """
     out = torch.empty_like(x)
-    _launch((lrn_forward, lrn_forward_in_turn), [x, out], columns, rectifies, alpha / 5, k)
+    _launch(lrn_forward, [x, out], columns, rectifies, alpha / 5, k)
     return out
 
 
 def backward(gradient: Tensor, x: Tensor, alpha: float, k: float, columns: int, rectifies: bool) -> Tensor:
-    """The gradient of `forward`'s `x`, laid in memory as that is."""
-    gradient = gradient.contiguous(memory_format=torch.channels_last if _in_groups(x, columns) else torch.contiguous_format)
+    """The gradient of `forward`'s `x`, channels-last like it; `gradient` (n, channels, h, w) is that of its result, channels-last too."""
     out = torch.empty_like(x)
-    _launch((lrn_backward, lrn_backward_in_turn), [gradient, x, out], columns, rectifies, alpha / 5, k, 2 * alpha * 0.75 / 5)
+    _launch(lrn_backward, [gradient, x, out], columns, rectifies, alpha / 5, k, 2 * alpha * 0.75 / 5)
     return out
+
+
+def _launch(kernel: triton.JITFunction, tensors: list[Tensor], columns: int, rectifies: bool, *numbers: float) -> None:
+    channels, groups = tensors[0].shape[1], tensors[0].numel() // 8
+    if groups:
+        kernel[(triton.cdiv(groups, THREADS),)](*tensors, groups, channels // columns // 8, *numbers, rectifies=rectifies, n=THREADS)

@@ -1,7 +1,7 @@
-"""Max-pooling with windows every 2 pixels on a GPU, compiled by Triton.
+"""Max-pooling with stride 2 on a GPU (Section 3.4), compiled by Triton.
 
-PyTorch's keeps eight bytes a window for where its maximum was, and its backward pass adds atomically; this keeps one byte, and
-each input pixel looks into the windows that it lies in, four at most.
+PyTorch saves eight bytes per window for the position of the maximum, and adds atomically in its backward pass. This saves one
+byte, and each input pixel reads the windows that it lies in, four at most.
 """
 
 # mypy: disable-error-code="no-untyped-def"
@@ -14,11 +14,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-PIXELS, CHANNELS = 32, 32  # of a block
+PIXELS, CHANNELS = 32, 32  # of a program (block)
 
 
-class Sides(NamedTuple):
-    """What the kernels know of shapes."""
+class Shape(NamedTuple):
+    """Channels, and height and width of the input and the output, in pixels."""
 
     channels: int
     height: int
@@ -29,7 +29,7 @@ class Sides(NamedTuple):
 
 @triton.jit
 def _place(channels, height, width, block_p: tl.constexpr, block_c: tl.constexpr):
-    """This program's image, pixels (block_p, 1) as row, column and number, and channels (1, block_c); which of them there are."""
+    """This program's image, its pixels (block_p, 1) as row, column and number, its channels (1, block_c), and which of these exist."""
     blocks, parts = tl.cdiv(height * width, block_p), tl.cdiv(channels, block_c)
     pixel = (tl.program_id(0) % blocks * block_p + tl.arange(0, block_p))[:, None]
     channel = (tl.program_id(0) // blocks % parts * block_c + tl.arange(0, block_c))[None, :]
@@ -42,6 +42,7 @@ def pool_forward(
     x_pointer, out_pointer, where_pointer, channels, height, width, out_height, out_width,
     window: tl.constexpr, margin: tl.constexpr, block_p: tl.constexpr, block_c: tl.constexpr,
 ):  # fmt: skip
+    """Write the maximum of each window, and its position in the window (row * window + column) as uint8."""
     image, row, column, pixel, channel, exists = _place(channels, out_height, out_width, block_p, block_c)
     x_pointer += image * height * width * channels
     largest = tl.full((block_p, block_c), float("-inf"), tl.float32)
@@ -50,7 +51,7 @@ def pool_forward(
         y, x = row * 2 - margin + place // window, column * 2 - margin + place % window
         inside = exists & (y >= 0) & (y < height) & (x >= 0) & (x < width)
         value = tl.load(x_pointer + (y * width + x) * channels + channel, mask=inside, other=float("-inf")).to(tl.float32)
-        larger = (value > largest) | (value != value)  # of equal ones the first, and NaN before all, as PyTorch has it
+        larger = (value > largest) | (value != value)  # the first of equal ones, and NaN before all others, as in PyTorch
         largest, where = tl.where(larger, value, largest), tl.where(larger, place, where)
     out = image * out_height * out_width * channels + pixel * channels + channel
     tl.store(out_pointer + out, largest.to(out_pointer.dtype.element_ty), mask=exists)
@@ -62,6 +63,7 @@ def pool_backward(
     gradient_pointer, where_pointer, out_pointer, channels, height, width, out_height, out_width,
     window: tl.constexpr, margin: tl.constexpr, block_p: tl.constexpr, block_c: tl.constexpr,
 ):  # fmt: skip
+    """Sum, for each input pixel, the gradients of the windows that have their maximum there."""
     image, row, column, pixel, channel, exists = _place(channels, height, width, block_p, block_c)
     gradient_pointer += image * out_height * out_width * channels
     where_pointer += image * out_height * out_width * channels
@@ -79,12 +81,12 @@ def pool_backward(
     tl.store(out_pointer + out, total.to(out_pointer.dtype.element_ty), mask=exists)
 
 
-def _launch(kernel: Any, tensors: list[Tensor], sides: Sides, window: int, margin: int) -> None:
-    """`kernel` over the last of `tensors`' pixels and channels."""
+def _launch(kernel: Any, tensors: list[Tensor], shape: Shape, window: int, margin: int) -> None:
+    """Run `kernel` with a program for each block of pixels and channels of the last of `tensors`."""
     count, channels, height, width = tensors[-1].shape
     if tensors[-1].numel():
         programs = count * triton.cdiv(height * width, PIXELS) * triton.cdiv(channels, CHANNELS)  # one axis: others take 65,535 at most
-        kernel[(programs,)](*tensors, *sides, window=window, margin=margin, block_p=PIXELS, block_c=CHANNELS)
+        kernel[(programs,)](*tensors, *shape, window=window, margin=margin, block_p=PIXELS, block_c=CHANNELS)
 
 
 class _MaxPool(torch.autograd.Function):
@@ -92,11 +94,11 @@ class _MaxPool(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, window: int, margin: int) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last)
         count, channels, height, width = x.shape
-        out_height, out_width = ((side + 2 * margin - window) // 2 + 1 for side in (height, width))
+        out_height, out_width = ((length + 2 * margin - window) // 2 + 1 for length in (height, width))
         out = torch.empty((count, channels, out_height, out_width), dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
         where = torch.empty_like(out, dtype=torch.uint8)
-        ctx.sides, ctx.window, ctx.margin = Sides(channels, height, width, out_height, out_width), window, margin
-        _launch(pool_forward, [x, out, where], ctx.sides, window, margin)
+        ctx.shape, ctx.window, ctx.margin = Shape(channels, height, width, out_height, out_width), window, margin
+        _launch(pool_forward, [x, out, where], ctx.shape, window, margin)
         ctx.save_for_backward(where)
         return out
 
@@ -104,12 +106,15 @@ class _MaxPool(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (where,) = ctx.saved_tensors
         gradient = gradients[0].contiguous(memory_format=torch.channels_last)
-        shape = (len(gradient), ctx.sides.channels, ctx.sides.height, ctx.sides.width)
+        shape = (len(gradient), ctx.shape.channels, ctx.shape.height, ctx.shape.width)
         out = torch.empty(shape, dtype=gradient.dtype, device=gradient.device, memory_format=torch.channels_last)
-        _launch(pool_backward, [gradient, where, out], ctx.sides, ctx.window, ctx.margin)
+        _launch(pool_backward, [gradient, where, out], ctx.shape, ctx.window, ctx.margin)
         return out, None, None
 
 
 def max_pool(x: Tensor, window: int, margin: int) -> Tensor:
-    """`torch.nn.functional.max_pool2d(x, window, 2, margin)` of fp32 or bf16, channels-last; windows of 2 or 3 pixels."""
+    """`torch.nn.functional.max_pool2d(x, window, 2, margin)` of `x` (n, channels, h, w), fp32 or bf16, channels-last; window 2 or 3.
+
+    The result is channels-last and has the dtype of `x`. Gradients flow to `x`.
+    """
     return _MaxPool.apply(x, window, margin)

@@ -1,4 +1,4 @@
-"""Tries whether Triton compiles and starts a kernel here."""
+"""A trial kernel: whether Triton compiles and runs one on this GPU."""
 
 # mypy: disable-error-code="no-untyped-def"
 from __future__ import annotations
@@ -10,11 +10,12 @@ import triton.language as tl
 
 @triton.jit
 def set_one(out):
+    """Set the first number of `out` to 1."""
     tl.store(out, 1.0)
 
 
 def works() -> bool:
-    """Whether a kernel does its work on the current GPU. Raises whatever keeps it from being compiled."""
+    """Whether a compiled kernel writes its result on the current GPU. Raises what Triton, the C compiler or the driver raises."""
     out = torch.zeros(1, device="cuda")
     set_one[(1,)](out)
     return out.item() == 1.0

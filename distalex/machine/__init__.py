@@ -1,1 +1,1 @@
-"""What this computer is: cores, memory, versions, measured speeds, and what it computes in."""
+"""This computer: cores, memory, versions, measured speeds, and the precision it computes in."""

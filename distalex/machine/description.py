@@ -1,4 +1,4 @@
-"""What a run or a benchmark runs on: processor, cores, GPU and versions."""
+"""A description of this computer for run directories and results: processor, cores, GPU and versions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from distalex.machine.resources import cores
 
 
 def processor() -> str:
-    """The processor's name, family and model."""
+    """The name, family and model of the processor."""
     information = Path("/proc/cpuinfo")
     if not information.is_file():
         return platform.processor() or platform.machine()
@@ -24,19 +24,18 @@ def processor() -> str:
 
 
 def computes_on(device: torch.device) -> str:
-    """The processor's name, or that of the GPU."""
+    """The name of the GPU, or of the processor where `device` is a CPU."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
 
 
 def describe_machine() -> dict[str, Any]:
-    """Processor, cores, GPU if there is one, and versions."""
+    """Processor, cores, GPU if there is one, and versions of Python and libraries; None for a library that is not installed."""
     versions = {name: _version(name) for name in ("torch", "torchvision", "ffcv", "numpy", "numba", "triton")}
     gpu = {"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}
     return {"processor": processor(), "cores": cores(), **gpu, "python": platform.python_version(), "versions": versions}
 
 
 def _version(name: str) -> str | None:
-    """None where the package is not installed, as FFCV need not be."""
     try:
         return version(name)
     except PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""Cores and memory that this process may use."""
+"""Cores and memory of this process."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from pathlib import Path
 
 
 def keep_freed_memory() -> None:
-    """Tell glibc to keep freed memory: a CPU step frees and asks for gigabytes, and fresh pages cost a third of it."""
+    """Configure glibc to keep freed memory for later allocations.
+
+    A training step on a CPU frees and allocates gigabytes, and the page faults of new memory take a third of its time.
+    """
     if sys.platform != "linux":
         return
     libc = ctypes.CDLL(None)
@@ -20,12 +23,12 @@ def keep_freed_memory() -> None:
 
 
 def cores() -> int:
-    """Processor cores that this process may run on."""
+    """Number of processor cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def free_memory() -> int:
-    """Bytes of host memory that this process may still take: what the system has, or its control group's rest if that is less."""
+    """Bytes of host memory that this process can still allocate: the system's free memory or its control group's, whichever is less."""
     free = [
         int(line.split()[1]) * 1024
         for line in (Path("/proc/meminfo").read_text().splitlines() if os.path.exists("/proc/meminfo") else [])

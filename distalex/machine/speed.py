@@ -1,4 +1,4 @@
-"""What a device allows: the least time that a layer's arithmetic and its memory traffic take."""
+"""Measured speeds of a device: matrix products and memory."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import torch
 
 
 def matmul_peak(device: torch.device, dtype: torch.dtype, size: int | None = None) -> float:
-    """FLOP/s of the best of four products of `size`-square matrices (2,048, on a GPU 8,192), with this process's threads.
+    """Measure FLOP/s of the best of four products of `size`-square matrices (2,048, on a GPU 8,192), on this process's threads.
 
-    The numbers are random, since a GPU multiplies constant ones faster.
+    The numbers are random, because a GPU multiplies constant ones faster.
     """
     size = size or (8192 if device.type == "cuda" else 2048)
     one, other = (torch.randn((size, size), device=device).to(dtype) for _ in range(2))
@@ -23,9 +23,9 @@ def matmul_peak(device: torch.device, dtype: torch.dtype, size: int | None = Non
 
 
 def memory_speed(device: torch.device, size: int = 64 * 2**20) -> float:
-    """Bytes a second, read and written, of the best of four times that `size` fp32 numbers are scaled in place.
+    """Measure bytes per second, read and written, of the best of four times that `size` fp32 numbers are scaled in place.
 
-    A copy would read what it overwrites as well, on a CPU.
+    A copy would also read the memory that it overwrites, on a CPU.
     """
     numbers = torch.ones(size, device=device)
     best = float("inf")

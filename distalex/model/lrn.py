@@ -5,7 +5,7 @@
 `alpha / n` is PyTorch's convention: the paper's alpha of 1e-4 is 5e-4 here, the released code's is 1e-4. Channels of one
 column are normalised among themselves, so that the band ends at every column's edge. torch.nn.LocalResponseNorm computes the sum as a
 3-D average pool, on a CPU in fp32 only, and would be the slowest layer of the network. The paper's window and exponent use the kernels
-of kernels/lrn_numba.py and kernels/lrn_triton.py.
+of kernels/lrn_numba.py and kernels/lrn_triton.py, everything else the convolution.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from distalex.kernels.available import has_triton, is_traced
 
 def band(channels: int, window: int, columns: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     """Return a (channels, channels, 1, 1) kernel: ones where two channels of one column are at most half a window apart."""
-    make = _make_band if is_traced() else _kept_band  # a traced tensor must not be cached
+    make = _make_band if is_traced() else _cached_band  # a traced tensor must not be cached
     return make(channels, window, columns, device, dtype)
 
 
@@ -33,18 +33,18 @@ def _make_band(channels: int, window: int, columns: int, device: torch.device, d
     return (near & (column[:, None] == column[None, :])).to(dtype)[:, :, None, None]
 
 
-_kept_band = lru_cache(maxsize=16)(_make_band)
+_cached_band = lru_cache(maxsize=16)(_make_band)
 
 
 class _LocalResponseNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, window: int, alpha: float, beta: float, k: float, columns: int, rectifies: bool) -> Tensor:
         ctx.options = window, alpha, beta, k, columns, rectifies
-        kernel = _kernel(x, window, beta)
-        if kernel is not None:
-            x = kernel.as_laid(x, columns)
+        ctx.kernel = _kernel(x, window, beta, columns)
+        if ctx.kernel is not None:
+            x = x.contiguous(memory_format=torch.channels_last)
             ctx.save_for_backward(x)
-            return kernel.forward(x, alpha, k, columns, rectifies)
+            return ctx.kernel.forward(x, alpha, k, columns, rectifies)
         scale = _scale(x, window, alpha, k, columns)
         power = _power(scale, beta)
         ctx.save_for_backward(x, scale, power)
@@ -54,17 +54,17 @@ class _LocalResponseNorm(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = gradients
         window, alpha, beta, k, columns, rectifies = ctx.options
-        if len(ctx.saved_tensors) == 1:
+        if ctx.kernel is not None:
             (x,) = ctx.saved_tensors
-            kernel = _kernel(x, window, beta)
-            return kernel.backward(gradient, x, alpha, k, columns, rectifies), *[None] * 6
+            gradient = gradient.contiguous(memory_format=torch.channels_last)
+            return ctx.kernel.backward(gradient, x, alpha, k, columns, rectifies), *[None] * 6
         x, scale, power = ctx.saved_tensors
         through_scale = (gradient * x).mul_(power).div_(scale)  # d b_i / d s_i, without its factor -beta
         sums = functional.conv2d(through_scale, band(x.shape[1], window, columns, x.device, x.dtype))
         return gradient * power - sums.mul_(x).mul_(2.0 * alpha * beta / window), *[None] * 6
 
 
-def _kernel(x: Tensor, window: int, beta: float) -> Any:
+def _kernel(x: Tensor, window: int, beta: float, columns: int) -> Any:
     """Return the module that normalises in one pass, for the paper's window and exponent unless traced; else None."""
     if window != 5 or beta != 0.75 or x.dtype not in (torch.float32, torch.bfloat16) or is_traced():
         return None
@@ -75,7 +75,7 @@ def _kernel(x: Tensor, window: int, beta: float) -> Any:
     if has_triton(x.device):
         from distalex.kernels import lrn_triton
 
-        return lrn_triton
+        return lrn_triton if lrn_triton.can_take(x.shape[1], columns) else None
     return None
 
 
@@ -104,8 +104,8 @@ def local_response_norm(
 ) -> Tensor:
     """Normalise `x` (images, channels, height, width) over `window` adjacent channels of the same column.
 
-    Equals torch.nn.LocalResponseNorm applied to each column. The result has the dtype of `x`, and its memory format unless a kernel
-    needs another one (`as_laid` in kernels/).
+    Equals torch.nn.LocalResponseNorm applied to each column. The result has the dtype of `x`. It is channels-last for a window of 5
+    and beta of 0.75, to which a contiguous `x` is converted first, and has the memory format of `x` for others.
 
     Args:
         x: images.
@@ -116,7 +116,7 @@ def local_response_norm(
         columns: number of columns of equal width among the channels.
         rectifies: apply a ReLU to `x` first.
     """
-    if rectifies and _kernel(x, window, beta) is None:
+    if rectifies and _kernel(x, window, beta, columns) is None:
         x, rectifies = functional.relu(x), False
     if torch.jit.is_tracing():  # TorchScript cannot hold an autograd function
         return x * _power(_scale(x, window, alpha, k, columns), beta)

@@ -28,7 +28,7 @@ from distalex.runs.resuming import find_state, require_same_run
 from distalex.runs.writer import Writer
 from distalex.train.log import StepLog, StepResult
 from distalex.train.nonfinite import NonFiniteGuard
-from distalex.train.roofline import Limits
+from distalex.train.roofline import DeviceSpeed
 from distalex.train.saving import Saver
 from distalex.train.state import TrainState
 from distalex.train.stopping import StopSignals
@@ -76,8 +76,8 @@ class Run:
             self.saver.save(state)  # so that there is a checkpoint to roll back to, also in a run that begins from another
         self.log.measure_peak(len(state.described["classes"]))
         if steps := self.config.train.profile:
-            limits = Limits(self.log.own_peak, memory_speed(self.mesh.device))
-            self.trace = Trace(steps, state.net, state.optimizer, self.folder.path, self.mesh.rank, self.mesh.device, limits)
+            speed = DeviceSpeed(self.log.own_peak, memory_speed(self.mesh.device))
+            self.trace = Trace(steps, state.net, state.optimizer, self.folder.path, self.mesh.rank, self.mesh.device, speed)
         self.log.start_window()
 
     def _has_checkpoint(self, step: int) -> bool:

@@ -1,4 +1,4 @@
-"""Faults and long runs, as `bench` strikes and watches them."""
+"""`bench faults` and `bench soak`: struck and watched runs."""
 
 import json
 
@@ -6,7 +6,7 @@ import pytest
 
 
 @pytest.mark.slow
-def test_struck_runs_are_held_against_one_that_nothing_happened_to(tmp_path, launch):
+def test_struck_runs_equal_an_undisturbed_one(tmp_path, launch):
     done = launch("bench", "faults", "--kills=3", "--modes=none", f"--out={tmp_path}/out", "--seed=1")
     assert done.returncode == 0, done.stdout + done.stderr
     (path,) = (tmp_path / "out").glob("faults-*.json")
@@ -17,7 +17,7 @@ def test_struck_runs_are_held_against_one_that_nothing_happened_to(tmp_path, lau
 
 
 def test_differences_between_runs_are_found(tmp_path):
-    from distalex.bench.faults import differences
+    from distalex.bench.faults_report import differences
 
     rows = [{"kind": "train", "step": step, "epoch": 1, "loss": 1.0 / step, "top1": 0.0, "lr": 0.1} for step in (1, 2, 3)]
     for name, written in (("whole", rows), ("twice", [*rows, rows[-1]]), ("other", [*rows[:2], {**rows[2], "loss": 9.0}])):
@@ -25,9 +25,9 @@ def test_differences_between_runs_are_found(tmp_path):
         (tmp_path / name / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in written))
     (tmp_path / "other" / "checkpoints" / ".step-00000003.pt.7.partial").touch()
     assert differences(tmp_path / "whole", tmp_path / "whole") == []
-    assert differences(tmp_path / "whole", tmp_path / "twice")[0] == "a step stands twice in metrics.jsonl"
+    assert differences(tmp_path / "whole", tmp_path / "twice")[0] == "a step occurs twice in metrics.jsonl"
     found = " ".join(differences(tmp_path / "whole", tmp_path / "other"))
-    for words in ("another curve", "parted", "left behind: .step-00000003"):
+    for words in ("metrics.jsonl differs", "step", "left behind: .step-00000003"):
         assert words in found
 
 

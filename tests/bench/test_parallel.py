@@ -8,8 +8,9 @@ import torch
 from support.bench import measured
 
 from distalex.bench.crossing import Line, bytes_crossing, fit_line, lines_crossing, measured_crossing
-from distalex.bench.options import BenchOptions
-from distalex.bench.parallel import choose_modes, crossing, lrn_implementation, summary
+from distalex.bench.options import ParallelOptions
+from distalex.bench.parallel import choose_modes, lrn_implementation
+from distalex.bench.parallel_summary import find_crossing, summarize_batch
 from distalex.cli.main import main
 from distalex.machine.precision import has_bf16
 from distalex.machine.resources import cores
@@ -25,13 +26,13 @@ def test_modes_are_measured_side_by_side(tmp_path, monkeypatch, capsys):
     (path,) = (tmp_path / "there").glob("parallel-*.json")
     result = json.loads(path.read_text())
     assert (
-        result["command"] == "python -m distalex.bench parallel --batches=8 --modes=none,data,model --processes=2 "
+        result["command"] == "python -m distalex.bench parallel --modes=none,data,model --batches=8 --processes=2 "
         f"--precision={'bf16' if has_bf16(torch.device('cpu')) else 'fp32'} --image_size=64 --lrn=true --device=cpu --repeats=1 --steps=1"
     )
     assert result["machine"]["cores"] == cores()
     assert set(result["machine"]["versions"]) >= {"torch", "numba"}
     assert set(result["matmul_peak_gflops"]) == ({"fp32", "bf16"} if has_bf16(torch.device("cpu")) else {"fp32"})
-    assert result["lrn"] == "lrn_cpu (Numba)"
+    assert result["lrn"] == "Numba kernel"
     assert result["processes"] == {"none": 1, "data": 2, "model": 2}
     assert result["failed"] == []
     assert [(run["repeat"], run["batch"], run["parallel"]) for run in result["runs"]] == [
@@ -52,7 +53,7 @@ def test_modes_are_measured_side_by_side(tmp_path, monkeypatch, capsys):
     assert result["crossing"]["bytes_are_equal_at"] == pytest.approx(243_860_896 / a_image)
     with open(path.with_suffix(".png"), "rb") as image:
         assert image.read(8) == b"\x89PNG\r\n\x1a\n"
-    assert "LRN: lrn_cpu (Numba)" in printed
+    assert "LRN: Numba kernel" in printed
     assert "columns ÷ data" in printed
     assert sorted(os.listdir(tmp_path)) == ["there"]
 
@@ -65,7 +66,7 @@ def test_a_run_that_fails_is_reported_and_the_others_go_on(tmp_path, monkeypatch
     (path,) = tmp_path.glob("parallel-*.json")
     result = json.loads(path.read_text())
     assert [run["parallel"] for run in result["failed"]] == ["data"]
-    assert "ended with status" in result["failed"][0]["error"]
+    assert "failed with status" in result["failed"][0]["error"]
     assert [run["parallel"] for run in result["runs"]] == ["none"]
     assert (result["crossing"], result["lrn"]) == (None, "off")
     assert path.with_suffix(".png").is_file()
@@ -89,18 +90,18 @@ def test_a_crossing_counts_once_data_parallel_stays_ahead():
     assert 128 < found.batch < 256
 
 
-def test_no_crossing_is_said_so():
+def test_no_crossing_is_reported():
     assert measured_crossing({512: 1.01, 32: 2.0}) == (None, "not below 512, as columns are ahead there")
     assert measured_crossing({64: 0.9, 128: 0.8}) == (None, "below 64, as it is ahead at every batch measured")
 
 
-def test_a_line_through_steps_finds_what_a_step_and_a_image_cost():
+def test_a_fitted_line_finds_the_costs_of_a_step_and_an_image():
     seconds = {batch: 0.3 + 0.005 * batch for batch in (32, 64, 256)}
     assert fit_line(seconds) == pytest.approx((0.3, 0.005))
     assert fit_line({32: 1.0}) is None
 
 
-def test_lines_cross_where_a_images_cost_outweighs_a_steps():
+def test_lines_cross_where_the_cost_of_images_outweighs_that_of_a_step():
     assert lines_crossing(Line(0.5, 0.004), Line(0.1, 0.005)) == pytest.approx(400)
     assert lines_crossing(Line(0.5, 0.005), Line(0.1, 0.004)) is None
     assert lines_crossing(Line(0.1, 0.004), Line(0.5, 0.005)) == 0
@@ -108,7 +109,7 @@ def test_lines_cross_where_a_images_cost_outweighs_a_steps():
 
 def test_ratios_are_of_the_same_repeat_and_skip_what_failed():
     runs = [measured("data", 1, 32, 50.0), measured("model", 1, 32, 100.0), measured("data", 2, 32, 100.0), measured("model", 2, 32, 100.0)]
-    found = summary([*runs, measured("model", 3, 32, 900.0)], 32)
+    found = summarize_batch([*runs, measured("model", 3, 32, 900.0)], 32)
     assert found["columns_to_data"] == {"median": 1.5, "min": 1.0, "max": 2.0}
     assert found["columns_to_none"] is None
     assert found["modes"]["model"]["images_per_second"]["max"] == 900.0
@@ -117,30 +118,27 @@ def test_ratios_are_of_the_same_repeat_and_skip_what_failed():
 @pytest.mark.parametrize(("precision", "width", "equal"), [("fp32", 4, 1004.8), ("bf16", 2, 2009.7)])
 def test_the_crossing_by_bytes_is_what_was_sent(precision, width, equal):
     sent = {"data": 243_860_896, "model": 64 * 242_688 * width // 4}
-    found = crossing([measured(mode, 1, 64, 100.0, sent[mode]) for mode in sent], precision)
+    found = find_crossing([measured(mode, 1, 64, 100.0, sent[mode]) for mode in sent], precision)
     assert found["bytes_are_equal_at"] == pytest.approx(equal, abs=0.05)
     assert found["bytes_are_equal_in_fp32_at"] == pytest.approx(1004.8, abs=0.05)
-    assert crossing([measured("data", 1, 64, 100.0, 1)], precision) is None
+    assert find_crossing([measured("data", 1, 64, 100.0, 1)], precision) is None
 
 
 def test_hybrid_has_four_processes_and_runs_by_default_where_they_have_a_core_each(capsys):
-    chosen = choose_modes(BenchOptions(what="parallel", device="cpu"))
+    chosen = choose_modes(ParallelOptions(device="cpu"))
     assert ("hybrid" in chosen) == (cores() >= 4)
     assert ("without hybrid" in capsys.readouterr().out) == (cores() < 4)
-    assert choose_modes(BenchOptions(what="parallel", device="cpu", modes=("hybrid", "none"))) == {"hybrid": 4, "none": 1}
+    assert choose_modes(ParallelOptions(device="cpu", modes=("hybrid", "none"))) == {"hybrid": 4, "none": 1}
 
 
 def test_columns_are_left_out_where_processes_do_not_fit_them(capsys):
-    assert "model" not in choose_modes(BenchOptions(what="parallel", device="cpu", processes=4))
+    assert "model" not in choose_modes(ParallelOptions(device="cpu", processes=4))
     assert "without model: modes=model: 4 processes" in capsys.readouterr().out
 
 
 def test_the_lrn_that_runs_is_named():
-    assert [lrn_implementation(True, "cpu"), lrn_implementation(True, "cuda"), lrn_implementation(False, "cpu")] == [
-        "lrn_cpu (Numba)",
-        "banded convolution",
-        "off",
-    ]
+    assert [lrn_implementation(lrn, torch.device("cpu")) for lrn in (True, False)] == ["Numba kernel", "off"]
+    assert lrn_implementation(True, torch.device("cuda")) in ("Triton kernel", "banded convolution")
 
 
 MISTAKES = {
@@ -156,8 +154,8 @@ MISTAKES = {
     "--image_size=32": "image_size=32",
     "--lrn=perhaps": "lrn=perhaps",
     "--repeats=0": "repeats=0",
-    "--root=images": "root goes with `bench plain`, `bench accuracy`, `bench all`, `bench loader`, not with `bench parallel`",
-    "--batch=32": "batch goes with `bench loader`, `bench lrn`, not with `bench parallel`",
+    "--root=images": "`bench accuracy`, `bench all`, not of `bench parallel`",
+    "--batch=32": "--batch (command line): an option of `bench loader`, `bench lrn`, not of `bench parallel`",
     "--batchs=32": "--batchs (command line): no such option, did you mean batches?",
     "--out=file/inside": "out=file/inside",
 }
@@ -172,11 +170,6 @@ def test_a_mistake_is_one_line_before_anything_starts(typed, tmp_path, monkeypat
     assert MISTAKES[typed] in error
     assert error.count("\n") == 1, error
     assert os.listdir(tmp_path) == ["file"]
-
-
-def test_options_of_the_parallel_benchmark_are_refused_by_the_plain_one(capsys):
-    assert main(["bench", "plain", "--batches=32"]) == 2
-    assert "batches goes with `bench parallel`, not with `bench plain`" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="asks for a GPU where none is")

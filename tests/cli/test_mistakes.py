@@ -134,6 +134,8 @@ def test_other_commands_answer_mistakes_in_one_line(capsys, tmp_path, monkeypatc
         "prepare show --data.mixup=x": "data.mixup=x",
         "prepare show --veiws=3": "--veiws",
         "bench everything": "what=everything",
+        "bench": "WHAT is missing",
+        "bench lrn fast": "fast: ",
         "evaluat x": "did you mean evaluate",
     }
     for line, answer in typed.items():

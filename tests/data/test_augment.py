@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from support.crops import crop_arguments, random_images
 from torch.nn import functional
 from torchvision.transforms import v2
 from torchvision.transforms.v2.functional import InterpolationMode, resized_crop
@@ -11,7 +12,7 @@ from distalex.data.augment.augmentation import Augmentation, draw_resized_crops
 from distalex.data.augment.statistics import Statistics
 from distalex.kernels import crops, crops_numba
 from distalex.kernels.arrays import recycled
-from distalex.kernels.crops import Windows, resize, resize_matrices, rotate
+from distalex.kernels.crops import Crops, resize, resize_matrices, rotate
 
 STATISTICS = Statistics((100.0, 110.0, 120.0), ((2500.0, 2000.0, 1500.0), (2000.0, 3000.0, 1800.0), (1500.0, 1800.0, 3600.0)))
 CPU = torch.device("cpu")
@@ -21,22 +22,10 @@ def augmentation(side=32, **options):
     return Augmentation(DataConfig(name="cifar10", **options), side, STATISTICS, 0, CPU)
 
 
-def random_images(count, side):
-    return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (count, side, side, 3), dtype=np.uint8))
-
-
-def some_windows(device="cpu"):
-    """Arguments of `normalised_windows`: 64 windows of 32 pixels of 40, reaching up to 4 pixels over each edge."""
-    draw = np.random.default_rng(1)
-    top, left, mirrored = draw.integers(-4, 13, 64), draw.integers(-4, 13, 64), draw.random(64) < 0.5
-    shift = torch.from_numpy(draw.random((64, 3), dtype=np.float32) * 100)
-    return random_images(64, 40).to(device), top, left, mirrored, 32, shift.to(device), torch.tensor([0.5, 1.0, 2.0], device=device)
-
-
 def test_windows_are_the_slices_they_say():
-    images, top, left, mirrored, side, shift, scale = some_windows()
+    images, top, left, mirrored, side, shift, scale = crop_arguments()
     padded = functional.pad(images, (0, 0, 4, 4, 4, 4))
-    out = crops_numba.normalised_windows(images, top, left, mirrored, side, shift, scale, torch.float32)
+    out = crops_numba.normalised_crops(images, top, left, mirrored, side, shift, scale, torch.float32)
     for number in range(64):
         cut = padded[number, top[number] + 4 : top[number] + 4 + side, left[number] + 4 : left[number] + 4 + side].float()
         expected = ((cut.flip(1) if mirrored[number] else cut) - shift[number]) * scale
@@ -56,16 +45,16 @@ def test_memory_is_used_again_only_where_nobody_holds_it():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_windows_by_indexing_are_the_compiled_ones(dtype):
-    compiled = crops_numba.normalised_windows(*some_windows(), dtype)
-    indexed = crops.normalised_windows(*some_windows(), dtype)
+    compiled = crops_numba.normalised_crops(*crop_arguments(), dtype)
+    indexed = crops.normalised_crops(*crop_arguments(), dtype)
     assert torch.allclose(compiled.float(), indexed.float(), rtol=1e-6 if dtype == torch.float32 else 2**-8, atol=1e-5)
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 def test_windows_are_the_same_on_a_gpu():
-    on_gpu = crops.normalised_windows(*some_windows("cuda"), torch.float32).cpu()
-    assert torch.allclose(on_gpu, crops_numba.normalised_windows(*some_windows(), torch.float32), rtol=1e-6, atol=1e-5)
+    on_gpu = crops.normalised_crops(*crop_arguments("cuda"), torch.float32).cpu()
+    assert torch.allclose(on_gpu, crops_numba.normalised_crops(*crop_arguments(), torch.float32), rtol=1e-6, atol=1e-5)
 
 
 @pytest.mark.parametrize(("side", "wanted"), [(32, 96), (8, 64), (224, 227), (256, 64), (100, 99)])
@@ -101,9 +90,9 @@ def test_crops_are_channels_last_in_the_networks_arithmetic_and_may_be_none(augm
 
 
 def some_crops(side):
-    """Windows of six images of `side` pixels, of all shapes down to one pixel, with every other mirrored."""
+    """Crops of six images of `side` pixels, of all shapes down to one pixel, with every other mirrored."""
     crops = np.array([[0, 0, side, side], [0, 3, side - 1, 5], [side - 4, 2, 4, side // 2], [7, 7, 1, 1], [1, 0, 9, 12], [5, 6, 8, 6]])
-    return Windows(*crops.T.astype(np.int64)), np.arange(6) % 2 == 1
+    return Crops(*crops.T.astype(np.int64)), np.arange(6) % 2 == 1
 
 
 def torchvisions_crops(images, crops, mirrored, wanted):
@@ -154,7 +143,7 @@ def test_crops_are_drawn_as_torchvision_draws_them():
         torch.manual_seed(0)
         draw = v2.RandomResizedCrop(64, scale=scale).make_params
         theirs = [draw([torch.empty(3, 100, 100)]) for _ in range(3000)]
-        for name in Windows._fields:
+        for name in Crops._fields:
             assert stats.ks_2samp(getattr(ours, name), [params[name] for params in theirs]).pvalue > 1e-3, (scale, name)
         assert (ours.top + ours.height).max() == (ours.left + ours.width).max() == 100
 

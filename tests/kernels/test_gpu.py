@@ -8,8 +8,8 @@ import json
 import numpy as np
 import pytest
 import torch
+from support.crops import crop_arguments
 from support.runs import options
-from test_augment import some_windows
 from torch.nn import functional
 
 from distalex.cli.main import main
@@ -23,30 +23,28 @@ from distalex.parallel import gpu_convolutions
 from distalex.parallel.mesh import Mesh
 from distalex.parallel.topology import Topology
 from distalex.runs.metrics import read_metrics
-from distalex.train.trace import on_gpu
+from distalex.train.trace import gpu_microseconds
 
 pytest.importorskip("triton")
 GPU = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if GPU else "cpu")
-LAYOUTS = [torch.channels_last, torch.contiguous_format]
 PRECISIONS = [(torch.float32, 1e-6), (torch.bfloat16, 2**-8 if GPU else 2**-6)]
 
 
-def normal(*shape, dtype=torch.float32, size=1.0, layout=torch.channels_last):
+def normal(*shape, dtype=torch.float32, size=1.0):
     generator = torch.Generator().manual_seed(sum(shape))
-    return (torch.randn(shape, generator=generator) * size).to(DEVICE, dtype).contiguous(memory_format=layout)
+    return (torch.randn(shape, generator=generator) * size).to(DEVICE, dtype).contiguous(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS, ids=["channels-last", "contiguous"])
 @pytest.mark.parametrize(("dtype", "tolerance"), PRECISIONS, ids=["fp32", "bf16"])
-@pytest.mark.parametrize(("channels", "columns", "rectifies"), [(48, 1, True), (48, 2, False), (48, 4, True), (12, 2, True), (3, 1, False)])
-def test_lrn_is_the_formula_forward_and_backward(channels, columns, rectifies, dtype, tolerance, layout):
+@pytest.mark.parametrize(("channels", "columns", "rectifies"), [(48, 1, True), (48, 2, False), (32, 4, True), (8, 1, False)])
+def test_lrn_is_the_formula_forward_and_backward(channels, columns, rectifies, dtype, tolerance):
     from distalex.kernels import lrn_triton
 
-    x = lrn_triton.as_laid(normal(2, channels, 7, 5, dtype=dtype, size=30.0, layout=layout), columns)
+    x = normal(2, channels, 7, 5, dtype=dtype, size=30.0)
     exact = x.double().requires_grad_()
     expected = local_response_norm(exact, alpha=0.1, columns=columns, rectifies=rectifies)
-    gradient = normal(2, channels, 7, 5, dtype=dtype, layout=layout)
+    gradient = normal(2, channels, 7, 5, dtype=dtype)
     expected.backward(gradient.double())
     out = lrn_triton.forward(x, 0.1, 2.0, columns, rectifies)
     through = lrn_triton.backward(gradient, x, 0.1, 2.0, columns, rectifies)
@@ -59,12 +57,27 @@ def test_lrn_is_the_formula_forward_and_backward(channels, columns, rectifies, d
 def test_lrn_keeps_what_is_not_finite(rectifies):
     from distalex.kernels import lrn_triton
 
-    for layout in LAYOUTS:
-        x = normal(1, 16, 2, 2, layout=layout)
-        x[0, 4, 1, 1] = float("nan")
-        out = lrn_triton.forward(x, 1e-4, 2.0, 1, rectifies)
-        assert torch.isnan(out[0, 2:7, 1, 1]).all()
-        assert torch.isfinite(out[0, :, 0]).all()
+    x = normal(1, 16, 2, 2)
+    x[0, 4, 1, 1] = float("nan")
+    out = lrn_triton.forward(x, 1e-4, 2.0, 1, rectifies)
+    assert torch.isnan(out[0, 2:7, 1, 1]).all()
+    assert torch.isfinite(out[0, :, 0]).all()
+
+
+@pytest.mark.parametrize(("channels", "columns"), [(16, 2), (12, 2), (3, 1)])
+def test_lrn_of_channels_that_the_kernel_cannot_take_is_a_convolution(channels, columns, monkeypatch):
+    """As on a GPU: eight channels of a column are one thread's."""
+    from distalex.kernels import lrn_triton
+    from distalex.model import lrn
+
+    monkeypatch.setattr(lrn, "_kernel", lambda x, *_: lrn_triton if x.dtype == torch.float32 and channels == 16 else None)
+    assert lrn_triton.can_take(channels, columns) == (channels == 16)
+    x = normal(2, channels, 4, 3, size=30.0).contiguous().requires_grad_()  # which the kernel takes after converting it
+    exact = x.detach().double().requires_grad_()
+    gradient = normal(2, channels, 4, 3)
+    for tensor in (x, exact):
+        local_response_norm(tensor, alpha=0.1, columns=columns, rectifies=True).backward(gradient.to(tensor.dtype))
+    assert torch.allclose(x.grad.double(), exact.grad, rtol=1e-5, atol=1e-5 * exact.grad.abs().max().item())
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), PRECISIONS, ids=["fp32", "bf16"])
@@ -93,11 +106,11 @@ def test_pooling_keeps_nan_and_takes_no_images():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_windows_are_those_by_indexing(dtype):
+def test_crops_are_those_by_indexing(dtype):
     from distalex.kernels import crops_triton
 
-    arguments = some_windows(DEVICE)
-    ours, theirs = crops_triton.normalised_windows(*arguments, dtype), crops.normalised_windows(*arguments, dtype)
+    arguments = crop_arguments(DEVICE)
+    ours, theirs = crops_triton.normalised_crops(*arguments, dtype), crops.normalised_crops(*arguments, dtype)
     assert torch.allclose(ours.float(), theirs.float(), rtol=1e-6 if dtype == torch.float32 else 2**-6, atol=1e-5)
 
 
@@ -144,7 +157,7 @@ def test_a_gpu_without_a_compiler_is_told_and_takes_pytorchs_kernels(monkeypatch
 
     monkeypatch.setattr(probe, "works", lambda: (_ for _ in ()).throw(RuntimeError("Failed to find C compiler.\nSet CC")))
     assert not _triton_compiles.__wrapped__()
-    assert "compiles no kernels here (Failed to find C compiler. Set CC)" in capsys.readouterr().err
+    assert "(Failed to find C compiler. Set CC)" in capsys.readouterr().err
     monkeypatch.setattr(probe, "works", lambda: True)
     assert _triton_compiles.__wrapped__()
     assert capsys.readouterr().err == ""
@@ -183,7 +196,7 @@ def test_a_gpus_time_is_counted_under_the_name_that_launched_it(tmp_path):
     ]
     path = tmp_path / "trace.json"
     path.write_text(json.dumps({"traceEvents": events}))
-    assert on_gpu(path) == {"loading": 40, "forward conv1": 100, "waiting for conv1": 11, "backward conv1": 230, "other": 12}
+    assert gpu_microseconds(path) == {"loading": 40, "forward conv1": 100, "waiting for conv1": 11, "backward conv1": 230, "other": 12}
 
 
 @pytest.mark.gpu

@@ -2,10 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from distalex.kernels import lrn_numba
 from distalex.model.lrn import local_response_norm
-
-ORDERS = [torch.channels_last, torch.contiguous_format]
 
 
 def by_hand(x, alpha, columns=1, window=5, beta=0.75, k=2.0):
@@ -60,15 +57,13 @@ def test_keeps_dtype_and_memory_format_and_repeats_to_the_bit():
 @pytest.mark.parametrize("columns", [1, 2, 4])
 @pytest.mark.parametrize("size", [1.0, 300.0, 1e6])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-6), (torch.bfloat16, 2**-8)])
-@pytest.mark.parametrize(
-    ("order", "sides"), [(torch.channels_last, (13, 11)), (torch.contiguous_format, (13, 11)), (torch.contiguous_format, (9, 7))]
-)
-def test_the_compiled_kernel_is_the_formula_forward_and_backward(order, sides, columns, size, dtype, tolerance, rectifies):
+@pytest.mark.parametrize("order", [torch.channels_last, torch.contiguous_format])
+def test_the_compiled_kernel_is_the_formula_forward_and_backward(order, columns, size, dtype, tolerance, rectifies):
     """Against float64, from activations of a new network to absurd ones; bf16 is rounded once each way."""
-    x = (torch.randn(3, 48, *sides) * size).to(dtype).contiguous(memory_format=order).requires_grad_()
+    x = (torch.randn(3, 48, 9, 7) * size).to(dtype).contiguous(memory_format=order).requires_grad_()
     exact = x.detach().double().requires_grad_()
     out, expected = (local_response_norm(tensor, alpha=1e-4, columns=columns, rectifies=rectifies) for tensor in (x, exact))
-    assert out.is_contiguous(memory_format=order if sides == (13, 11) else torch.channels_last)
+    assert out.is_contiguous(memory_format=torch.channels_last)
     gradient = torch.randn(out.shape).to(dtype)  # contiguous
     out.backward(gradient)
     expected.backward(gradient.double())
@@ -85,13 +80,8 @@ def test_what_is_not_finite_stays_so(bad, side):
     assert not torch.isfinite(local_response_norm(x, rectifies=True)[0, 4]).any()
 
 
-def test_what_is_compiled_for_one_order_is_not_kept_under_the_name_of_the_other():
-    assert len({kernel.py_func.__qualname__ for kernels in lrn_numba.KERNELS.values() for kernel in kernels}) == 4
-
-
-@pytest.mark.parametrize("order", ORDERS)
-def test_threads_change_no_bit(order):
-    x, before = torch.randn(5, 48, 12, 12).contiguous(memory_format=order), torch.get_num_threads()
+def test_threads_change_no_bit():
+    x, before = torch.randn(5, 48, 12, 12).contiguous(memory_format=torch.channels_last), torch.get_num_threads()
     results = []
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)

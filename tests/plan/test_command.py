@@ -8,8 +8,8 @@ import pytest
 from support.plan import PAPER
 from support.runs import REPOSITORY, options, small
 
-from distalex.bench.options import BenchOptions
-from distalex.bench.parallel import measure
+from distalex.bench.options import ParallelOptions
+from distalex.bench.parallel import measure_mode
 from distalex.cli.main import main
 from distalex.config.config import Config
 from distalex.config.data import DataConfig
@@ -151,8 +151,8 @@ def test_the_predicted_ranking_of_this_machine_is_the_measured_one(tmp_path, mon
     """Small images and batches with all the parameters, so that columns and replicas lie far apart on any machine."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     batch, modes = 16, ("data", "model")
-    asked = BenchOptions(what="parallel", image_size=64, precision="fp32", steps=4, device="cpu")
-    rates = {mode: measure(asked, mode, 2, batch)["images_per_second"] for mode in modes}
+    asked = ParallelOptions(image_size=64, precision="fp32", steps=4, device="cpu")
+    rates = {mode: measure_mode(asked, mode, 2, batch)["images_per_second"] for mode in modes}
     training = Config(data=DataConfig(name="synthetic", image_size=64, synthetic_classes=1000))
     predictions = rank(training, 1000, this_machine(training, 1000, 2, "cpu"), 2, (batch,), modes)
     assert [prediction.parallel for prediction in predictions] == sorted(modes, key=rates.__getitem__, reverse=True), rates

@@ -1,4 +1,4 @@
-"""What layers have to do, against counts made elsewhere."""
+"""The least work of layers, against counts made elsewhere."""
 
 import itertools
 
@@ -11,12 +11,12 @@ from distalex.model.network import count_macs
 from distalex.parallel import gpu_convolutions
 from distalex.parallel.mesh import Mesh
 from distalex.parallel.topology import Topology
-from distalex.train.roofline import Limits, Work, backward_work, forward_work, update_work
+from distalex.train.roofline import DeviceSpeed, Work, backward_work, forward_work, update_work
 from distalex.train.trace import Trace
 
 
 def works(name, passes):
-    """`passes` of every layer with weights of a network on two images."""
+    """`passes`, forward_work or backward_work, of every layer with weights, for two images."""
     options = small(model__name=name).model
     net, found = build_model(options, 4, 64, seed=0), {}
     for layer, module in net.named_children():
@@ -61,15 +61,15 @@ def test_a_frozen_layer_computes_its_inputs_gradient_only():
 
 
 def test_the_limit_that_takes_longer_is_named():
-    limits = Limits(flops=100.0, traffic=10.0)
-    assert Work(50.0, 1.0).share(limits, 1.0) == (0.5, "the matmul peak")
-    assert Work(50.0, 20.0).share(limits, 4.0) == (0.5, "memory's speed")
+    speed = DeviceSpeed(flops=100.0, bandwidth=10.0)
+    assert Work(50.0, 1.0).share(speed, 1.0) == (0.5, "the matmul peak")
+    assert Work(50.0, 20.0).share(speed, 4.0) == (0.5, "the memory bandwidth")
 
 
 def traced(net, folder):
-    """The table of two steps of `net`, and what every layer had to do."""
+    """The table of two traced steps of `net`, and the work of every layer."""
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
-    trace = Trace(2, net, optimizer, folder, 0, torch.device("cpu"), Limits(1e9, 1e9))
+    trace = Trace(2, net, optimizer, folder, 0, torch.device("cpu"), DeviceSpeed(1e9, 1e9))
     tables = []
     for _ in range(6):
         net(torch.randn(2, 3, 64, 64)).sum().backward()
@@ -81,8 +81,8 @@ def traced(net, folder):
     return table, trace.work
 
 
-def test_columns_apart_as_on_a_gpu_have_the_same_to_do(tmp_path):
-    """Their layers hand on a tensor for each column."""
+def test_columns_kept_apart_as_on_a_gpu_have_the_same_work(tmp_path):
+    """Their layers take and give a tensor for each column."""
     options, forward = works("paper", forward_work)
     once = {"forward": forward, "backward": works("paper", backward_work)[1]}
     plain, apart = (build_model(options, 4, 64, seed=0) for _ in range(2))

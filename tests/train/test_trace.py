@@ -23,5 +23,9 @@ def test_a_trace_names_layers_loading_exchange_and_optimizer(processes, parallel
         assert counts["Optimizer.step#SGD.step"] == 2
     assert done.stdout.count("2 steps traced; open it at ui.perfetto.dev") == 1
     table = done.stdout.partition("2 steps traced")[2]
-    for row, limit in (("optimizer SGD", "memory's speed"), ("forward conv2", "the matmul peak"), ("backward after1", "memory's speed")):
+    for row, limit in (
+        ("optimizer SGD", "the memory bandwidth"),
+        ("forward conv2", "the matmul peak"),
+        ("backward after1", "the memory bandwidth"),
+    ):
         assert re.search(rf"^  {row} .* \d+ % of {limit}$", table, re.MULTILINE)

@@ -19,7 +19,7 @@ from distalex.data.augment.mixing import Mixing, cut_out
 from distalex.data.augment.statistics import Statistics
 from distalex.kernels import crops
 from distalex.kernels.available import has_triton
-from distalex.kernels.crops import Windows, resize, resize_matrices, rotate
+from distalex.kernels.crops import Crops, resize, resize_matrices, rotate
 
 COLOUR_STD = 0.1
 """Standard deviation of the colour noise along each principal component, in its own (Section 4.1)."""
@@ -134,7 +134,7 @@ class Augmentation:
         return self._crop(images, first_row, first_column, np.full(count, mirrored), self.mean.expand(count, 3))
 
     def _crop(self, images: Tensor, top: np.ndarray, left: np.ndarray, mirrored: np.ndarray, shift: Tensor) -> Tensor:
-        x = self._kernels.normalised_windows(images, top, left, mirrored, self.crop_side, shift, self.scale, self.dtype)
+        x = self._kernels.normalised_crops(images, top, left, mirrored, self.crop_side, shift, self.scale, self.dtype)
         x = x.permute(0, 3, 1, 2)  # and so channels-last in memory
         return x if self.resize is None else resize(x, *self.resize)
 
@@ -152,7 +152,7 @@ class Augmentation:
         return crops
 
 
-def draw_resized_crops(seed: int, samples: np.ndarray, epoch: int, side: int, scale: tuple[float, ...]) -> Windows:
+def draw_resized_crops(seed: int, samples: np.ndarray, epoch: int, side: int, scale: tuple[float, ...]) -> Crops:
     """Random crops of images of `side` pixels, as torchvision's RandomResizedCrop draws them (Szegedy et al. 2015).
 
     An area, uniform in `scale` as a share of the image, and a shape, log-uniform in 3/4 to 4/3, are drawn up to ten times
@@ -172,4 +172,4 @@ def draw_resized_crops(seed: int, samples: np.ndarray, epoch: int, side: int, sc
         height[fits], width[fits] = down[fits], across[fits]
         missing &= ~fits
     top, left = ((draw(way) * (side - length + 1)).astype(np.int64) for way, length in (("top", height), ("left", width)))
-    return Windows(top, left, height, width)
+    return Crops(top, left, height, width)

@@ -1,10 +1,11 @@
-"""The image of `bench parallel`: rates, what columns gain, and the bytes that would predict it."""
+"""The figure of `bench parallel`: rates, the gain of columns, and the bytes that each process sends."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+from distalex.bench.results import save_figure
 from distalex.config.choices import declared_in
 from distalex.config.config import MODES
 
@@ -26,8 +27,7 @@ def draw_parallel(result: dict[str, Any], path: Path) -> None:
         f"{result['date']}; medians, with the range of the repeats",
         fontsize=10,
     )
-    figure.savefig(path, dpi=120)
-    print(f"drawn: {path}")
+    save_figure(figure, path)
 
 
 def _draw_rates(axes: Any, result: dict[str, Any]) -> None:
@@ -38,7 +38,7 @@ def _draw_rates(axes: Any, result: dict[str, Any]) -> None:
             _draw_spread(axes, points, colour, name if processes == 1 else f"{name}, {processes} processes")
     axes.set_title("images/s of whole training steps", fontsize=11)
     axes.set_ylim(bottom=0)
-    _finish(axes, [one["batch"] for one in result["batches"]])
+    _label_batches(axes, [one["batch"] for one in result["batches"]])
 
 
 def _draw_ratios(axes: Any, result: dict[str, Any]) -> None:
@@ -53,8 +53,8 @@ def _draw_ratios(axes: Any, result: dict[str, Any]) -> None:
         axes.axvline(at, color="grey", linestyle="--", linewidth=1)
         axes.annotate(f"data parallel ahead from {at:,.0f}", (at, 1.0), (3, 6), textcoords="offset points", fontsize=9)
     axes.set_ylim(bottom=0)
-    axes.set_title("what two columns gain", fontsize=11)
-    _finish(axes, [one["batch"] for one in result["batches"]])
+    axes.set_title("gain of two columns", fontsize=11)
+    _label_batches(axes, [one["batch"] for one in result["batches"]])
 
 
 def _draw_spread(axes: Any, points: dict[int, dict[str, float]], colour: str, label: str) -> None:
@@ -66,7 +66,7 @@ def _draw_spread(axes: Any, points: dict[int, dict[str, float]], colour: str, la
 
 
 def _draw_bytes(axes: Any, result: dict[str, Any]) -> None:
-    """Measured bytes, and dotted what they come to at other batches, to where columns send as many as data parallelism."""
+    """Measured bytes, with dotted lines to the batch size at which columns send as many as data parallelism."""
     batches = [one["batch"] for one in result["batches"]]
     ticks = batches
     axes.set_yscale("log")
@@ -76,7 +76,7 @@ def _draw_bytes(axes: Any, result: dict[str, Any]) -> None:
             axes.plot(list(points), list(points.values()), color=LINES[mode][0], marker="o", markersize=4, label=LINES[mode][1])
     found = result["crossing"]
     if found:
-        gradients, equal = found["gradient_bytes_a_step"] / 1e6, found["bytes_are_equal_at"]
+        gradients, equal = found["gradient_bytes_per_step"] / 1e6, found["bytes_are_equal_at"]
         bottom, end = gradients * batches[0] / equal, 2 * equal
         axes.plot([batches[0], end], [gradients] * 2, color=LINES["data"][0], linewidth=1, linestyle=":")
         # One mark where the run is in fp32.
@@ -90,16 +90,16 @@ def _draw_bytes(axes: Any, result: dict[str, Any]) -> None:
             axes.annotate(words, (at, bottom), (-3, 0), textcoords="offset points", rotation=90, ha="right", va="bottom", fontsize=9)
         axes.set_ylim(top=30 * gradients)
         ticks = [2**power for power in range(batches[0].bit_length() - 1, int(end).bit_length(), 2)]
-    axes.set_title("MB that a process sends in a step", fontsize=11)
+    axes.set_title("MB sent by a process per step", fontsize=11)
     axes.yaxis.set_major_formatter("{x:,g}")
-    _finish(axes, ticks, loc="upper left")
+    _label_batches(axes, ticks, loc="upper left")
 
 
-def _finish(axes: Any, batches: list[int], loc: str = "best") -> None:
+def _label_batches(axes: Any, batches: list[int], loc: str = "best") -> None:
     axes.set_xscale("log", base=2)
     axes.set_xticks(batches, [f"{batch:,}" for batch in batches])
     axes.minorticks_off()
-    axes.set_xlabel("images of a step")
+    axes.set_xlabel("global batch size")
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     if axes.get_legend_handles_labels()[0]:

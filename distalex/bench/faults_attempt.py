@@ -1,0 +1,146 @@
+"""One start of a run that `bench faults` strikes: its processes, found by a mark in their environment, and its progress."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from distalex.bench.small_run import small_run
+from distalex.config.choices import declared_in
+from distalex.config.config import MODES
+from distalex.runs.metrics import read_metrics
+
+MARK = "DISTALEX_FAULTS"  # an environment variable of every process of an attempt
+LONGEST = 180.0  # seconds until something must have happened
+PROCESSES = {name: mode.facts["LEAST"] for name, mode in declared_in(MODES).items()}
+"""Processes of each --parallel mode."""
+
+
+@dataclass
+class Attempt:
+    """One start of a run, until all its processes have ended."""
+
+    folder: Path
+    """The run directory."""
+    process: subprocess.Popen[bytes]
+    """The training process, or torchrun."""
+    processes: int
+    """Training processes."""
+    mark: str
+    """The value of MARK in their environment."""
+    log: Path
+    """Standard output and errors of all attempts at this run."""
+    logged_before: int
+    """Bytes of the log that earlier attempts wrote."""
+
+    @property
+    def ranks(self) -> dict[int, int]:
+        """Process numbers of the living training processes by rank."""
+        if self.processes == 1:
+            return {0: self.process.pid}
+        environments = marked_processes(self.mark)
+        return {int(environment["RANK"]): number for number, environment in environments if "RANK" in environment}
+
+    @property
+    def step(self) -> int:
+        """The last step in metrics.jsonl."""
+        return max((row["step"] for row in read_rows(self.folder)), default=0)
+
+    @property
+    def last_line(self) -> str:
+        """The last line of the log, for a message."""
+        lines = self.log.read_text(errors="replace").strip().splitlines()
+        return lines[-1][:300] if lines else "nothing was logged"
+
+    @property
+    def logged(self) -> str:
+        """What this attempt has logged."""
+        return self.log.read_bytes()[self.logged_before :].decode(errors="replace")
+
+    def wait(self) -> int:
+        """The exit status, or -1 after LONGEST seconds."""
+        try:
+            return self.process.wait(LONGEST)
+        except subprocess.TimeoutExpired:
+            return -1
+
+    def wait_until(self, condition: Callable[[], bool], every: float = 0.02) -> bool:
+        """Wait until `condition` holds, checked `every` so many seconds; False where the attempt ended or LONGEST passed first."""
+        deadline = time.monotonic() + LONGEST
+        while self.process.poll() is None and time.monotonic() < deadline:
+            if condition():
+                return True
+            time.sleep(every)
+        return False
+
+    def kill(self) -> None:
+        """Kill all its processes at once."""
+        while numbers := [number for number, _ in marked_processes(self.mark)]:
+            for number in numbers:
+                send_signal(number, signal.SIGKILL)
+            self.process.poll()
+            time.sleep(0.02)
+        self.process.wait()
+
+
+def start_attempt(place: Path, name: str, parallel: str) -> Attempt:
+    """Start the run `name` in the folder `place`, or resume it where it has a checkpoint."""
+    processes = PROCESSES[parallel]
+    words = small_run({"parallel": parallel, "name": name, "runs_dir": place, "checkpoint.resume": "auto"})
+    if processes > 1:
+        words = ["-m", "torch.distributed.run", *_rendezvous(), f"--nproc_per_node={processes}", *words]
+    mark, log = f"{os.getpid()}-{time.monotonic_ns()}", place / f"{name}.log"
+    environment = {**os.environ, MARK: mark, "OMP_NUM_THREADS": "1"}
+    logged_before = log.stat().st_size if log.exists() else 0
+    with open(log, "ab") as file:
+        process = subprocess.Popen([sys.executable, *words], stdout=file, stderr=file, env=environment, start_new_session=True)
+    return Attempt(place / name, process, processes, mark, log, logged_before)
+
+
+def _rendezvous() -> list[str]:
+    """Options of torchrun for a free port."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return ["--rdzv_backend=c10d", f"--rdzv_endpoint=127.0.0.1:{free.getsockname()[1]}", "--rdzv_id=faults"]
+
+
+def read_rows(folder: Path) -> list[dict[str, Any]]:
+    """Rows of a run's metrics.jsonl; none where it does not exist yet."""
+    path = folder / "metrics.jsonl"
+    return read_metrics(path) if path.is_file() else []
+
+
+def marked_processes(mark: str) -> Iterator[tuple[int, dict[str, str]]]:
+    """Numbers and environments of the living processes with this `mark`."""
+    for place in Path("/proc").iterdir():
+        if not place.name.isdigit():
+            continue
+        try:
+            words = (place / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        environment = dict(word.decode(errors="replace").partition("=")[::2] for word in words if b"=" in word)
+        if environment.get(MARK) == mark and not _is_zombie(place):
+            yield int(place.name), environment
+
+
+def _is_zombie(place: Path) -> bool:
+    try:
+        return (place / "stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def send_signal(process: int, number: signal.Signals) -> None:
+    """Send a signal to a process, if it is still there."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process, number)

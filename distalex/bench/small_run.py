@@ -1,0 +1,29 @@
+"""The training run that `bench faults` strikes and `bench soak` watches: small, with everything random on."""
+
+from __future__ import annotations
+
+EPOCHS, BATCH, IMAGES = 15, 16, 64
+STEPS_PER_EPOCH = IMAGES // BATCH
+OPTIONS = {  # a minute or less without faults
+    "data.name": "synthetic",
+    "data.image_size": 64,
+    "data.synthetic_images": IMAGES,
+    "data.synthetic_classes": 4,
+    "data.augment": "paper",
+    "model.fc6": 64,
+    "model.fc7": 64,
+    "train.epochs": EPOCHS,
+    "train.batch_size": BATCH,
+    "train.threads": 1,
+    "train.timeout": 6.0,
+    "checkpoint.every_steps": 2,
+    "checkpoint.keep": 2,
+    "log.every": 1,
+    "log.wandb": "disabled",
+    "device": "cpu",
+}
+
+
+def small_run(changes: dict[str, object]) -> list[str]:
+    """Arguments of Python that train it, with `changes` to its options."""
+    return ["-m", "distalex.train", *(f"--{name}={value}" for name, value in {**OPTIONS, **changes}.items())]
