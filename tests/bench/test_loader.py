@@ -16,7 +16,7 @@ from distalex.data.beton.files import write
 from distalex.data.splits import list_sources
 
 
-@pytest.mark.slow
+@pytest.mark.slow(17)
 def test_loaders_are_measured_side_by_side(tmp_path, photographs, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     sides = "ffcv_raw,distalex_raw,input_jpg,dataloader_original,dataloader_stored"

@@ -17,7 +17,7 @@ from distalex.machine.resources import cores
 SMALL = ["--device=cpu", "--batches=8", "--image_size=64", "--repeats=1", "--steps=1"]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(40)
 def test_modes_are_measured_side_by_side(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["bench", "parallel", *SMALL, "--modes=none,data,model", "--out=there"]) == 0
@@ -57,7 +57,7 @@ def test_modes_are_measured_side_by_side(tmp_path, monkeypatch, capsys):
     assert sorted(os.listdir(tmp_path)) == ["there"]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(17)
 def test_a_run_that_fails_is_reported_and_the_others_go_on(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("GLOO_SOCKET_IFNAME", "nowhere")  # no two processes find each other
     assert main(["bench", "parallel", *SMALL, "--modes=data,none", f"--out={tmp_path}", "--lrn=false"]) == 1
@@ -94,13 +94,13 @@ def test_no_crossing_is_said_so():
     assert measured_crossing({64: 0.9, 128: 0.8}) == (None, "below 64, as it is ahead at every batch measured")
 
 
-def test_a_line_through_steps_finds_what_a_step_and_a_image_cost():
+def test_a_line_through_steps_finds_what_a_step_and_an_image_cost():
     seconds = {batch: 0.3 + 0.005 * batch for batch in (32, 64, 256)}
     assert fit_line(seconds) == pytest.approx((0.3, 0.005))
     assert fit_line({32: 1.0}) is None
 
 
-def test_lines_cross_where_a_images_cost_outweighs_a_steps():
+def test_lines_cross_where_an_images_cost_outweighs_a_steps():
     assert lines_crossing(Line(0.5, 0.004), Line(0.1, 0.005)) == pytest.approx(400)
     assert lines_crossing(Line(0.5, 0.005), Line(0.1, 0.004)) is None
     assert lines_crossing(Line(0.1, 0.004), Line(0.5, 0.005)) == 0

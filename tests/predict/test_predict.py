@@ -10,18 +10,17 @@ import sys
 import pytest
 import torch
 from PIL import Image
-from support.runs import options
+from support.runs import copy_run
 
 from distalex.cli.main import main
 from distalex.predict.neighbours import Album
 
 
 @pytest.fixture
-def run(tmp_path, photographs, monkeypatch):
+def run(tmp_path, photographs, photographed_run, monkeypatch):
     """A network trained for a step on 3 classes, in the current folder, with its images in images/."""
     monkeypatch.chdir(tmp_path)
-    folder = {"data__name": "folder", "data__root": str(photographs), "data__stored_size": "72", "train__max_steps": "1"}
-    assert main(["train", *options(name="it", parallel="none", **folder)]) == 0
+    copy_run(photographed_run, tmp_path / "runs" / "it")
     shutil.copytree(photographs / "test", tmp_path / "images")
     return tmp_path
 
@@ -41,7 +40,7 @@ def test_files_folders_and_patterns_name_images(run, capsys):
     assert cats == [*(name for name in inside if "/cat/" in name and name.endswith(".jpg")), inside[0]]
 
 
-def test_a_image_is_seen_the_same_whichever_way_it_comes(run, capsys):
+def test_an_image_is_seen_the_same_whichever_way_it_comes(run, capsys):
     path = next((run / "images" / "cat").glob("*.jpg"))
     named = json.loads(predicted(capsys, str(path), "--json").out)
     command = [sys.executable, "-m", "distalex.predict", "it", "-", "--json"]
