@@ -8,11 +8,16 @@ usage() {
 usage: launch/test.sh [pytest options]
 
 Without options: ruff (lint and format), mypy, pip check and the whole test suite. Every check runs; the exit status is 0
-only if all pass. With options: pytest alone, with these options and its exit status.
+only if all pass. With options: pytest alone, with these options and its exit status. Skipped tests are listed with the
+reason: some need a GPU, a browser, or CIFAR-10 in the folder that DISTALEX_TEST_DATA names.
 
-  launch/test.sh                        everything
-  launch/test.sh -m 'not slow'          the quick tests
+  launch/test.sh                        everything, two tests at a time
+  launch/test.sh -n 2 -m 'not slow'     the quick tests, two at a time
   launch/test.sh tests/model -x
+
+The long forms of two tests are commands, of an hour each:
+  .venv/bin/python -m distalex.bench faults --kills=100
+  .venv/bin/python -m distalex.bench soak --minutes=60
 EOF
 }
 
@@ -44,7 +49,8 @@ check "ruff check" .venv/bin/ruff check .
 check "ruff format" .venv/bin/ruff format --check .
 check "mypy" .venv/bin/mypy distalex
 check "pip check" .venv/bin/python -m pip --disable-pip-version-check check # the lock file covers pyproject.toml
-check "pytest" .venv/bin/python -m pytest -n 2 --durations=15 # two workers: most tests wait for processes to start
+# Two workers, as most tests wait for processes to start. The longest tests come first, and a worker gets one test at a time.
+check "pytest" .venv/bin/python -m pytest -n 2 --maxschedchunk=1 --durations=15
 if [ ${#failed[@]} -gt 0 ]; then
     echo "launch/test.sh: failed: $(printf '%s, ' "${failed[@]}" | sed 's/, $//')" >&2
     exit 1

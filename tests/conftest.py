@@ -1,10 +1,19 @@
-"""What the tests share: real processes, real files, small real data."""
+"""What the tests share: real processes, real files, small real data.
+
+    ./launch/test.sh                     everything, two tests at a time
+    ./launch/test.sh -m 'not slow'       the quick tests
+
+Two sweeps have a short form here and a long one as a command, to run before a release and after a change of what saves or resumes:
+
+    python -m distalex.bench faults --kills=100     an hour: kill -9, stops and signals at random moments, on every topology
+    python -m distalex.bench soak --minutes=60      memory, threads, open files and disk of one long run
+"""
 
 from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,22 +21,33 @@ import pytest
 import torch
 from PIL import Image
 from support import warm
-from support.runs import DATA, REPOSITORY
+from support.runs import DATA, REPOSITORY, options
+from support.session import made_once, seconds, shared_folder
 
+from distalex.cli.main import main
 from distalex.parallel.mesh import Mesh
 from distalex.parallel.topology import Topology
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)  # each of several workers; what they start has one too
     os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = (
+        "1"  # in the process itself: each compiling process else starts others that import PyTorch
+    )
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # before Triton is imported: kernels for a GPU are then computed by NumPy
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start the longest tests first, so that several workers end together."""
+    items.sort(key=seconds, reverse=True)  # which keeps the order of tests that take as long
+
+
 @pytest.fixture(autouse=True)
 def own_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Prepared files are shared by the session; torchrun's variables and W&B's never leak in."""
-    monkeypatch.setenv("DISTALEX_DATA", str(tmp_path_factory.getbasetemp() / "data"))
+    """Prepared files and measurements of this machine are shared by the session; torchrun's variables and W&B's never leak in."""
+    monkeypatch.setenv("DISTALEX_DATA", str(shared_folder(tmp_path_factory) / "data"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(shared_folder(tmp_path_factory) / "cache"))
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "TORCHELASTIC_ERROR_FILE", "WANDB_API_KEY", "WANDB_MODE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
@@ -36,7 +56,7 @@ def own_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 @pytest.fixture(scope="session")
 def warm_server() -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(REPOSITORY))
+        patch.setenv("PYTHONPATH", f"{REPOSITORY}:{REPOSITORY / 'tests'}")
         patch.setenv("OMP_NUM_THREADS", "1")
         warm.start_server()
 
@@ -52,6 +72,21 @@ def launch(tmp_path: Path, warm_server: None) -> Callable[..., subprocess.Comple
 
 
 @pytest.fixture
+def start(tmp_path: Path, warm_server: None) -> Iterator[Callable[..., warm.Job]]:
+    """As `launch`, in the background: start(MODULE, *WORDS, processes=1, restarts=0). The test's end kills what still runs."""
+    jobs = []
+
+    def run(module: str, *arguments: str, processes: int = 1, restarts: int = 0, **environment: str) -> warm.Job:
+        jobs.append(warm.Job(module, arguments, processes, tmp_path, {**os.environ, "OMP_NUM_THREADS": "1", **environment}, restarts))
+        return jobs[-1]
+
+    yield run
+    for job in jobs:
+        if job.poll() is None:
+            job.kill()
+
+
+@pytest.fixture
 def alone() -> Mesh:
     """The mesh of one CPU process."""
     return Mesh(Topology(), torch.device("cpu"))
@@ -60,7 +95,10 @@ def alone() -> Mesh:
 @pytest.fixture(scope="session")
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of three classes with images of many kinds and sizes: train/CLASS and test/CLASS."""
-    root = tmp_path_factory.mktemp("photographs")
+    return made_once(tmp_path_factory, "photographs", _photograph)
+
+
+def _photograph(root: Path) -> None:
     noise = np.random.default_rng(0)
     for split, count in (("train", 12), ("test", 4)):
         for number, name in enumerate(("ant", "bee", "cat")):
@@ -70,7 +108,19 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 pixels[..., number] += 150
                 mode, suffix = [("RGB", "jpg"), ("L", "png"), ("RGB", "JPEG"), ("RGBA", "png")][image % 4]
                 Image.fromarray(pixels).convert(mode).save(root / split / name / f"{image:02d}.{suffix}")
-    return root
+
+
+@pytest.fixture(scope="session")
+def photographed_run(tmp_path_factory: pytest.TempPathFactory, photographs: Path) -> Path:
+    """A run of one step on `photographs`, for tests that read a run; one that writes takes a copy (`copy_run`)."""
+
+    def train(folder: Path) -> None:
+        data = {"data__name": "folder", "data__root": str(photographs), "data__stored_size": "72"}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("DISTALEX_DATA", str(shared_folder(tmp_path_factory) / "data"))
+            assert main(["train", *options(name="RUN", runs_dir=str(folder), train__max_steps="1", **data)]) == 0
+
+    return made_once(tmp_path_factory, "photographed", train) / "RUN"
 
 
 @pytest.fixture(scope="session")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import time
 
 import torch
 
 
+@functools.cache
 def matmul_peak(device: torch.device, dtype: torch.dtype, size: int | None = None) -> float:
     """Measure FLOP/s of the best of four products of `size`-square matrices (2,048, on a GPU 8,192), on this process's threads.
 
-    The numbers are random, because a GPU multiplies constant ones faster.
+    The numbers are random, since a GPU multiplies constant ones faster. A process measures once and returns that from then on, so that
+    training several networks in one process does not measure again for each.
     """
     size = size or (8192 if device.type == "cuda" else 2048)
     one, other = (torch.randn((size, size), device=device).to(dtype) for _ in range(2))

@@ -5,7 +5,7 @@ import json
 import pytest
 
 
-@pytest.mark.slow
+@pytest.mark.slow(60)
 def test_struck_runs_equal_an_undisturbed_one(tmp_path, launch):
     done = launch("bench", "faults", "--kills=3", "--modes=none", f"--out={tmp_path}/out", "--seed=1")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -31,9 +31,9 @@ def test_differences_between_runs_are_found(tmp_path):
         assert words in found
 
 
-@pytest.mark.slow
+@pytest.mark.slow(25)
 def test_a_long_run_is_watched(tmp_path, launch):
-    done = launch("bench", "soak", "--minutes=0.5", f"--out={tmp_path}/out")
+    done = launch("bench", "soak", "--minutes=0.35", f"--out={tmp_path}/out")
     assert done.returncode == 0, done.stdout + done.stderr
     (path,) = (tmp_path / "out").glob("soak-*.json")
     found = json.loads(path.read_text())

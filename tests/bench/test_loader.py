@@ -16,7 +16,7 @@ from distalex.data.beton.files import write
 from distalex.data.splits import list_sources
 
 
-@pytest.mark.slow
+@pytest.mark.slow(17)
 @pytest.mark.parametrize(("encoding", "contenders"), [("raw", "ffcv,reader,input,dataloader"), ("jpg", "input,dataloader")])
 def test_loaders_are_measured_in_turn(encoding, contenders, tmp_path, photographs, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
@@ -52,7 +52,7 @@ def test_loaders_are_measured_in_turn(encoding, contenders, tmp_path, photograph
     assert sorted(os.listdir(tmp_path)) == ["there"]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(17)
 def test_a_contender_that_fails_is_reported_and_the_others_are_measured(tmp_path, capsys):
     options = LoaderOptions(images=8, batch=4, repeats=1, seconds=0.1, image_size=64, out=str(tmp_path))
     result = loader.bench_loader(options.model_copy(update={"contenders": ("input", "nonsense")}))

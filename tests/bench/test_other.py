@@ -24,7 +24,7 @@ def test_lrn_is_measured_at_every_size_and_precision(tmp_path, monkeypatch):
     assert all(row["ratio"]["median"] > 0 and row["shape"][0] == 2 for row in result["rows"])
 
 
-@pytest.mark.slow
+@pytest.mark.slow(45)
 def test_the_tutorials_job_is_measured_here_and_in_ordinary_pytorch(tmp_path, capsys):
     write_cifar10(tmp_path / "cifar", 210)
     assert main(["bench", "plain", f"--root={tmp_path / 'cifar'}", f"--out={tmp_path}", "--repeats=1", "--steps=1"]) == 0
@@ -36,7 +36,7 @@ def test_the_tutorials_job_is_measured_here_and_in_ordinary_pytorch(tmp_path, ca
     assert f"ratio {ours / peer:.2f}" in capsys.readouterr().out
 
 
-@pytest.mark.slow
+@pytest.mark.slow(15)
 def test_accuracy_is_that_of_every_seeds_last_evaluation(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("DISTALEX_DATA", str(tmp_path / "data"))
     monkeypatch.setattr(accuracy, "measure_plain", lambda *_: 250.0)  # which a test of its own measures

@@ -18,7 +18,7 @@ from distalex.machine.resources import cores
 SMALL = ["--device=cpu", "--batches=8", "--image_size=64", "--repeats=1", "--steps=1"]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(40)
 def test_modes_are_measured_side_by_side(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["bench", "parallel", *SMALL, "--modes=none,data,model", "--out=there"]) == 0
@@ -58,7 +58,7 @@ def test_modes_are_measured_side_by_side(tmp_path, monkeypatch, capsys):
     assert sorted(os.listdir(tmp_path)) == ["there"]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(17)
 def test_a_run_that_fails_is_reported_and_the_others_go_on(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("GLOO_SOCKET_IFNAME", "nowhere")  # no two processes find each other
     assert main(["bench", "parallel", *SMALL, "--modes=data,none", f"--out={tmp_path}", "--lrn=false"]) == 1
@@ -154,8 +154,8 @@ MISTAKES = {
     "--image_size=32": "image_size=32",
     "--lrn=perhaps": "lrn=perhaps",
     "--repeats=0": "repeats=0",
-    "--root=images": "`bench accuracy`, `bench all`, not of `bench parallel`",
-    "--batch=32": "--batch (command line): an option of `bench loader`, `bench lrn`, not of `bench parallel`",
+    "--root=images": "--root (command line): no such option",
+    "--batch=32": "--batch (command line): no such option, did you mean batches?",
     "--batchs=32": "--batchs (command line): no such option, did you mean batches?",
     "--out=file/inside": "out=file/inside",
 }

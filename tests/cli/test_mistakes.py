@@ -92,7 +92,7 @@ MISTAKES = [
 def test_a_mistake_is_one_line_and_creates_nothing(typed, words, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))  # no W&B key of the person who tests
-    status = main(["train", *options(), *typed])
+    status = main(["train", *options(model__width="1"), *typed])
     error = capsys.readouterr().err
     assert status == 2
     assert error.startswith("distalex train: ")

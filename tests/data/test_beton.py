@@ -82,7 +82,7 @@ def test_mixed_files_hold_about_half_of_each(photographs, tmp_path):
     assert 8 <= exact.sum() <= 28
 
 
-def test_a_image_may_be_kept_whole(photographs, tmp_path):
+def test_an_image_may_be_kept_whole(photographs, tmp_path):
     wide = Image.new("RGB", (40, 20), "red")
     kept = images.square(wide, 16, "max_side")
     assert (kept[4:12] == [255, 0, 0]).all()

@@ -144,7 +144,7 @@ def break_a_jpeg(path: Path, sample: int) -> None:
 
 
 @pytest.mark.slow
-def test_a_image_that_breaks_later_ends_all_ranks_with_a_sentence(photographs, tmp_path, launch):
+def test_an_image_that_breaks_later_ends_all_ranks_with_a_sentence(photographs, tmp_path, launch):
     for split in range(2):
         source = open_sources(DataConfig(name="folder", root=str(photographs), stored_size=72))[split]
         write(source, tmp_path / f"{split}.beton", QUIET, How(Encoding("jpg")))

@@ -117,7 +117,7 @@ def test_the_released_codes_columns_become_the_papers_network(tmp_path, monkeypa
     assert expected.std() > 0.01
     assert (logits - expected).abs().max() < 1e-4 * expected.abs().max()
 
-    words = ["train", *options(name="it", parallel="none", model__weights="columns.pth")]
+    words = ["train", *options(name="it", parallel="none", model__width="1", model__weights="columns.pth")]
     for damage, says in (
         ({"conv2b.weights.0": None}, "model.weights=columns.pth: is in the released code's layout, but lacks conv2b.weights.0"),
         ({"conv3a.weights.1": torch.zeros(1152, 5)}, "model.weights=columns.pth: its matrices of conv3a and conv3b do not fit together"),

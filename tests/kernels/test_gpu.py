@@ -209,7 +209,12 @@ def test_a_gpu_trains_the_run_of_a_cpu(changes, tmp_path):
         words = [f"--{key}={value}" for key, value in {**changes, "device": device, "model.name": "paper"}.items()]
         if device == "cpu":
             words = [word.replace("=device", "=memory") for word in words]
-        arguments = [*options(name=device, train__precision="fp32", optim__lr="0.01"), *words, f"--runs_dir={tmp_path}", "--parallel=none"]
+        arguments = [
+            *options(name=device, model__width="1", train__precision="fp32", optim__lr="0.01"),
+            *words,
+            f"--runs_dir={tmp_path}",
+            "--parallel=none",
+        ]
         assert main(["train", *arguments]) == 0
         losses[device] = [row["loss"] for row in read_metrics(tmp_path / device / "metrics.jsonl")]
     assert np.allclose(losses["cuda"], losses["cpu"], rtol=1e-4)
@@ -219,7 +224,7 @@ def test_a_gpu_trains_the_run_of_a_cpu(changes, tmp_path):
 @pytest.mark.skipif(not GPU, reason="no GPU here")
 def test_images_kept_on_a_gpu_are_shown(tmp_path):
     words = ["--data.cache=device", "--device=cuda", f"--runs_dir={tmp_path}"]
-    assert main(["train", *options(name="it", log__wandb="offline"), *words, "--parallel=none"]) == 0
+    assert main(["train", *options(name="it", model__width="1", log__wandb="offline"), *words, "--parallel=none"]) == 0
     assert (tmp_path / "it" / "wandb").is_dir()
     assert list((tmp_path / "it" / "wandb").rglob("*predictions*"))
     assert main(["prepare", "show", "--data.name=digits", "--data.cache=device", f"--out={tmp_path / 'shown.png'}"]) == 0
@@ -230,7 +235,8 @@ def test_images_kept_on_a_gpu_are_shown(tmp_path):
 def test_a_compiled_run_on_a_gpu_is_the_plain_one(tmp_path):
     losses = []
     for compiled in ("false", "true"):
-        arguments = options(name=compiled, train__precision="fp32", train__compile=compiled, train__max_steps="3", optim__lr="0.01")
+        exact = {"model__width": "1", "train__precision": "fp32", "train__max_steps": "3", "optim__lr": "0.01"}
+        arguments = options(name=compiled, train__compile=compiled, **exact)
         assert main(["train", *arguments, "--model.name=paper", "--device=cuda", f"--runs_dir={tmp_path}", "--parallel=none"]) == 0
         losses.append([row["loss"] for row in read_metrics(tmp_path / compiled / "metrics.jsonl") if row["kind"] == "train"])
     assert np.allclose(*losses, rtol=1e-4)

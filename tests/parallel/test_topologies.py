@@ -74,7 +74,7 @@ def run_on(launch, topology, name, **changes):
     return done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.slow(15)
 @pytest.mark.parametrize(
     ("optimizer", "columns", "classes", "accumulate", "topologies"),
     [
@@ -105,7 +105,7 @@ def test_batch_normalisation_is_of_the_whole_batch_on_every_topology(launch, tmp
         assert_same_run(tmp_path / "runs" / "none-1", tmp_path / "runs" / topology)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(10)
 def test_every_topology_sees_and_mixes_the_same_images(launch, tmp_path, monkeypatch):
     """Two parts of a batch where it is divided, and an uneven last batch."""
     monkeypatch.chdir(tmp_path)
@@ -128,7 +128,7 @@ def test_every_topology_sees_and_mixes_the_same_images(launch, tmp_path, monkeyp
         assert_same_run(tmp_path / "runs" / "mixed", tmp_path / "runs" / topology)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(30)
 @pytest.mark.parametrize("processes", [2, 4])
 def test_every_parameters_gradient_is_the_whole_networks(processes):
     """In processes of their own (tests/parallel/gradients.py): gradients, bytes held, and collectives counted and weighed."""
@@ -148,7 +148,7 @@ def test_a_replica_without_images_still_takes_part(launch, tmp_path):
     assert_same_run(tmp_path / "runs" / "on1", tmp_path / "runs" / "on3")
 
 
-@pytest.mark.slow
+@pytest.mark.slow(15)
 def test_a_run_moves_from_topology_to_topology(launch, tmp_path):
     """Stopped after every step, in the middle of epochs too, and resumed elsewhere: the curve is the uninterrupted one's."""
     run_on(launch, "none-1", "whole", **EVERYTHING)
@@ -181,11 +181,14 @@ def test_evaluation_counts_every_image_once_on_any_topology(launch, tmp_path):
     assert len(set(lines)) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.slow(60)
 @pytest.mark.parametrize("topology", ["model-2", "owt-2"])
 def test_frozen_layers_and_compiled_networks_divide_too(launch, tmp_path, topology):
-    """With One Weird Trick nothing is left whose gradients are shared where all convolutions are frozen."""
-    frozen = {"model__freeze": "conv1,conv2,conv3,conv4,conv5", "train__epochs": "1"}
+    """With One Weird Trick nothing is left whose gradients are shared where all convolutions are frozen.
+
+    Two even batches and a convolution less, as each graph takes seconds to compile; train/test_train.py has an uneven batch.
+    """
+    frozen = {"model__freeze": "conv1,conv2,conv3,conv5", "model__without": "conv4", "train__epochs": "1", "data__synthetic_images": "32"}
     run_on(launch, "none-1", "whole", **frozen)
     run_on(launch, topology, "divided", **frozen, train__compile="true")
     whole, divided = ([row["loss"] for row in metrics(tmp_path / "runs" / name)] for name in ("whole", "divided"))

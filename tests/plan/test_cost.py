@@ -95,7 +95,7 @@ def test_the_fastest_mode_of_a_measured_machine_is_chosen():
     assert choose(PAPER, 1, 1) == "none"
 
 
-@pytest.mark.slow
+@pytest.mark.slow(15)
 def test_this_machine_is_measured_once_and_remembered(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("RANK", "1")  # as in a process of torchrun, whose variables the measuring ones must not see

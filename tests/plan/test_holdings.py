@@ -30,7 +30,7 @@ def test_data_parallel_bytes_are_a_rings(devices, megabytes):
 
 
 @pytest.mark.parametrize(("batch", "megabytes"), [(128, 31.1), (256, 62.1), (1024, 248.5)])
-def test_two_columns_send_242_688_bytes_a_image(batch, megabytes):
+def test_two_columns_send_242_688_bytes_an_image(batch, megabytes):
     for column in (0, 1):
         columns = sent("model", 2, batch, rank=column)
         assert columns.of_the_network == 242_688 * batch

@@ -10,18 +10,17 @@ import sys
 import pytest
 import torch
 from PIL import Image
-from support.runs import options
+from support.runs import copy_run
 
 from distalex.cli.main import main
 from distalex.predict.neighbours import FeatureIndex
 
 
 @pytest.fixture
-def run(tmp_path, photographs, monkeypatch):
+def run(tmp_path, photographs, photographed_run, monkeypatch):
     """A network trained for a step on 3 classes, in the current folder, with its images in images/."""
     monkeypatch.chdir(tmp_path)
-    folder = {"data__name": "folder", "data__root": str(photographs), "data__stored_size": "72", "train__max_steps": "1"}
-    assert main(["train", *options(name="it", parallel="none", **folder)]) == 0
+    copy_run(photographed_run, tmp_path / "runs" / "it")
     shutil.copytree(photographs / "test", tmp_path / "images")
     return tmp_path
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from distalex.config.loading import load_config
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 DATA = Path(os.environ.get("DISTALEX_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
 
-# A run of seconds: noise images, a narrow network, every random thing on.
+# A run of a second: noise images, a quarter of the paper's channels, every random thing on.
 SMALL = {
     "data.name": "synthetic",
     "data.image_size": "64",
@@ -25,6 +26,7 @@ SMALL = {
     "data.synthetic_classes": "4",
     "data.augment": "paper",
     "data.pad": "0.1",
+    "model.width": "0.25",
     "model.fc6": "32",
     "model.fc7": "32",
     "train.epochs": "2",
@@ -34,10 +36,22 @@ SMALL = {
 }
 
 
-def options(**changes: str) -> list[str]:
-    """Command-line options of a small run; `data__name="digits"` stands for --data.name=digits."""
+def small_values(changes: dict[str, str]) -> dict[str, str]:
+    """SMALL with `changes`; `data__name="digits"` stands for data.name=digits. Only the paper's network has a width."""
     values = {**SMALL, **{key.replace("__", "."): value for key, value in changes.items()}}
-    return [f"--{key}={value}" for key, value in values.items()]
+    if values.get("model.name", "paper") != "paper":
+        del values["model.width"]
+    return values
+
+
+def options(**changes: str) -> list[str]:
+    """Command-line options of a small run."""
+    return [f"--{key}={value}" for key, value in small_values(changes).items()]
+
+
+def copy_run(run: Path, to: Path) -> Path:
+    """A copy of a shared run, for a test that adds to it or changes it."""
+    return Path(shutil.copytree(run, to))
 
 
 def metrics(run: Path, kind: str = "train") -> list[dict[str, Any]]:
@@ -61,5 +75,5 @@ def write_cifar10(root: Path, images: int) -> None:
 
 
 def small(**changes: str) -> Config:
-    """The configuration of `options`."""
-    return load_config(None, {**SMALL, "parallel": "none", **{key.replace("__", "."): value for key, value in changes.items()}})
+    """The config of `options`, on one process."""
+    return load_config(None, {"parallel": "none", **small_values(changes)})

@@ -12,25 +12,41 @@ from pathlib import Path
 
 import pytest
 import torch
+from support import warm
 from support.runs import metrics, newest, options
+from support.session import made_once
 
 from distalex.cli.main import main
 from distalex.data.pipeline import Split
 from distalex.runs.metrics import MetricsFile, read_metrics
 
-LONG = {"train__epochs": "12", "checkpoint__every_steps": "2", "data__synthetic_images": "40", "checkpoint__keep": "2"}
+LONG = {"train__epochs": "30", "checkpoint__every_steps": "2", "data__synthetic_images": "40", "checkpoint__keep": "2"}
 
 
-def start(*arguments, processes=1, restarts=0):
-    """distalex.train in the background, in a group of processes of its own."""
-    command = [sys.executable, "-m", "distalex.train"]
-    if processes > 1:
-        command[2:2] = ["torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", f"--max_restarts={restarts}", "-m"]
+@pytest.fixture(scope="session")
+def uninterrupted(tmp_path_factory, warm_server):
+    """The folder of a LONG run that nothing happens to, by its parallel mode and processes."""
+
+    def run(parallel, processes):
+        def train(folder):
+            environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+            words = options(name="whole", runs_dir=str(folder), parallel=parallel, device="cpu", **LONG)
+            done = warm.run("train", words, processes, folder, environment, 300)
+            assert done.returncode == 0, done.stderr
+
+        return made_once(tmp_path_factory, f"long-{parallel}-{processes}", train) / "whole"
+
+    return run
+
+
+def start_cold(*arguments, processes):
+    """distalex.train under torchrun's own command, from nothing."""
+    launcher = ["torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m", "distalex.train"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen([*command, *arguments], env={**os.environ, "OMP_NUM_THREADS": "1"}, start_new_session=True, **pipes)
+    return subprocess.Popen([sys.executable, "-m", *launcher, *arguments], env={**os.environ, "OMP_NUM_THREADS": "1"}, **pipes)
 
 
-def start_ranks(*arguments):
+def start_ranks(start, *arguments):
     """A rank for each of the lists of `arguments`, as torchrun would start them."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -38,10 +54,8 @@ def start_ranks(*arguments):
     ranks = []
     for rank, words in enumerate(arguments):
         place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": len(arguments), "LOCAL_WORLD_SIZE": len(arguments)}
-        place |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": 1}
-        environment = {**os.environ, **{name: str(value) for name, value in place.items()}}
-        command = [sys.executable, "-m", "distalex.train", *words]
-        ranks.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+        place |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        ranks.append(start("train", *words, **{name: str(value) for name, value in place.items()}))
     return ranks
 
 
@@ -56,6 +70,16 @@ def wait_for_step(run, step, process, seconds=120):
     raise AssertionError(f"no step {step} after {seconds} s")
 
 
+def wait_for_line(words, job, seconds=60):
+    """The first printed line that has `words`."""
+    for _ in range(seconds * 50):
+        for line in job.printed[0].splitlines():
+            if words in line:
+                return line
+        time.sleep(0.02)
+    raise AssertionError(f"no line with {words!r} after {seconds} s: {job.printed}")
+
+
 def assert_same_to_the_bit(one, other):
     """Every step and evaluation once, with the same numbers, and the same weights and momenta."""
     for kind, keys in (("train", ("step", "epoch", "loss", "lr", "top1")), ("eval", ("step", "epoch", "loss", "top1", "count"))):
@@ -68,51 +92,47 @@ def assert_same_to_the_bit(one, other):
         assert all(torch.equal(value, second["optimizer"][name][key]) for key, value in values.items()), name
 
 
-@pytest.mark.slow
+@pytest.mark.slow(20)
 @pytest.mark.parametrize(("processes", "parallel"), [(1, "none"), (2, "model")])
-def test_a_run_killed_at_any_moment_goes_on_to_the_same_bits(tmp_path, processes, parallel):
-    words = [*options(parallel=parallel, device="cpu", **LONG), "--checkpoint.resume=auto"]
-    whole = start(*words, "--name=whole", processes=processes)
-    assert whole.wait(300) == 0, whole.communicate()[1]
+def test_a_run_killed_at_any_moment_resumes_to_the_same_bits(tmp_path, start, uninterrupted, processes, parallel):
+    """`kill -9` of all of it. Chosen moments of many more runs and topologies: `python -m distalex.bench faults`."""
+    words = [*options(name="killed", parallel=parallel, device="cpu", **LONG), "--checkpoint.resume=auto"]
     for step in (3, 11, 20):
-        killed = start(*words, "--name=killed", processes=processes)
+        killed = start("train", *words, processes=processes)
         wait_for_step(tmp_path / "runs" / "killed", step, killed)
-        os.killpg(killed.pid, signal.SIGKILL)
-        killed.wait()
-        time.sleep(0.5)  # for the ranks that torchrun started
-        subprocess.run(["pkill", "-KILL", "-f", "name=killed"], check=False)
-    last = start(*words, "--name=killed", processes=processes)
-    assert last.wait(300) == 0, last.communicate()[1]
-    assert_same_to_the_bit(tmp_path / "runs" / "whole", tmp_path / "runs" / "killed")
+        killed.kill()
+    last = start("train", *words, processes=processes)
+    assert last.wait(300) == 0, last.printed
+    assert len((tmp_path / "runs" / "killed" / "starts.jsonl").read_text().splitlines()) == 4
+    assert_same_to_the_bit(uninterrupted(parallel, processes), tmp_path / "runs" / "killed")
 
 
 @pytest.mark.slow
-def test_a_second_job_on_one_run_is_refused_and_a_killed_one_leaves_no_lock(tmp_path):
+def test_a_second_job_on_one_run_is_refused_and_a_killed_one_leaves_no_lock(tmp_path, start):
     words = [*options(name="it", **LONG), "--train.epochs=2000", "--checkpoint.resume=auto"]
-    first = start(*words)
+    first = start("train", *words)
     wait_for_step(tmp_path / "runs" / "it", 2, first)
-    second = start(*words)
+    second = start("train", *words)
     assert second.wait(120) == 2
-    (line,) = second.communicate()[1].strip().splitlines()
-    assert f"runs/it/ is locked by another job (process {first.pid} on {socket.gethostname()})" in line
+    (line,) = second.printed[1].strip().splitlines()
+    assert "runs/it/" in line and f"process {first.pid} on {socket.gethostname()}" in line
     first.kill()
-    first.wait()
-    third = start(*words, "--train.max_steps=5")
-    assert third.wait(120) == 0, third.communicate()[1]
+    third = start("train", *words, "--train.max_steps=5")
+    assert third.wait(120) == 0, third.printed
     assert os.listdir(tmp_path / "runs") == ["it"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGUSR1, 138), (signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_what_schedulers_and_people_send_saves_the_run(tmp_path, number, status):
-    process = start(*options(name="it", train__epochs="5000"), "--checkpoint.every_epochs=0")
+def test_what_schedulers_and_people_send_saves_the_run(tmp_path, start, number, status):
+    process = start("train", *options(name="it", train__epochs="5000"), "--checkpoint.every_epochs=0")
     wait_for_step(tmp_path / "runs" / "it", 3, process)
     process.send_signal(number)
-    assert process.wait(20) == status
+    assert process.wait(60) == status
     assert newest(tmp_path / "runs" / "it")["progress"]["step"] == metrics(tmp_path / "runs" / "it")[-1]["step"]
 
 
-def test_a_signal_during_evaluation_ends_it_and_the_run_goes_on_with_it(tmp_path, monkeypatch):
+def test_a_run_stopped_during_evaluation_resumes_with_that_evaluation(tmp_path, monkeypatch):
     assert main(["train", *options(name="whole", parallel="none")]) == 0
     batches = Split.test
 
@@ -141,18 +161,16 @@ def kill_rank(rank, job):
     os.kill(int(pid), signal.SIGKILL)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(20)
 @pytest.mark.parametrize("parallel", ["data", "model"])
-def test_torchrun_starts_a_job_again_that_lost_a_rank(tmp_path, parallel):
-    words = [*options(parallel=parallel, device="cpu", **LONG), "--checkpoint.resume=auto"]
-    whole = start(*words, "--name=whole", processes=2)
-    assert whole.wait(300) == 0, whole.communicate()[1]
-    job = start(*words, "--name=struck", processes=2, restarts=1)
+def test_torchrun_restarts_a_job_that_lost_a_rank(tmp_path, start, uninterrupted, parallel):
+    words = [*options(name="struck", parallel=parallel, device="cpu", **LONG), "--checkpoint.resume=auto"]
+    job = start("train", *words, processes=2, restarts=1)
     wait_for_step(tmp_path / "runs" / "struck", 7, job)
-    kill_rank(1, job)
-    assert job.wait(300) == 0, job.communicate()[1]
+    job.kill_rank(1)
+    assert job.wait(300) == 0, job.printed
     assert len((tmp_path / "runs" / "struck" / "starts.jsonl").read_text().splitlines()) == 2
-    assert_same_to_the_bit(tmp_path / "runs" / "whole", tmp_path / "runs" / "struck")
+    assert_same_to_the_bit(uninterrupted(parallel, 2), tmp_path / "runs" / "struck")
 
 
 def root_cause(report):
@@ -167,7 +185,7 @@ def test_torchrun_ends_with_the_first_cause_and_its_rank(tmp_path, launch):
     cause = root_cause(mistaken.stderr)
     assert "rank      : 0" in cause and "exitcode  : 2" in cause and "distalex train: optim.lr=-1 (command line): " in cause
 
-    job = start(*options(name="killed", parallel="data", device="cpu", **LONG), "--train.epochs=2000", processes=2)
+    job = start_cold(*options(name="killed", parallel="data", device="cpu", **LONG), "--train.epochs=2000", processes=2)
     wait_for_step(tmp_path / "runs" / "killed", 3, job)
     kill_rank(1, job)
     report = job.communicate(timeout=60)[1]
@@ -176,20 +194,20 @@ def test_torchrun_ends_with_the_first_cause_and_its_rank(tmp_path, launch):
 
 
 @pytest.mark.slow
-def test_a_disk_that_is_full_loses_nothing_that_was_saved(tmp_path):
+def test_a_disk_that_is_full_loses_nothing_that_was_saved(tmp_path, start):
     disk = tmp_path / "runs"
     disk.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", disk], capture_output=True).returncode:
         pytest.skip("no small disk can be mounted here; root could")
     try:
         words = [*options(name="it", parallel="none", device="cpu", **LONG), "--train.epochs=400", "--model.width=0.125"]
-        job = start(*words)
+        job = start("train", *words)
         wait_for_step(disk / "it", 4, job)
         filler = disk / "filler"
         with contextlib.suppress(OSError), open(filler, "wb", buffering=0) as file:
             while True:
                 file.write(bytes(4096))
-        line = next(line for line in job.stdout if "no checkpoint at step" in line)
+        line = wait_for_line("no checkpoint at step", job)
         assert "No space left on device" in line and "the last one stays" in line
         saved = newest(disk / "it")["progress"]["step"]
         assert saved >= 2
@@ -198,19 +216,19 @@ def test_a_disk_that_is_full_loses_nothing_that_was_saved(tmp_path):
         assert job.returncode == 1 and "is not saved" in complaint.splitlines()[-1]
         assert newest(disk / "it")["progress"]["step"] == saved
         filler.unlink()
-        again = start(*words, "--checkpoint.resume=auto", f"--train.max_steps={saved + 6}")
-        assert again.wait(120) == 0, again.communicate()[1]
+        again = start("train", *words, "--checkpoint.resume=auto", f"--train.max_steps={saved + 6}")
+        assert again.wait(120) == 0, again.printed
         assert [row["step"] for row in metrics(disk / "it")] == list(range(1, saved + 7))
     finally:
         subprocess.run(["umount", "-l", disk], check=True)
 
 
 @pytest.mark.slow
-def test_ranks_that_differ_are_told_so_before_the_first_step(tmp_path):
-    ranks = start_ranks(options(name="it", optim__lr="0.01"), options(name="it", optim__lr="0.02"))
+def test_ranks_that_differ_end_before_the_first_step_and_say_in_what(tmp_path, start):
+    ranks = start_ranks(start, options(name="it", optim__lr="0.01"), options(name="it", optim__lr="0.02"))
     assert [rank.wait(120) for rank in ranks] == [2, 2]
     for rank in ranks:
-        assert "rank 1 on " in (line := rank.communicate()[1])
+        assert "rank 1 on " in (line := rank.printed[1])
         assert "has optim.lr 0.02 and rank 0" in line
     assert not (tmp_path / "runs").exists()
 
@@ -221,16 +239,13 @@ def test_ranks_that_differ_are_told_so_before_the_first_step(tmp_path):
     [{}, {"parallel": "model", "checkpoint__every_steps": "1", "model__fc6": "2048", "model__fc7": "2048"}],
     ids=["in a step", "a column while the other saves"],
 )
-def test_a_rank_that_is_stopped_is_named_by_the_others(tmp_path, changes):
+def test_a_rank_that_is_stopped_is_named_by_the_others(tmp_path, start, changes):
     words = options(name="it", train__epochs="20000", train__timeout="4", **changes)
-    ranks = start_ranks(words, words)
+    ranks = start_ranks(start, words, words)
     wait_for_step(tmp_path / "runs" / "it", 5, ranks[0])
     ranks[1].send_signal(signal.SIGSTOP)
-    try:
-        assert ranks[0].wait(60) == 1
-        assert "rank 1 does not answer" in ranks[0].communicate()[1].strip().splitlines()[-1]
-    finally:
-        ranks[1].kill()
+    assert ranks[0].wait(60) == 1
+    assert "rank 1 does not answer" in ranks[0].printed[1].strip().splitlines()[-1]
 
 
 def test_metrics_wait_for_a_disk_that_takes_them_again(tmp_path):
@@ -250,7 +265,7 @@ def test_metrics_wait_for_a_disk_that_takes_them_again(tmp_path):
     assert [json.loads(line)["step"] for line in Path(path).read_text().splitlines()] == [2, 3, 4]
 
 
-def test_what_a_killed_job_left_half_written_is_taken_away(tmp_path):
+def test_what_a_killed_job_left_half_written_is_removed(tmp_path):
     words = ["train", *options(name="it", parallel="none"), "--checkpoint.resume=auto"]
     assert main([*words, "--train.max_steps=3"]) == 0
     for name in ("checkpoints/.step-00000004.pt.99.partial", "metrics.partial"):
