@@ -1,6 +1,7 @@
 """Imports point one way, between rooms and inside them, wherever in a file they stand."""
 
 import ast
+from collections.abc import Iterator
 from pathlib import Path
 
 import distalex
@@ -73,8 +74,28 @@ def test_the_model_knows_nothing_of_processes():
         assert "distributed" not in path.read_text().replace("torch.distributed.tensor", ""), path
 
 
-def test_functions_are_short():
+def test_functions_and_files_are_short():
     for path in PACKAGE.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+        text = path.read_text()
+        assert text.count("\n") <= 350, path
+        for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef):
                 assert node.end_lineno - node.lineno < 60, f"{path.name}: {node.name}"
+
+
+def test_every_public_definition_has_a_docstring():
+    missing = [
+        f"{path.relative_to(PACKAGE)}: {getattr(node, 'name', 'the module')}"
+        for path in PACKAGE.rglob("*.py")
+        if path.name != "__main__.py"
+        for node in public_definitions(ast.parse(path.read_text()))
+        if not ast.get_docstring(node)
+    ]
+    assert not missing, "\n".join(missing)
+
+
+def public_definitions(tree: ast.Module | ast.ClassDef) -> Iterator[ast.Module | ast.ClassDef | ast.FunctionDef]:
+    yield tree
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_"):
+            yield from public_definitions(node) if isinstance(node, ast.ClassDef) else [node]

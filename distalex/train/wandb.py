@@ -161,6 +161,7 @@ class WeightsAndBiases:
         self._try(send)
 
     def finish(self, exit_code: int) -> None:
+        """End the W&B run; `exit_code` is 0 where the training did not fail."""
         self._try(lambda run: run.finish(exit_code=exit_code))
         if self.waiting and os.environ.get("WANDB_DATA_DIR") == self.waiting:  # another run of this process has its own
             del os.environ["WANDB_DATA_DIR"]
