@@ -51,6 +51,7 @@ def test_classes_are_those_of_the_data_and_an_assumption_is_said(capsys, photogr
     for name, root, says in (
         ("cifar100", None, "100 classes:"),
         ("folder", str(photographs), "3 classes:"),
+        ("imagenet", str(tmp_path / "nowhere"), "1,000 classes:"),
         ("folder", str(tmp_path / "nowhere"), "1,000 classes (assumed"),
     ):
         data = {"data__name": name, **({"data__root": root} if root else {})}
