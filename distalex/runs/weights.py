@@ -1,4 +1,4 @@
-"""Starting a network from the weights of another."""
+"""Load initial weights from another run or from a file of weights."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from distalex.runs.checkpoint import find, read_tensors
 
 
 def load_weights(net: Network, place: str, runs_dir: str, normalize: str, say: Callable[[str], None]) -> None:
-    """Start `net` from a run or a state dict, ours, torchvision's or the released code's.
+    """Load the weights of a run, a checkpoint or a state dict (ours, torchvision's or the released code's) into `net`.
 
-    A classifier for another number of classes is left as it was initialised.
-
-    Says so where the weights saw images on another scale than `normalize`, this run's. Raises UserError where any other weight
-    is missing or has another shape.
+    A classifier for another number of classes is left as initialised, which is reported by `say`, as are weights that were trained with
+    another `data.normalize` than `normalize`, this run's. Raises UserError where the place holds no weights, or any other weight is
+    missing or has another shape.
     """
     path = find(place, runs_dir)
     content = read_tensors(path)
     weights = content.get("average") or content["model"] if isinstance(content, dict) and "model" in content else content
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise UserError(f"model.weights={place}: holds no state dict of tensors")
-    saw = "paper" if is_released(weights) else content["config"]["data"]["normalize"] if "format" in content else normalize
-    if saw != normalize:
-        say(f"model.weights={place}: saw its images with data.normalize={saw}; --data.normalize={saw} keeps what it learned")
-    weights, own = from_released(weights, place) if is_released(weights) else from_torchvision(weights), net.state_dict()
+        raise UserError(f"model.weights={place}: not a state dict of tensors; give a run, a checkpoint or a saved net.state_dict()")
+    trained_with = "paper" if is_released(weights) else content["config"]["data"]["normalize"] if "format" in content else normalize
+    if trained_with != normalize:
+        say(f"model.weights={place}: trained with data.normalize={trained_with}, not {normalize}; use --data.normalize={trained_with}")
+    weights = from_released(weights, place) if is_released(weights) else from_torchvision(weights)
+    own = net.state_dict()
     last, classifier = f"{net.classifier}.weight", {name: value for name, value in own.items() if name.startswith(f"{net.classifier}.")}
     if last in weights and weights[last].shape != own[last].shape:
         say(f"{net.classifier} re-initialised: {place} has {len(weights[last])} classes, this run {net.classes}")
         weights = {**weights, **classifier}
     for name in own:
         if name not in weights:
-            raise UserError(f"model.weights={place}: has no {name}; is it another network than model.name says?")
+            raise UserError(f"model.weights={place}: has no {name}; set model.name to the network that it was trained with")
         if weights[name].shape != own[name].shape:
             theirs, ours = tuple(weights[name].shape), tuple(own[name].shape)
-            raise UserError(f"model.weights={place}: {name} is {theirs} there and {ours} here; is it another network than model.name says?")
+            raise UserError(f"model.weights={place}: {name} has shape {theirs}, this network {ours}; set model.name to its network")
     net.load_state_dict({name: weights[name] for name in own})

@@ -20,7 +20,7 @@ def test_fine_tuning_keeps_frozen_layers_and_renews_the_classifier(tmp_path, pho
     assert after["model"]["fc8.weight"].shape == (3, 32)
     assert after["classes"] == ["ant", "bee", "cat"]
     assert "conv1.weight" not in after["optimizer"]
-    said = "model.weights=first: saw its images with data.normalize=standard"
+    said = "model.weights=first: trained with data.normalize=standard"
     assert said not in capsys.readouterr().out
     assert train(name="other", model__weights="first", data__normalize="tutorial", train__max_steps="1", **folder) == 0
     assert said in capsys.readouterr().out
