@@ -127,7 +127,7 @@ def test_both_ways_to_the_networks_input_have_its_shape_and_scale(stored, tmp_pa
         ("--root=.", "root=.: "),
         ("--contenders=fast", "contenders=fast"),
         ("--encoding=png", "encoding=png"),
-        ("--steps=3", "--steps (command line): an option of `bench plain`, `bench parallel`, `bench accuracy`, not of `bench loader`"),
+        ("--steps=3", "--steps (command line): no such option"),
     ],
 )
 def test_a_mistake_with_loaders_is_one_line(typed, message, tmp_path, monkeypatch, capsys):
