@@ -36,6 +36,14 @@ def load_config(config: str | None = None, overrides: Mapping[str, str] | None =
     return validate(Config, values, places)
 
 
+def config_to_resume(overrides: Mapping[str, str]) -> str | None:
+    """The config.yaml of the run that `overrides` resume by its name, if it exists; it then stands for `--config`."""
+    if overrides.get("checkpoint.resume") != "auto" or "name" not in overrides:
+        return None
+    path = Path(overrides.get("runs_dir", "runs")) / overrides["name"] / "config.yaml"
+    return str(path) if path.is_file() else None
+
+
 _SECTIONS = {
     name for name, field in Config.model_fields.items() if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
 }

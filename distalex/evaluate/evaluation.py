@@ -66,14 +66,28 @@ def evaluate(
             continue
         net = partial(forward.evaluate, count=len(batch.labels))
         logits = logits_of_crops(net, split.augmentation.ten_crops(batch.images)) if ten_crop else logits_of(net, batch.images, mirror)
-        hits = logits.topk(min(5, classes)).indices == batch.labels[:, None]
+        places = places_of(logits, batch.labels)
         loss = functional.cross_entropy(logits, batch.labels, reduction="sum")
-        sums += torch.stack([loss, hits[:, 0].sum(), hits.sum(), torch.full_like(loss, len(hits))])
-        confusion += torch.bincount(batch.labels * classes + logits.argmax(1), minlength=classes * classes)
+        sums += torch.stack([loss, (places < 1).sum(), (places < 5).sum(), torch.full_like(loss, len(places))])
+        confusion += torch.bincount(batch.labels * classes + likeliest(logits, 1)[:, 0], minlength=classes * classes)
     loss, top1, top5, count = mesh.sum(sums).tolist()
     confusion = mesh.sum(confusion).view(classes, classes).cpu()
     forward.net.train()
     return Evaluation(loss / count, 100.0 * top1 / count, 100.0 * top5 / count, int(count), confusion)
+
+
+def places_of(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the place (n,) int64 of each label among its logits (n, classes), 0 for the likeliest class.
+
+    Equal logits, which bf16 often gives, are ordered by class number, as in `likeliest`. A logit that is not a number comes last.
+    """
+    own, classes = logits.gather(1, labels[:, None]), torch.arange(logits.shape[1], device=logits.device)
+    return (~((logits < own) | ((logits == own) & (classes >= labels[:, None])))).sum(1)
+
+
+def likeliest(logits: Tensor, count: int) -> Tensor:
+    """Return the `count` likeliest classes (n, count) int64 of logits (n, classes), in order; equal logits by class number."""
+    return logits.sort(dim=1, descending=True, stable=True).indices[:, :count]
 
 
 def logits_of(net: Callable[[Tensor], Tensor], images: Tensor, mirror: bool = False) -> Tensor:

@@ -32,5 +32,5 @@ def _triton_compiles() -> bool:
 
 
 def is_traced() -> bool:
-    """Whether torch.compile, torch.export or TorchScript is tracing, which cannot record these kernels."""
-    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+    """Whether torch.compile or torch.export is tracing, which cannot record these kernels."""
+    return torch.compiler.is_compiling()

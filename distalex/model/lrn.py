@@ -118,8 +118,9 @@ def local_response_norm(
     """
     if rectifies and _kernel(x, window, beta, columns) is None:
         x, rectifies = functional.relu(x), False
-    if torch.jit.is_tracing():  # TorchScript cannot hold an autograd function
-        return x * _power(_scale(x, window, alpha, k, columns), beta)
+    if x.dtype == torch.bfloat16 and _kernel(x, window, beta, columns) is None:  # a compiled network normalises as the kernels do
+        with torch.autocast(x.device.type, enabled=False):
+            return _LocalResponseNorm.apply(x.float(), window, alpha, beta, k, columns, rectifies).to(x.dtype)
     return _LocalResponseNorm.apply(x, window, alpha, beta, k, columns, rectifies)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from distalex import random
 from distalex.data.open import Data
-from distalex.evaluate.evaluation import logits_of
+from distalex.evaluate.evaluation import likeliest, logits_of
 from distalex.predict.images import StoredImages
 from distalex.runs.trained import Trained
 
@@ -56,9 +56,9 @@ class Prediction:
 def choose_test_images(data: Data, seed: int, count: int) -> StoredImages:
     """Choose `count` test images by `seed`, or all of fewer, in order of samples; names are `test SAMPLE`."""
     samples = np.sort(random.permutation(random.key(seed, "shown"), data.test.count)[:count])
-    ((images, labels),) = list(data.test.reader.read([samples]))
-    names = [f"test {sample}" for sample in samples]
-    return StoredImages(images.cpu().clone(), names, [data.classes[label] for label in labels.tolist()])
+    one_by_one = data.test.reader.read(list(samples[:, None]))  # a reader may hold fewer images than these in a batch
+    images, labels = zip(*((image.cpu().clone(), int(label)) for image, label in one_by_one), strict=True)
+    return StoredImages(torch.cat(images), [f"test {sample}" for sample in samples], [data.classes[label] for label in labels])
 
 
 @torch.no_grad()
@@ -67,7 +67,8 @@ def predict_images(trained: Trained, images: Tensor, names: list[str], actual: l
     device = next(trained.net.parameters()).device
     augmentation, mirror = trained.augmentation(device), trained.config.train.mirror_test
     logits = torch.cat([logits_of(trained.net, augmentation.test(batch.to(device)), mirror) for batch in images.split(256)])
-    probabilities, classes = logits.softmax(1).topk(min(TOP, len(trained.classes)))
+    classes = likeliest(logits, TOP)
+    probabilities = logits.softmax(1).gather(1, classes)
     return [
         Prediction(name, tuple(trained.classes[index] for index in row), tuple(shares), actual[number] if actual else None)
         for number, (name, row, shares) in enumerate(zip(names, classes.tolist(), probabilities.tolist(), strict=True))

@@ -15,7 +15,7 @@ from torch.nn import functional
 from distalex import random
 from distalex.console import Console
 from distalex.data.open import Data
-from distalex.evaluate.evaluation import logits_of
+from distalex.evaluate.evaluation import likeliest, logits_of, places_of
 from distalex.parallel.mesh import Mesh
 from distalex.parallel.start import start_processes
 from distalex.predict.neighbours import choose_samples, features_of, index_features, read_batches, read_stored
@@ -133,8 +133,8 @@ def _learned(trained: Trained, data: Data, options: ReportOptions, mesh: Mesh, c
     console.done("predicting test images")
     logits, actual = torch.cat(outputs), torch.cat(labels)
     shares = logits.softmax(1)
-    hits = logits.topk(min(5, len(classes))).indices == actual[:, None]
-    wrong = torch.where(hits[:, 0], -1.0, shares.amax(1))
+    ranks, predicted = places_of(logits, actual), likeliest(logits, 1)[:, 0]
+    wrong = torch.where(ranks < 1, -1.0, shares.amax(1))
     surest = [int(place) for place in wrong.argsort(descending=True)[:ROW] if wrong[place] > 0]
     some = np.sort(random.permutation(random.key(trained.config.seed, "shown"), len(chosen))[:ROW])
 
@@ -151,9 +151,9 @@ def _learned(trained: Trained, data: Data, options: ReportOptions, mesh: Mesh, c
         len(chosen),
         test.count,
         float(functional.cross_entropy(logits, actual)),
-        100.0 * float(hits[:, 0].float().mean()),
-        100.0 * float(hits.sum(1).float().mean()),
-        np.bincount(actual.numpy() * len(classes) + logits.argmax(1).numpy(), minlength=len(classes) ** 2).reshape(len(classes), -1),
+        100.0 * float((ranks < 1).float().mean()),
+        100.0 * float((ranks < 5).float().mean()),
+        np.bincount((actual * len(classes) + predicted).numpy(), minlength=len(classes) ** 2).reshape(len(classes), -1),
         shown([int(place) for place in some]),
         shown(surest),
         _neighbours(trained, data, chosen[some[:QUERIES]], options.searched, console) if options.searched else (),
@@ -178,7 +178,8 @@ def _neighbours(trained: Trained, data: Data, queries: np.ndarray, most: int, co
 
 
 def _shown(image: np.ndarray, label: int, shares: Tensor, classes: tuple[str, ...], note: str) -> ShownImage:
-    probabilities, places = shares.topk(min(5, len(classes)))
+    places = likeliest(shares[None], 5)[0]
+    probabilities = shares[places]
     return ShownImage(
         _as_uri(image), classes[label], tuple(classes[place] for place in places.tolist()), tuple(probabilities.tolist()), note
     )

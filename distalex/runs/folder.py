@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shlex
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -60,6 +61,11 @@ class RunFolder:
         except OSError as error:  # of a full disk
             return self.unwritable(error)
         return ""
+
+    def resuming_options(self) -> str:
+        """The options that resume this run with its own config."""
+        runs_dir = "" if self.path.parent == Path("runs") else f" --runs_dir={shlex.quote(str(self.path.parent))}"
+        return f"--name={self.name}{runs_dir} --checkpoint.resume=auto"
 
     def release(self) -> None:
         """Unlock the folder."""

@@ -65,6 +65,7 @@ def load_trained(place: str, runs_dir: str) -> Trained:
 def open_data_of(trained: Trained, data_root: str | None, batch_size: int, mesh: Mesh, console: Console) -> Data:
     """Open the data set that a network was trained on, in global batches of `batch_size`; at `data_root`, if it has moved.
 
+    Images are normalised by the checkpoint's statistics, whatever training images lie there.
     Raises UserError where it is missing or has other classes.
     """
     section = trained.config.data.model_copy(update={"root": data_root or trained.config.data.root, "cache": "none"})
@@ -82,4 +83,5 @@ def open_data_of(trained: Trained, data_root: str | None, batch_size: int, mesh:
             f"{trained.path}: trained on {len(trained.classes)} classes ({', '.join(trained.classes[:3])}, …) and the data has "
             f"{len(data.classes)}; name the data it was trained on with --data_root=DIR"
         )
+    data.train.augmentation = data.test.augmentation = trained.augmentation(mesh.device)
     return data

@@ -1,6 +1,7 @@
 """Stopping, resuming and saving."""
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -13,8 +14,10 @@ import torch
 from support.runs import metrics, newest, options
 from support.train import train
 
+from distalex.cli.main import main
 from distalex.config.loading import load_config
 from distalex.runs.checkpoint import newest_first, step_of
+from distalex.train.stopping import StopSignals
 
 
 @pytest.mark.parametrize("stop", ["2", "3", "4"])
@@ -207,3 +210,15 @@ def test_credentials_of_the_copys_place_are_written_nowhere(tmp_path, capsys):
     config = load_config(None, {"checkpoint.remote": away})
     assert "secret" not in config.dump() + str(config.model_dump(mode="json"))
     assert config.checkpoint.remote == away
+
+
+def test_the_hint_of_a_stopped_run_works_when_pasted(tmp_path, monkeypatch, capsys):
+    """Resuming by name takes the run's own config."""
+    requested = StopSignals.requested
+    monkeypatch.setattr(StopSignals, "requested", lambda signals: requested(signals) or len(list(tmp_path.rglob("step-00000002.pt"))) > 0)
+    words = options(name="it", parallel="none", checkpoint__every_steps="2", optim__lr="0.02", runs_dir="my runs")
+    main(["train", *words])
+    (hint,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("stopped at step"))
+    monkeypatch.setattr(StopSignals, "requested", requested)
+    assert main(["train", *shlex.split(hint.partition("resume with ")[2])]) == 0
+    assert [row["lr"] for row in metrics(tmp_path / "my runs" / "it")] == [0.02] * 6
