@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,16 +17,19 @@ CONFIGS = Path(__file__).resolve().parent.parent.parent / "configs"
 """Folder of the shipped configs."""
 
 
-def load_config(config: str | None = None, overrides: Mapping[str, str] | None = None) -> Config:
+def load_config(config: str | None = None, overrides: Mapping[str, str] | None = None, without: Iterable[str] = ()) -> Config:
     """Load the config of a run: defaults, then the YAML file `config`, then `overrides`, keyed by dotted option.
 
-    `config` is a path or the name of a shipped config. With `like: NAME` in the file, it overrides the config of that name. Raises
-    UserError, one line, for the first mistake.
+    `config` is a path or the name of a shipped config. With `like: NAME` in the file, it overrides the config of that name. Options
+    of the file that are named in `without` are left out. Raises UserError, one line, for the first mistake.
     """
     values: dict[str, Any] = {}
     places: dict[str, str] = {}
     if config is not None:
         values, places = _read_with_base(find_config(config))
+    for key in without:
+        section, _, leaf = key.rpartition(".")
+        values.get(section, {}).pop(leaf, None)
     for key, value in (overrides or {}).items():
         section, _, leaf = key.rpartition(".")
         check_key(key, "command line", Config)
@@ -34,6 +37,10 @@ def load_config(config: str | None = None, overrides: Mapping[str, str] | None =
         target[leaf] = value
         places[key] = "command line"
     return validate(Config, values, places)
+
+
+OF_A_START = ("train.max_steps", "train.profile")
+"""Options that a run which is resumed by its name does not take from its config.yaml: they are about that start alone."""
 
 
 def config_to_resume(overrides: Mapping[str, str]) -> str | None:

@@ -62,10 +62,10 @@ class RunFolder:
             return self.unwritable(error)
         return ""
 
-    def resuming_options(self) -> str:
-        """The options that resume this run with its own config."""
+    def resuming_options(self, max_steps: int | None) -> str:
+        """The options that resume this run with its own config, to `max_steps` where it has such a limit."""
         runs_dir = "" if self.path.parent == Path("runs") else f" --runs_dir={shlex.quote(str(self.path.parent))}"
-        return f"--name={self.name}{runs_dir} --checkpoint.resume=auto"
+        return f"--name={self.name}{runs_dir} --checkpoint.resume=auto{f' --train.max_steps={max_steps}' if max_steps else ''}"
 
     def release(self) -> None:
         """Unlock the folder."""

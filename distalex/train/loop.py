@@ -86,7 +86,7 @@ def train(config: Config) -> Summary:
             run.save(state)
         run.saver.require_saved(state)
         if evaluation is None:
-            run.say(f"stopped at step {state.step:,} and saved; resume with {run.folder.resuming_options()}")
+            run.say(f"stopped at step {state.step:,} and saved; resume with {run.folder.resuming_options(config.train.max_steps)}")
         else:
             log_results(run.log.wandb, run.config, run.folder, data, state.step)
         return Summary(run.folder.path, state.step, evaluation, run.stop.received)
