@@ -117,7 +117,7 @@ def time_layers(worker: Worker, config: Config, classes: int, all_parts: list[in
 
 
 class InPieces(nn.Module):
-    """A layer that multiplies each device's inputs by themselves, like one that exchanges them meanwhile.
+    """A layer that computes a separate product for each device's slice of the input.
 
     Args:
         pieces: the layer's part for each device's inputs.
@@ -273,4 +273,4 @@ if __name__ == "__main__":
     result = measure(json.loads(sys.argv[1]))
     if result is not None:
         print(json.dumps(result), flush=True)
-    os._exit(0)  # as `cli._leave` does
+    os._exit(0)  # as `_leave` of cli/main.py does

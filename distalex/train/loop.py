@@ -93,7 +93,7 @@ def train(config: Config) -> Summary:
 
 
 def epochs(state: TrainState, config: Config) -> Iterator[int]:
-    """Yield the epoch that `state` stands in until the run is done; once at least, so that a run of no steps is evaluated."""
+    """Yield the current epoch until training is done, at least once so that `epochs=0` still evaluates."""
     yield state.epoch
     while not state.is_done(config.train):
         yield state.epoch
@@ -172,7 +172,7 @@ def end_epoch(state: TrainState, forward: Parallel, data: Data, run: Run) -> Eva
         state.epoch, state.step_in_epoch = epochs_done, 0
     is_best = False
     if evaluation is not None:
-        if is_due:  # an evaluation that only ends the run must not change what it does when it is resumed
+        if is_due:  # The final evaluation must not advance the schedule, or a resumed run would differ.
             state.schedule.evaluated(evaluation.loss)
         is_best, state.best_top1 = evaluation.top1 > state.best_top1, max(evaluation.top1, state.best_top1)
         run.log.write_evaluation(evaluation, state)

@@ -1,4 +1,4 @@
-"""A training run with what it writes: its folder, checkpoints, log and trace, each a small thing of its own."""
+"""A training run: its folder, checkpoints, log and trace."""
 
 from __future__ import annotations
 
