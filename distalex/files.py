@@ -122,9 +122,7 @@ class Lock:
 
     def describe_holder(self, holder: str) -> None:
         """Write one line on this process into the locked file, for others to read."""
-        assert self.descriptor is not None
-        os.ftruncate(self.descriptor, 0)
-        os.pwrite(self.descriptor, f"{holder}\n".encode(), 0)
+        self.path.write_text(f"{holder}\n", encoding="utf-8")
 
     def holder(self) -> str:
         """What the holder has written into the file; empty where that is unknown."""

@@ -8,7 +8,7 @@ from typing import Any
 from distalex.config.choices import declared_in
 from distalex.config.config import MODES, Config
 from distalex.console import aligned
-from distalex.errors import UserError
+from distalex.files import save_figure
 from distalex.parallel.topology import mode_of
 from distalex.plan.cost import Prediction, divides, predict
 from distalex.plan.layers import layers_of
@@ -61,11 +61,7 @@ def draw_curves(config: Config, classes: int, machine: Machine, batch: int, path
         f"{machine.devices_per_node} per host",
         fontsize=11,
     )
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=120)
-    except (OSError, ValueError) as error:
-        raise UserError(f"curve={path}: cannot be written ({error}); give a place such as scaling.png") from None
+    save_figure(figure, path, "curve")
     print(f"drawn: {path}")
 
 

@@ -17,6 +17,7 @@ import torch
 from distalex import __version__
 from distalex.config.config import Config
 from distalex.errors import UserError
+from distalex.files import write_atomically
 from distalex.machine.description import computes_on
 from distalex.machine.precision import arithmetic
 from distalex.machine.resources import cores
@@ -120,9 +121,7 @@ def _remembered(path: Path, key: dict[str, Any]) -> dict[str, Any] | None:
 def _remember(path: Path, key: dict[str, Any], found: dict[str, Any]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}")
-        partial.write_text(json.dumps({"key": key, "found": found}, indent=1), encoding="utf-8")
-        os.replace(partial, path)
+        write_atomically(path, json.dumps({"key": key, "found": found}, indent=1).encode())
     except OSError:
         pass  # the next call measures again
 

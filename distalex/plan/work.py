@@ -12,6 +12,7 @@ from distalex.config.config import Config
 from distalex.config.loading import load_config
 from distalex.console import aligned
 from distalex.errors import UserError
+from distalex.files import refuse_unwritable
 from distalex.machine.resources import cores
 from distalex.plan.cost import Prediction, classes_of, classes_text, rank
 from distalex.plan.curves import draw_curves
@@ -105,9 +106,7 @@ def write_json(path: Path, config: Config, machine: Machine, predictions: Sequen
         "config": config.model_dump(mode="json"),
         "predictions": [numbers_of(prediction) for prediction in predictions],
     }
-    try:
+    with refuse_unwritable(path, "out"):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(result, indent=1), encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"out={path}: cannot be written ({error.strerror or error}); give another place") from None
     print(f"written: {path}")

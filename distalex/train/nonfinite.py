@@ -12,7 +12,7 @@ from distalex.config.config import Config
 from distalex.errors import NotFinite, TrainingError
 from distalex.evaluate.evaluation import Evaluation
 from distalex.parallel.mesh import Mesh
-from distalex.runs.checkpoint import load_newest
+from distalex.runs.checkpoint import are_finite, load_newest
 from distalex.train.saving import Saver
 from distalex.train.state import TrainState
 
@@ -115,7 +115,5 @@ class NonFiniteGuard:
 
 
 def _is_finite(loss: Tensor, net: nn.Module) -> bool:
-    """Whether loss and gradients are finite; reads from the device. The largest magnitudes decide, which no sum overflows."""
-    gradients = [parameter.grad for parameter in net.parameters() if parameter.grad is not None]
-    largest = torch.stack([*torch._foreach_norm(gradients, math.inf), loss.detach().float()])
-    return bool(torch.isfinite(largest).all())
+    """Whether loss and gradients are finite; reads from the device."""
+    return are_finite([loss, *(parameter.grad for parameter in net.parameters())])

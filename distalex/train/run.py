@@ -96,9 +96,8 @@ class Run:
 
     def _write_folder(self, state: TrainState) -> str:
         """Lock and write the folder, by rank 0. Returns why that is not possible, or an empty string."""
-        if problem := self.folder.claim(self.say):
-            return problem
         try:
+            self.folder.claim(self.say)
             self.folder.write_start(self.config, _describe_start(self.config, self.mesh, state.step))
         except UserError as error:
             return str(error)
