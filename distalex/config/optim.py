@@ -56,7 +56,7 @@ class OptimConfig(Section):
     """`cosine` and `one_cycle`: final learning rate as a share of `lr`."""
 
     @model_validator(mode="after")
-    def _options_fit(self) -> OptimConfig:
+    def _require_consistent(self) -> OptimConfig:
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"optim.betas={list(self.betas)}: pass two numbers from 0 to below 1, e.g. --optim.betas=0.9,0.999")
         if list(self.milestones) != sorted(self.milestones) or not all(0 < share < 1 for share in self.milestones):

@@ -43,7 +43,7 @@ class Schedule:
         """Set every parameter group's learning rate for `step`. Returns the base learning rate."""
         share = self.at(step)
         for group in optimizer.param_groups:
-            group["lr"] = self.options.lr * share * group["rate"]
+            group["lr"] = self.options.lr * share * group["lr_multiple"]
         return self.options.lr * share
 
     def evaluated(self, loss: float) -> None:

@@ -22,7 +22,7 @@ class Traffic:
     `statistics` of batch normalisation and, not counted in `bytes`, `images` and `logits`.
     """
 
-    APART = ("images", "logits")
+    NOT_IN_COMM_BYTES = ("images", "logits")
 
     def __init__(self) -> None:
         self.sent: dict[str, int] = defaultdict(int)
@@ -45,7 +45,7 @@ class Traffic:
     @property
     def bytes(self) -> int:
         """Bytes sent in this step, without images and logits."""
-        return sum(count for purpose, count in self.sent.items() if purpose not in self.APART)
+        return sum(count for purpose, count in self.sent.items() if purpose not in self.NOT_IN_COMM_BYTES)
 
     @contextmanager
     def waiting(self, purpose: str, device: torch.device) -> Iterator[None]:

@@ -21,7 +21,7 @@ from distalex.files import write_atomically
 from distalex.machine.description import computes_on
 from distalex.machine.precision import arithmetic
 from distalex.machine.resources import cores
-from distalex.plan.cost import classes_of, rank
+from distalex.plan.cost import classes_or_assumed, rank
 from distalex.plan.layers import layers_of
 from distalex.plan.machine import Link, Machine, Timing
 
@@ -49,14 +49,14 @@ def choose(config: Config, world_size: int, local_world_size: int, device: torch
         return "none"
     kind = torch.device(device).type
     config = as_computed(config, torch.device(device))
-    machine = this_machine(config, classes_of(config.data), local_world_size, kind)
+    machine = this_machine(config, classes_or_assumed(config.data), local_world_size, kind)
     return choose_on(machine, config, world_size)
 
 
 def choose_on(machine: Machine, config: Config, world_size: int) -> str:
     """Return the mode that is predicted to be the fastest on `machine` with the config's batch size."""
     batch = max(config.train.batch_size, world_size)
-    predictions = rank(config, classes_of(config.data), machine, world_size, (batch,))
+    predictions = rank(config, classes_or_assumed(config.data), machine, world_size, (batch,))
     return predictions[0].parallel
 
 

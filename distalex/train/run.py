@@ -131,7 +131,7 @@ class Run:
         if not best.exists():
             state.best_top1 = -1.0  # of another branch, or another run
 
-    def steps(self, batches: Iterator[Batch], state: TrainState) -> Iterator[Batch]:
+    def batches(self, batches: Iterator[Batch], state: TrainState) -> Iterator[Batch]:
         """Yield batches until the epoch, or the run, is over. Raises Stopped, on every rank, once any rank got a signal."""
         try:
             while not state.is_done(self.config.train):

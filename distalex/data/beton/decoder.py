@@ -36,7 +36,7 @@ def load_library() -> None:
     llvmlite.binding.load_library_permanently(ffcv._libffcv.__file__)
 
 
-class StoredImages:
+class PreparedImages:
     """Addresses of all images of one or more prepared files of one size, numbered through."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
