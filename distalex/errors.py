@@ -5,9 +5,10 @@ LONGEST = 1600
 
 
 class UserError(ValueError):
-    """A mistake of the user, found before work starts: one line with the value, the place and the way out.
+    """An error that the user can fix, reported as one line.
 
-    Characters that cannot be printed are escaped, and a line of more than LONGEST characters is shortened in its middle.
+    The line names the value, the place and the way out. Characters that cannot be printed are escaped, and a line of more than
+    LONGEST characters is shortened in its middle.
     """
 
     def __init__(self, line: str) -> None:
@@ -16,7 +17,7 @@ class UserError(ValueError):
 
 
 class Stopped(Exception):
-    """A signal asked to stop in the middle of an evaluation, which can be repeated after resuming."""
+    """Raised on every rank after a stop signal, during training or evaluation."""
 
 
 class NotFinite(ArithmeticError):

@@ -82,9 +82,9 @@ def refuse_unwritable(path: Path, option: str = "", way_out: str = "give another
 
 
 class Lock:
-    """An exclusive lock (`flock`) on a file, or on a folder, which gets no file; it ends with its process, however that ends.
+    """Exclusive `flock` on a file or folder. Released when the process exits.
 
-    A file is created where there is none. With `removed`, it is removed on release.
+    A missing file is created. With `removed`, it is removed on release.
     """
 
     def __init__(self, path: Path, removed: bool = False) -> None:
@@ -122,9 +122,7 @@ class Lock:
 
     def describe_holder(self, holder: str) -> None:
         """Write one line on this process into the locked file, for others to read."""
-        assert self.descriptor is not None
-        os.ftruncate(self.descriptor, 0)
-        os.pwrite(self.descriptor, f"{holder}\n".encode(), 0)
+        self.path.write_text(f"{holder}\n", encoding="utf-8")
 
     def holder(self) -> str:
         """What the holder has written into the file; empty where that is unknown."""

@@ -13,7 +13,7 @@ from distalex.bench.lrn import bench_lrn
 from distalex.bench.options import BENCHMARKS, AllOptions
 from distalex.bench.parallel import bench_parallel
 from distalex.bench.plain import bench_plain
-from distalex.bench.results import make_result, open_folder, save_figure, write_result
+from distalex.bench.results import make_result, open_folder, write_figure, write_result
 from distalex.config.schema import validate
 from distalex.console import aligned
 
@@ -165,4 +165,4 @@ def draw_all(result: dict[str, Any], path: Path) -> None:
     figure.suptitle(
         f"{machine['processor']}, {machine['cores']} cores, PyTorch {machine['versions']['torch']}, {result['date']}", fontsize=9
     )
-    save_figure(figure, path)
+    write_figure(figure, path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from distalex.bench.results import save_figure
+from distalex.bench.results import write_figure
 
 OURS, OTHERS = "tab:blue", "silver"
 
@@ -28,7 +28,7 @@ def draw_loader(result: dict[str, Any], path: Path, stored_names: dict[str, str]
         "medians, with the range of the repeats",
         fontsize=10,
     )
-    save_figure(figure, path)
+    write_figure(figure, path)
 
 
 def _draw_bars(axes: Any, result: dict[str, Any], names: dict[str, str], title: str) -> None:

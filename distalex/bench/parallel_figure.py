@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from distalex.bench.results import save_figure
+from distalex.bench.results import write_figure
 from distalex.config.choices import declared_in
 from distalex.config.config import MODES
 
@@ -27,7 +27,7 @@ def draw_parallel(result: dict[str, Any], path: Path) -> None:
         f"{result['date']}; medians, with the range of the repeats",
         fontsize=10,
     )
-    save_figure(figure, path)
+    write_figure(figure, path)
 
 
 def _draw_rates(axes: Any, result: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import statistics
@@ -10,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from distalex.bench.options import BENCHMARKS, BenchmarkOptions
+from distalex.bench.options import BenchmarkOptions, name_of
 from distalex.config.schema import plain_text
-from distalex.errors import UserError
+from distalex.files import refuse_unwritable, save_figure
 from distalex.machine.description import describe_machine
 
 
@@ -29,18 +30,16 @@ def spread_text(numbers: Mapping[str, float], form: str = ".2f") -> str:
 def open_folder(out: str) -> Path:
     """Create the folder of results. Raises UserError where nothing can be written into it."""
     folder = Path(out)
-    try:
+    with refuse_unwritable(folder, "out", "give another folder"):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"out={out}: cannot be created ({error.strerror or error}); give another folder") from None
-    if not os.access(folder, os.W_OK):
-        raise UserError(f"out={out}: cannot be written to; give another folder")
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     return folder
 
 
 def make_result(options: BenchmarkOptions, found: Mapping[str, Any]) -> dict[str, Any]:
     """What was `found`, headed by the benchmark's name, its command, the date and the machine."""
-    what = next(name for name, kind in BENCHMARKS.items() if isinstance(options, kind))
+    what = name_of(options)
     return {
         "what": what,
         "command": _command(what, options),
@@ -66,7 +65,7 @@ def write_result(result: Mapping[str, Any], folder: Path) -> Path:
     return path
 
 
-def save_figure(figure: Any, path: Path) -> None:
-    """Draw a matplotlib `figure` into `path` and print it."""
-    figure.savefig(path, dpi=120)
+def write_figure(figure: Any, path: Path) -> None:
+    """Write a matplotlib `figure` to `path` and print the path."""
+    save_figure(figure, path, "out")
     print(f"drawn: {path}")

@@ -35,7 +35,7 @@ def print_failure(line: str, later: int = 0) -> None:
 def leave_cause(cause: str, later: int = 0) -> None:
     """Write the cause into the file that torchrun reads for its summary, which ends with the earliest failure.
 
-    `later`, in seconds, is added to the time for a failure that follows from another process's. The format is that of
+    `later`: seconds added to the timestamp, so that the root cause sorts first. The format is that of
     `torch.distributed.elastic.multiprocessing.errors.ErrorHandler`, for which PyTorch need not be imported.
     """
     if path := os.environ.get("TORCHELASTIC_ERROR_FILE"):

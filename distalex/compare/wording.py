@@ -9,7 +9,7 @@ from distalex.compare.differences import ComparedRow, ComparedTensor
 from distalex.compare.runs import ComparedRun
 from distalex.console import aligned, counted
 
-CALLED = {"train": "step", "eval": "evaluation"}
+KIND_NAMES = {"train": "step", "eval": "evaluation"}
 PLACES = ("name", "runs_dir")
 """Options that differ between any two runs."""
 ROWS = 20
@@ -25,7 +25,7 @@ def describe_runs(run: ComparedRun, other: ComparedRun) -> Iterator[str]:
         changed = [key for key in keys if run.options.get(key, "absent") != other.options.get(key, "absent")]
         listed = ", ".join(f"{key} {run.options.get(key, 'absent')} / {other.options.get(key, 'absent')}" for key in changed)
         yield f"options that differ: {listed or 'none'}"
-    for kind, called in CALLED.items():
+    for kind, called in KIND_NAMES.items():
         for one, rest in ((run, other), (other, run)):
             only = sorted(one.curves[kind].keys() - rest.curves[kind].keys())
             if only and rest.curves[kind]:
@@ -35,7 +35,7 @@ def describe_runs(run: ComparedRun, other: ComparedRun) -> Iterator[str]:
 
 def describe_rows(compared: Sequence[ComparedRow], tolerance: float) -> Iterator[str]:
     """Yield a table for each kind of row: both losses and top-1, the difference of the losses, and a mark where a row differs."""
-    for kind, called in CALLED.items():
+    for kind, called in KIND_NAMES.items():
         rows = [row for row in compared if row.kind == kind]
         if not rows:
             yield f"{called}s are not compared: no step in common"
@@ -92,7 +92,7 @@ def first_differences(
 def summary(rows: Sequence[ComparedRow], tensors: Sequence[ComparedTensor], step: int | None) -> str:
     """Format how much was compared, and the largest differences."""
     parts = []
-    for kind, called in CALLED.items():
+    for kind, called in KIND_NAMES.items():
         losses = [row.differences()["loss"] for row in rows if row.kind == kind]
         parts.append(counted(len(losses), called) + (f" (largest loss difference {_size(max(losses))})" if losses else ""))
     if step is None:

@@ -25,7 +25,7 @@ class CommandOptions(Section):
     rest: ClassVar[str | None] = None
     """Option that takes all further words."""
     short: ClassVar[Mapping[str, str]] = {}
-    """Other names of options, by that name."""
+    """Maps an alias to its option."""
     sections: ClassVar[tuple[str, ...]] = ()
     """Sections of a config whose options the command takes too and `--help` lists, with "" for the top level. Empty: it takes no config."""
 

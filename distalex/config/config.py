@@ -46,7 +46,7 @@ class Config(Section):
     log: LogConfig = Field(default_factory=LogConfig)
 
     @model_validator(mode="after")
-    def _name_stays_in_its_folder(self) -> Config:
+    def _require_consistent(self) -> Config:
         if self.name and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+=-]{0,127}", self.name):
             raise ValueError(
                 f"name={self.name!r}: a name has up to 128 letters, digits and ._+=-, and no folder; e.g. --name=first-run --runs_dir=DIR"

@@ -96,7 +96,7 @@ class DataConfig(Section):
     """`data.name=synthetic`: classes."""
 
     @model_validator(mode="after")
-    def _options_go_with_the_source(self) -> DataConfig:
+    def _require_options_of_source(self) -> DataConfig:
         facts = self._facts
         for option in facts["NEEDS"]:
             if getattr(self, option) is None:
@@ -111,7 +111,7 @@ class DataConfig(Section):
         return self
 
     @model_validator(mode="after")
-    def _prepared_files_are_read_as_they_are(self) -> DataConfig:
+    def _require_options_of_prepared_files(self) -> DataConfig:
         if self._facts.get("PREPARED"):
             if self.loader == "torchvision":
                 raise ValueError(
@@ -131,7 +131,7 @@ class DataConfig(Section):
         return self
 
     @model_validator(mode="after")
-    def _augmentation_makes_sense(self) -> DataConfig:
+    def _require_consistent_augmentation(self) -> DataConfig:
         if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1] <= 1:
             raise ValueError(
                 f"data.scale={plain_text(self.scale)}: two increasing fractions of the image's area, above 0 and up to 1, are needed, "

@@ -70,7 +70,7 @@ class ModelConfig(Section):
         return {**_facts_of(name).get("DEFAULTS", {}), **values}
 
     @model_validator(mode="after")
-    def _options_belong_to_the_network(self) -> ModelConfig:
+    def _require_options_of_network(self) -> ModelConfig:
         owners: dict[str, list[str]] = {}
         for name, declared in declared_in(NETWORKS).items():
             for option in declared.facts.get("OPTIONS", ()):
@@ -90,7 +90,7 @@ class ModelConfig(Section):
         return self
 
     @model_validator(mode="after")
-    def _table_of_convolutions_fits(self) -> ModelConfig:
+    def _require_consistent_convolutions(self) -> ModelConfig:
         names = [f"conv{number}" for number in range(1, len(self.channels) + 1)]
         if not 1 <= len(names) <= 16 or len(self.kernels) != len(names):
             raise ValueError(
@@ -112,7 +112,7 @@ class ModelConfig(Section):
         return self
 
     @model_validator(mode="after")
-    def _columns_divide_every_layer(self) -> ModelConfig:
+    def _require_divisible_layers(self) -> ModelConfig:
         convolutions = {name: row[0] for name, row in self.facts.get("CONVOLUTIONS", {}).items()}
         for name, channels in convolutions.items():
             if channels * self.width != int(channels * self.width):

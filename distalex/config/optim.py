@@ -40,7 +40,8 @@ class OptimConfig(Section):
     schedule: Annotated[str, OneOf("optim/schedules")] = "constant"
     """Learning-rate schedule over the run."""
     warmup_epochs: Float = Field(0.0, ge=0)
-    """Epochs of linear warm-up from 0 before the schedule; 0 with `one_cycle`, which starts low itself."""
+    """Epochs of linear warm-up before the schedule: step i, from 0, uses (i + 1) / warm-up steps of the rate. 0 with `one_cycle`, which
+    starts low itself."""
     milestones: Floats = (0.5, 0.75, 0.9)
     """`step`: shares of the run after which the learning rate is multiplied by `factor`."""
     factor: Float = Field(0.1, gt=0, lt=1)
@@ -55,7 +56,7 @@ class OptimConfig(Section):
     """`cosine` and `one_cycle`: final learning rate as a share of `lr`."""
 
     @model_validator(mode="after")
-    def _options_fit(self) -> OptimConfig:
+    def _require_consistent(self) -> OptimConfig:
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"optim.betas={list(self.betas)}: pass two numbers from 0 to below 1, e.g. --optim.betas=0.9,0.999")
         if list(self.milestones) != sorted(self.milestones) or not all(0 < share < 1 for share in self.milestones):

@@ -35,8 +35,9 @@ class TrainConfig(Section):
     """Label smoothing: share of the target spread evenly over all classes."""
     on_nonfinite: Literal["stop", "skip", "rollback"] = "stop"
     """Action on a loss that is not finite. `stop`: fail at the next row of metrics.jsonl, with the step. `skip`: leave the weights
-    unchanged in that step. `rollback`: restore the latest checkpoint and skip that step when it is reached again. The last two read the
-    loss after every step, which synchronises with a GPU."""
+    unchanged in that step. `rollback`: restore the latest checkpoint and skip that step when it is reached again. `skip` and `rollback`
+    check loss and gradients of every step, which synchronises with a GPU; `stop` checks the loss. No mode saves a state that is not
+    finite."""
     clip_norm: Float | None = Field(None, gt=0)
     """Gradient clipping: largest L2 norm of the whole network's gradient."""
     ema: Float | None = Field(None, gt=0, lt=1)

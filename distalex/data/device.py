@@ -31,7 +31,7 @@ class Copied:
 def copy_to_device(reading: Generator[tuple[Tensor, Tensor], None, None], device: torch.device) -> Generator[Copied, None, None]:
     """Start copying each batch to `device`; on a GPU from pinned memory, on a stream of its own.
 
-    When the next batch is asked for, the copy of this one has ended, so that the reader may overwrite what it read.
+    The copy completes before the next batch is requested, so the reader can reuse its buffer.
     """
     with closing(reading):
         for images, labels in reading:

@@ -1,4 +1,4 @@
-"""The gathering stage: the processes of a column group, each of which has read a share of a batch, send each other the rest."""
+"""All-gather the batch among a replica's processes, each of which read a share."""
 
 from __future__ import annotations
 

@@ -54,8 +54,8 @@ def open_data(
     """Training and test images as `config` names them, prepared by one process of each host if need be.
 
     Sizes are those of global batches; `eval_batch_size` is `batch_size` by default. `precision` is that of the network's input,
-    and `seed` keys order and augmentation. Raises UserError where data cannot be found, read or prepared, or does not fit into
-    the memory that it is to be cached in.
+    and `seed` keys order and augmentation. Raises UserError where data cannot be found, read or prepared, or
+    does not fit in the cache.
     """
     sizes = {"train": batch_size, "test": eval_batch_size or batch_size}
     largest = _largest(sizes, mesh, micro_batches)

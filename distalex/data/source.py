@@ -92,7 +92,7 @@ class Source:
         )
 
     def shuffled(self) -> Source:
-        """The samples in a keyed order, as sources list class by class and partial or quasi-random reading needs the classes mixed."""
+        """Shuffle the samples once; sources list them by class."""
         return self.select(random.permutation(random.key(0, "listing", self.split), len(self)), self.split)
 
 

@@ -13,7 +13,7 @@ from distalex.errors import UserError
 
 
 def open_sources(config: DataConfig) -> tuple[Source, Source]:
-    """The images that a run trains on and those that it is tested on, which are held out of the former where `config` asks for it.
+    """Return the training and test images; split off a held-out set if configured.
 
     Raises UserError where they cannot be found or understood.
     """

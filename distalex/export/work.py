@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from distalex.console import bytes_text
 from distalex.errors import UserError
 from distalex.export.options import ExportOptions
-from distalex.files import write_atomically
+from distalex.files import refuse_unwritable, write_atomically
 from distalex.model.torchvision_keys import TORCHVISION_KEYS
 from distalex.runs.trained import Trained, load_trained
 
@@ -60,11 +60,9 @@ def export_run(options: ExportOptions) -> Path:
             f"out={path}: torchvision's AlexNet is one tower with ReLU, this run's network is `{trained.config.model.name}` "
             f"with {trained.config.model.activation}; use .safetensors"
         )
-    try:
+    with refuse_unwritable(path, "out", "choose another place"):
         path.parent.mkdir(parents=True, exist_ok=True)
         apart = {".onnx": _onnx, ".pt2": _program, ".safetensors": _safetensors, ".pth": _torchvision}[kind](trained, path)
-    except OSError as error:
-        raise UserError(f"out={path}: cannot be written ({error.strerror or error}); choose another place") from None
     found = "equal tensors" if apart is None else f"logits within {apart:.0e} of the network's"
     print(f"written: {path} ({bytes_text(path.stat().st_size)}), read back: {found}")
     return path

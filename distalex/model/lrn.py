@@ -118,7 +118,8 @@ def local_response_norm(
     """
     if rectifies and _kernel(x, window, beta, columns) is None:
         x, rectifies = functional.relu(x), False
-    if x.dtype == torch.bfloat16 and _kernel(x, window, beta, columns) is None:  # a compiled network normalises as the kernels do
+    # A compiled network normalises as the kernels do. The planner's meta tensors have no autocast.
+    if x.dtype == torch.bfloat16 and not x.is_meta and _kernel(x, window, beta, columns) is None:
         with torch.autocast(x.device.type, enabled=False):
             return _LocalResponseNorm.apply(x.float(), window, alpha, beta, k, columns, rectifies).to(x.dtype)
     return _LocalResponseNorm.apply(x, window, alpha, beta, k, columns, rectifies)

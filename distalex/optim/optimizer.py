@@ -2,9 +2,9 @@
 
 Each file of `optim/optimizers/` declares one optimizer:
 - its docstring, the first paragraph of which `--help` prints;
-- `UPDATE_BYTES`, bytes of memory that a step reads and writes for each parameter, and `state_bytes(config)`, bytes of optimizer
-  state for each parameter: the planner's estimates use both;
-- `build(groups, config, norms)`, which returns the torch.optim.Optimizer over parameter groups with `params`, `lr`, `rate` and
+- `UPDATE_BYTES`, bytes of memory that a step reads and writes for each parameter, as it is implemented, and `state_bytes(config)`,
+  bytes of optimizer state for each parameter: the planner's estimates use both;
+- `build(groups, config, norms)`, which returns the torch.optim.Optimizer over parameter groups with `params`, `lr`, `lr_multiple` and
   `weight_decay`.
 """
 
@@ -44,7 +44,7 @@ def build_optimizer(net: nn.Module, config: OptimConfig, shards: Shards) -> torc
     for name, parameter in net.named_parameters():
         if parameter.requires_grad:
             members.setdefault(_rate_and_decay(name, net, config), []).append(parameter)
-    groups = [{"params": of, "lr": config.lr * rate, "rate": rate, "weight_decay": decay} for (rate, decay), of in members.items()]
+    groups = [{"params": of, "lr": config.lr * rate, "lr_multiple": rate, "weight_decay": decay} for (rate, decay), of in members.items()]
     return find_optimizer(config.name).build(groups, config, norms_of(net, shards))
 
 

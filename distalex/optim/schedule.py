@@ -40,14 +40,14 @@ class Schedule:
         return self._share(Progress(min(1.0, step / self.total), after_warmup, self.reductions), self.options)
 
     def apply(self, optimizer: torch.optim.Optimizer, step: int) -> float:
-        """Set every parameter group's learning rate for `step`; return that of a group whose `rate` is 1."""
+        """Set every parameter group's learning rate for `step`. Returns the base learning rate."""
         share = self.at(step)
         for group in optimizer.param_groups:
-            group["lr"] = self.options.lr * share * group["rate"]
+            group["lr"] = self.options.lr * share * group["lr_multiple"]
         return self.options.lr * share
 
     def evaluated(self, loss: float) -> None:
-        """Take a test loss into account: after `optim.patience` of them without a lower one the rate is reduced (Section 5)."""
+        """Reduce the rate after `optim.patience` evaluations without improvement of the test `loss` (Section 5)."""
         if loss < self.best:
             self.best, self.waited = loss, 0
             return

@@ -18,7 +18,7 @@ from distalex.config.schema import flatten
 from distalex.errors import UserError
 from distalex.machine.precision import arithmetic
 
-OF_A_NODE = ("data.root", "data.train", "data.test", "data.workers", "train.threads")
+MAY_DIFFER_BY_HOST = ("data.root", "data.train", "data.test", "data.workers", "train.threads")
 """Options that may differ between hosts."""
 
 
@@ -45,7 +45,7 @@ def facts_of(config: Config, device: torch.device) -> dict[str, Any]:
         "torch": torch.__version__,
         "distalex": f"{__version__} (code {_digest_of_the_code()})",
         "arithmetic": str(arithmetic(config.train.precision, device)),
-        **{name: value for name, value in flatten(config.model_dump(mode="json")).items() if name not in OF_A_NODE},
+        **{name: value for name, value in flatten(config.model_dump(mode="json")).items() if name not in MAY_DIFFER_BY_HOST},
     }
 
 

@@ -84,7 +84,7 @@ def _conv(layer: nn.Conv2d, name: str, reads: str, shards: Shards) -> nn.Conv2d:
 
 
 def linear_of_both(layer: nn.Linear, name: str, shards: Shards, joins: bool) -> LinearOfBoth:
-    """Keep this process's rows of `layer`, the inputs of which the processes divide; with `joins` its outputs are gathered."""
+    """Shard `layer` by rows; its input is sharded as well. If `joins`, all-gather its output."""
     mesh = shards.mesh
     with torch.device("meta"):
         kept = LinearOfBoth(layer.in_features, len(shards.part(f"{name}.weight", layer.weight)))
@@ -96,7 +96,7 @@ def linear_of_both(layer: nn.Linear, name: str, shards: Shards, joins: bool) -> 
 
 
 def keep_linear(layer: nn.Linear, name: str, shards: Shards) -> nn.Linear:
-    """Keep this process's rows of `layer`, all inputs of which every process has."""
+    """Shard `layer` by rows; its input is replicated."""
     with torch.device("meta"):
         kept = nn.Linear(layer.in_features, len(shards.part(f"{name}.weight", layer.weight)))
     _keep_rows(kept, layer, name, shards)

@@ -51,7 +51,7 @@ class Mesh:
 
     @property
     def is_first(self) -> bool:
-        """Whether this is rank 0, the only one that writes files and prints."""
+        """Whether this is rank 0, which writes the run directory and prints."""
         return self.rank == 0
 
     @property
@@ -120,8 +120,8 @@ class Mesh:
     def start_exchange(self, outgoing: Sequence[Tensor], shapes: Sequence[Sequence[int]], purpose: str) -> Arriving:
         """Start an all-to-all over the columns: send `outgoing[i]` to column i and receive a contiguous tensor of `shapes[i]` from it.
 
-        It is one collective with one buffer each way, without what this process would send to itself. `purpose` is what traffic is
-        counted by. Compute meanwhile, then call `wait` on the result.
+        It is one collective with one buffer each way. Sends nothing to this process itself. `purpose`: name under which traffic is
+        recorded. Compute meanwhile, then call `wait` on the result.
         """
         assert self.devices is not None
         others = [column for column in range(self.columns) if column != self.column]

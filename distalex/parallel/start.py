@@ -34,7 +34,7 @@ def _store_of(topology: Topology) -> dist.Store:
     """
     store, _, _ = next(rendezvous("env://", timeout=TIMEOUT))
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    return dist.PrefixStore(f"attempt{attempt}", store) if topology.local_world_size == topology.world_size else store
+    return dist.PrefixStore(f"attempt{attempt}", store) if topology.on_one_node else store
 
 
 @contextmanager

@@ -73,7 +73,7 @@ class Mode(Protocol):
     HOLDS: str
     """What one process holds, for the report's drawing; may contain {column} and {columns}."""
     LEAST: int
-    """Smallest number of processes that the mode is of use for; 1 means that it is for one process only."""
+    """Minimum number of processes; 1: single process only."""
     SPREADS_IMAGES: bool
     """Whether the processes of a replica convolve different images (One Weird Trick). Elsewhere each has all images of its replica."""
 

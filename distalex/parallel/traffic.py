@@ -1,4 +1,4 @@
-"""Bytes that a process sends and seconds that it waits, by purpose."""
+"""Bytes that a process sends and its exposed (non-overlapped) communication time, by purpose."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from torch.autograd.profiler import record_function
 
 
 class Traffic:
-    """What communication costs this process: bytes sent in a step, and seconds waited with nothing left to compute.
+    """Communication of this process: bytes sent in a step, and exposed (non-overlapped) communication time in seconds.
 
     Both are counted by purpose: the name of a layer (what it reads of other columns, and the gradients of that), `gradients`,
     `statistics` of batch normalisation and, not counted in `bytes`, `images` and `logits`.
     """
 
-    APART = ("images", "logits")
+    NOT_IN_COMM_BYTES = ("images", "logits")
 
     def __init__(self) -> None:
         self.sent: dict[str, int] = defaultdict(int)
@@ -45,7 +45,7 @@ class Traffic:
     @property
     def bytes(self) -> int:
         """Bytes sent in this step, without images and logits."""
-        return sum(count for purpose, count in self.sent.items() if purpose not in self.APART)
+        return sum(count for purpose, count in self.sent.items() if purpose not in self.NOT_IN_COMM_BYTES)
 
     @contextmanager
     def waiting(self, purpose: str, device: torch.device) -> Iterator[None]:
@@ -91,9 +91,9 @@ class Arriving:
     work: dist.Work
     """The collective."""
     purpose: str
-    """What its traffic is counted by."""
+    """Name under which its traffic is recorded."""
     traffic: Traffic
-    """Where its traffic is counted."""
+    """Where its traffic is recorded."""
 
     def wait(self) -> list[Tensor]:
         """Wait for the exchange, once, and return what arrived; its bytes count to the step in which this is called."""

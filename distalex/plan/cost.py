@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from distalex.config.choices import declared_in
 from distalex.config.config import MODES, Config
 from distalex.config.data import DataConfig
-from distalex.data.splits import classes_of as known_classes
+from distalex.data.splits import classes_of
 from distalex.errors import UserError
 from distalex.optim.optimizer import find_optimizer
 from distalex.parallel.topology import Layout, layout, mode_of
@@ -45,7 +45,7 @@ FIRST_BUCKET, BUCKET = 1 << 20, 25 << 20  # DistributedDataParallel's
 
 
 @dataclass(frozen=True)
-class Prediction:
+class StepEstimate:
     """The predicted training step of one parallel mode on so many devices."""
 
     parallel: str
@@ -83,7 +83,7 @@ class Prediction:
         return self.batch / self.images_per_second
 
 
-def predict(config: Config, classes: int, machine: Machine, parallel: str, world_size: int, batch: int) -> Prediction:
+def predict(config: Config, classes: int, machine: Machine, parallel: str, world_size: int, batch: int) -> StepEstimate:
     """Predict a training step.
 
     Args:
@@ -114,7 +114,7 @@ def predict(config: Config, classes: int, machine: Machine, parallel: str, world
     exchanges = rounds * (2 * sum(map(_reads_all, layers, held.divided)) + 1) if mesh.mp > 1 else 0
     host = max(0.0, machine.host_step + exchanges * machine.host_exchange - busy)
     needed = memory(config, layers, parallel, mesh, world_size - 1, batch)
-    return Prediction(
+    return StepEstimate(
         parallel,
         world_size,
         *mesh,
@@ -213,7 +213,7 @@ def _gradients(
 
 def rank(
     config: Config, classes: int, machine: Machine, world_size: int, batches: tuple[int, ...], modes: tuple[str, ...] = ()
-) -> list[Prediction]:
+) -> list[StepEstimate]:
     """Predict every mode that can divide the network among `world_size` devices, with every batch size of `batches`.
 
     Returns the fastest first, and those that do not fit into memory last. `modes` restricts the modes.
@@ -240,12 +240,12 @@ def rows_divided(layers: tuple[Layer, ...], parallel: str) -> list[int]:
     return [layer.rows for layer in layers if not (mode_of(parallel).SPREADS_IMAGES and layer.convolves)]
 
 
-def classes_of(config: DataConfig) -> int:
+def classes_or_assumed(config: DataConfig) -> int:
     """Return the number of classes of the data, or `ASSUMED_CLASSES` where it is not known before the images are there."""
-    return known_classes(config) or ASSUMED_CLASSES
+    return classes_of(config) or ASSUMED_CLASSES
 
 
 def classes_text(config: DataConfig, classes: int) -> str:
     """Return e.g. `10 classes`, and that the number is assumed where that is so."""
-    assumed = classes == ASSUMED_CLASSES and known_classes(config) is None
+    assumed = classes == ASSUMED_CLASSES and classes_of(config) is None
     return f"{classes:,} classes" + f" (assumed: data.name={config.name} does not say how many)" * assumed

@@ -8,9 +8,9 @@ from typing import Any
 from distalex.config.choices import declared_in
 from distalex.config.config import MODES, Config
 from distalex.console import aligned
-from distalex.errors import UserError
+from distalex.files import save_figure
 from distalex.parallel.topology import mode_of
-from distalex.plan.cost import Prediction, divides, predict
+from distalex.plan.cost import StepEstimate, divides, predict
 from distalex.plan.layers import layers_of
 from distalex.plan.machine import Machine
 
@@ -25,7 +25,7 @@ def modes_of_several() -> list[str]:
     return [name for name, mode in declared_in(MODES).items() if mode.facts["LEAST"] > 1]
 
 
-def curves(config: Config, classes: int, machine: Machine, batch: int, per_device: bool) -> dict[str, dict[int, Prediction]]:
+def curves(config: Config, classes: int, machine: Machine, batch: int, per_device: bool) -> dict[str, dict[int, StepEstimate]]:
     """Predict 1 to 1,024 devices in every mode, by mode and devices; `batch` is the global batch size, or each device's."""
     layers = layers_of(config.model, classes, config.data.image_size, config.train.precision)
     return {
@@ -61,15 +61,11 @@ def draw_curves(config: Config, classes: int, machine: Machine, batch: int, path
         f"{machine.devices_per_node} per host",
         fontsize=11,
     )
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=120)
-    except (OSError, ValueError) as error:
-        raise UserError(f"curve={path}: cannot be written ({error}); give a place such as scaling.png") from None
+    save_figure(figure, path, "curve")
     print(f"drawn: {path}")
 
 
-def _draw_panel(axes: Any, found: dict[str, dict[int, Prediction]]) -> None:
+def _draw_panel(axes: Any, found: dict[str, dict[int, StepEstimate]]) -> None:
     one = _one_device(found)
     axes.plot(CURVE, [one * devices for devices in CURVE], color="grey", linestyle="--", linewidth=1, label="one device, times devices")
     for mode, line in found.items():
@@ -84,12 +80,12 @@ def _draw_panel(axes: Any, found: dict[str, dict[int, Prediction]]) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _one_device(found: dict[str, dict[int, Prediction]]) -> float:
+def _one_device(found: dict[str, dict[int, StepEstimate]]) -> float:
     """Return the images/s of one device, which any mode predicts that runs on one."""
     return next(line[1].images_per_second for line in found.values() if 1 in line)
 
 
-def _curve_rows(found: dict[str, dict[int, Prediction]]) -> list[list[str]]:
+def _curve_rows(found: dict[str, dict[int, StepEstimate]]) -> list[list[str]]:
     def cell(mode: str, devices: int) -> str:
         prediction = found[mode].get(devices)
         return f"{prediction.images_per_second:,.0f}" if prediction else "-"

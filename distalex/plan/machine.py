@@ -104,9 +104,9 @@ class Machine:
         products = 1 if layer.reads == "image" else 2  # the first layer needs no gradient of its input
         return Pass(forward + after, products * forward + 2 * after)
 
-    def all_gather(self, nbytes: float, devices: int, shared_by: int = 1) -> float:
+    def all_gather(self, nbytes: float, devices: int) -> float:
         """Return the seconds in which each of `devices` sends its `nbytes` to every other."""
-        link = self._link(self.gather, devices <= self.devices_per_node, shared_by)
+        link = self._link(self.gather, devices <= self.devices_per_node)
         return (devices - 1).bit_length() * link.latency + (devices - 1) * nbytes / link.bandwidth
 
     def all_reduce(self, nbytes: float, devices: int, world_size: int, shared_by: int = 1) -> float:
@@ -120,7 +120,7 @@ class Machine:
         link = self._link(self.reduce, world_size <= self.devices_per_node, shared_by)
         return 2 * (devices - 1).bit_length() * link.latency + 2 * (devices - 1) / devices * nbytes / link.bandwidth
 
-    def _link(self, within: Link, on_one_node: bool, shared_by: int) -> Link:
+    def _link(self, within: Link, on_one_node: bool, shared_by: int = 1) -> Link:
         if on_one_node:
             return within
         sharing = min(shared_by, self.devices_per_node)

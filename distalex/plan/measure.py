@@ -17,10 +17,11 @@ import torch
 from distalex import __version__
 from distalex.config.config import Config
 from distalex.errors import UserError
+from distalex.files import write_atomically
 from distalex.machine.description import computes_on
 from distalex.machine.precision import arithmetic
 from distalex.machine.resources import cores
-from distalex.plan.cost import classes_of, rank
+from distalex.plan.cost import classes_or_assumed, rank
 from distalex.plan.layers import layers_of
 from distalex.plan.machine import Link, Machine, Timing
 
@@ -48,14 +49,14 @@ def choose(config: Config, world_size: int, local_world_size: int, device: torch
         return "none"
     kind = torch.device(device).type
     config = as_computed(config, torch.device(device))
-    machine = this_machine(config, classes_of(config.data), local_world_size, kind)
+    machine = this_machine(config, classes_or_assumed(config.data), local_world_size, kind)
     return choose_on(machine, config, world_size)
 
 
 def choose_on(machine: Machine, config: Config, world_size: int) -> str:
     """Return the mode that is predicted to be the fastest on `machine` with the config's batch size."""
     batch = max(config.train.batch_size, world_size)
-    predictions = rank(config, classes_of(config.data), machine, world_size, (batch,))
+    predictions = rank(config, classes_or_assumed(config.data), machine, world_size, (batch,))
     return predictions[0].parallel
 
 
@@ -120,9 +121,7 @@ def _remembered(path: Path, key: dict[str, Any]) -> dict[str, Any] | None:
 def _remember(path: Path, key: dict[str, Any], found: dict[str, Any]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}")
-        partial.write_text(json.dumps({"key": key, "found": found}, indent=1), encoding="utf-8")
-        os.replace(partial, path)
+        write_atomically(path, json.dumps({"key": key, "found": found}, indent=1).encode())
     except OSError:
         pass  # the next call measures again
 

@@ -12,8 +12,9 @@ from distalex.config.config import Config
 from distalex.config.loading import load_config
 from distalex.console import aligned
 from distalex.errors import UserError
+from distalex.files import refuse_unwritable
 from distalex.machine.resources import cores
-from distalex.plan.cost import Prediction, classes_of, classes_text, rank
+from distalex.plan.cost import StepEstimate, classes_or_assumed, classes_text, rank
 from distalex.plan.curves import draw_curves
 from distalex.plan.layers import layers_of
 from distalex.plan.machine import Machine, described
@@ -21,11 +22,11 @@ from distalex.plan.measure import this_machine
 from distalex.plan.options import PlanOptions
 
 
-def plan(options: PlanOptions) -> list[Prediction]:
+def plan(options: PlanOptions) -> list[StepEstimate]:
     """Run `python -m distalex.plan`: print the ranked table, and write the files that were asked for. Raises UserError."""
     changes = {"train.precision": options.precision} if options.precision else {}
     training = load_config(options.config, changes)
-    classes = options.classes or classes_of(training.data)
+    classes = options.classes or classes_or_assumed(training.data)
     if options.machine == "this":
         training, machines = _this_machine(training, classes, options)
     else:
@@ -80,7 +81,7 @@ def _heading(config: Config, classes: int, machine: Machine) -> str:
     )
 
 
-def _rows(predictions: Sequence[Prediction]) -> list[list[str]]:
+def _rows(predictions: Sequence[StepEstimate]) -> list[list[str]]:
     head = ["parallel", "devices", "mesh", "batch", "images/s", "step ms", "compute", "exchange", "gradients", "optimizer", "host"]
     rows = [[*head, "sent MB", "memory GB"]]
     for one in predictions:
@@ -93,21 +94,19 @@ def _rows(predictions: Sequence[Prediction]) -> list[list[str]]:
     return rows
 
 
-def numbers_of(prediction: Prediction) -> dict[str, Any]:
+def numbers_of(prediction: StepEstimate) -> dict[str, Any]:
     """Return a prediction as plain values for JSON."""
     return {**asdict(prediction), "sent": prediction.sent._asdict(), "memory": prediction.memory._asdict()}
 
 
-def write_json(path: Path, config: Config, machine: Machine, predictions: Sequence[Prediction]) -> None:
+def write_json(path: Path, config: Config, machine: Machine, predictions: Sequence[StepEstimate]) -> None:
     """Write machine, config and predictions to `path`. Raises UserError where it cannot be written."""
     result = {
         "machine": asdict(machine),
         "config": config.model_dump(mode="json"),
         "predictions": [numbers_of(prediction) for prediction in predictions],
     }
-    try:
+    with refuse_unwritable(path, "out"):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(result, indent=1), encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"out={path}: cannot be written ({error.strerror or error}); give another place") from None
     print(f"written: {path}")

@@ -29,8 +29,8 @@ from distalex.plan.machine import Timing
 from distalex.shares import share
 
 REPEATS = 3
-FORWARD = 0.5  # seconds, roughly, of a forward pass on the larger batch
-MOST = 92e9  # FLOP of a forward pass at most
+FORWARD_SECONDS = 0.5  # seconds, roughly, of a forward pass on the larger batch
+MAX_FORWARD_FLOP = 92e9  # FLOP of a forward pass at most
 UPDATED = 1 << 24  # parameters of the timed optimizer step
 SMALL, LARGE = 1 << 10, 1 << 22  # fp32 numbers of an exchange; the larger is about the size of a gradient bucket
 
@@ -85,7 +85,7 @@ class Worker:
 
 def batches_to_time(macs: int, flops: float) -> list[int]:
     """Return two batch sizes to time for a network of `macs` per image on a device of `flops` per second."""
-    large = min(256, max(16, int(min(MOST, FORWARD * flops) / (2 * macs))))
+    large = min(256, max(16, int(min(MAX_FORWARD_FLOP, FORWARD_SECONDS * flops) / (2 * macs))))
     return [large // 4, large]
 
 
@@ -117,7 +117,7 @@ def time_layers(worker: Worker, config: Config, classes: int, all_parts: list[in
 
 
 class InPieces(nn.Module):
-    """A layer that multiplies each device's inputs by themselves, like one that exchanges them meanwhile.
+    """A layer that computes a separate product for each device's slice of the input.
 
     Args:
         pieces: the layer's part for each device's inputs.
@@ -273,4 +273,4 @@ if __name__ == "__main__":
     result = measure(json.loads(sys.argv[1]))
     if result is not None:
         print(json.dumps(result), flush=True)
-    os._exit(0)  # as `cli._leave` does
+    os._exit(0)  # as `_leave` of cli/main.py does

@@ -16,7 +16,7 @@ from distalex.data.pipeline import Split
 from distalex.evaluate.evaluation import logits_of
 from distalex.runs.trained import Trained
 
-FORWARD = 250
+FORWARD_BATCH = 250
 """Images of one forward pass."""
 
 
@@ -55,7 +55,7 @@ def index_features(trained: Trained, split: Split, most: int, progress: Callable
 def features_of(trained: Trained, augmentation: Augmentation, images: Tensor) -> Tensor:
     """Compute the input of the classifier, (n, units) float32 on the CPU, of stored images (n, side, side, 3) uint8."""
     with _inputs_of(trained.net.get_submodule(trained.net.classifier)) as inputs:
-        for batch in images.split(FORWARD):
+        for batch in images.split(FORWARD_BATCH):
             logits_of(trained.net, augmentation.test(batch.to(augmentation.device)))
     return torch.cat(inputs).float().cpu()
 

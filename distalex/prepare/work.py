@@ -15,7 +15,7 @@ from distalex.console import Console
 from distalex.data.beton.estimate import How, estimate
 from distalex.data.beton.ffcv import import_ffcv
 from distalex.data.beton.files import Encoding, files_of, write_all
-from distalex.data.beton.sidecar import Prepared, existing, read_info, read_prepared, remove, shard_path, test_file
+from distalex.data.beton.sidecar import Prepared, existing, path_of_test_split, read_info, read_prepared, remove, shard_path
 from distalex.data.prepared import prepare, report_skipped
 from distalex.data.source import Source, hold_out
 from distalex.data.splits import list_sources
@@ -104,7 +104,7 @@ def _sources(options: PrepareOptions, config: DataConfig) -> list[Source]:
 def _write(config: DataConfig, out: Path, options: PrepareOptions, console: Console) -> list[Prepared]:
     """Write the splits to `out` and its test file; one process at a time writes into a folder."""
     sources = _sources(options, config)
-    targets = [out, test_file(out)][: len(sources)]
+    targets = [out, path_of_test_split(out)][: len(sources)]
     how = How(Encoding(options.encoding, options.quality), options.workers, options.skip_bad)
     with refuse_unwritable(out, "out"):
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -120,13 +120,13 @@ def _write(config: DataConfig, out: Path, options: PrepareOptions, console: Cons
             prepared.append(write_all(source, path, done, how, options.per_file, options.overwrite))
             report_skipped(prepared[-1], console.say)
         if options.overwrite and len(prepared) == 1:
-            remove(test_file(out))  # its images may be among these
+            remove(path_of_test_split(out))  # its images may be among these
     return prepared
 
 
 def _require_free(sources: list[Source], out: Path, per_file: int | None) -> None:
     """Raise UserError where files that `out` or its test file stands for exist, unless they are some of the files to write."""
-    for number, path in enumerate((out, test_file(out))):
+    for number, path in enumerate((out, path_of_test_split(out))):
         written = number < len(sources)
         shards = files_of(sources[number], per_file) if written else 0
         wanted = [shard_path(path, shard, shards) for shard in range(shards)]

@@ -20,7 +20,7 @@ from distalex.runs.metrics import finite
 
 Row = dict[str, Any]
 """A row of metrics.jsonl or starts.jsonl."""
-SILENT = 1800.0
+SECONDS_UNTIL_ENDED = 1800.0
 """Seconds without a row after which a job on another host counts as ended."""
 MOST_ROWS = 200_000
 """Rows of metrics.jsonl from which only every second, third, … training row is read."""
@@ -92,7 +92,10 @@ def read_history(place: str, runs_dir: str) -> History:
 
 
 def is_running(folder: Path) -> bool:
-    """Return whether the process that holds the run's lock is alive; on another host, whether it has written metrics within SILENT."""
+    """Return whether the process that holds the run's lock is alive.
+
+    On another host: whether it has written metrics within SECONDS_UNTIL_ENDED.
+    """
     folder = folder.resolve()
     try:
         owner = folder.with_name(f".{folder.name}.lock").read_text(encoding="utf-8", errors="replace")
@@ -103,7 +106,7 @@ def is_running(folder: Path) -> bool:
         return False
     if found[2] != socket.gethostname():
         metrics = folder / "metrics.jsonl"
-        return metrics.is_file() and time.time() - metrics.stat().st_mtime < SILENT
+        return metrics.is_file() and time.time() - metrics.stat().st_mtime < SECONDS_UNTIL_ENDED
     try:
         os.kill(int(found[1]), 0)
     except ProcessLookupError:

@@ -15,7 +15,7 @@ BOX = (150.0, 56.0)
 """Width and height of a process, in pixels."""
 GAP = (150.0, 46.0)
 """Between columns and between replicas, in pixels."""
-MOST = 4
+MAX_DRAWN = 4
 """Most replicas, and most columns, that are drawn."""
 NOT_BETWEEN_COLUMNS = ("gradients", "images", "logits")
 """Purposes of communication that no layer of the network needs."""
@@ -53,7 +53,7 @@ def draw_mesh(run: History) -> str:
     start = run.starts[-1]
     replicas, columns = (max(1, int(finite(start.get(key)) or 1)) for key in ("replicas", "columns"))
     declared = declared_in(MODES).get(str(start.get("parallel", "none")))
-    down, across = min(replicas, MOST), min(columns, MOST)
+    down, across = min(replicas, MAX_DRAWN), min(columns, MAX_DRAWN)
     width = across * BOX[0] + (across - 1) * GAP[0] + 20
     height = down * BOX[1] + (down - 1) * GAP[1] + 20 + (18 if replicas > down or columns > across else 0)
     sent = {exchange.purpose: exchange for exchange in exchanges_of(run)}

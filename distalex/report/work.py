@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from distalex.console import Console, bytes_text
 from distalex.errors import UserError
-from distalex.files import write_atomically
+from distalex.files import refuse_unwritable, write_atomically
 from distalex.report.history import History, read_history
 from distalex.report.options import ReportOptions
 from distalex.report.page import MARK, render
@@ -49,10 +49,8 @@ def report_runs(options: ReportOptions) -> Path:
         if len(runs) == 1:
             inspected = inspect_network(inspected, runs[0], options, console)
         page = render(runs, inspected.columns, inspected.learned, inspected.note, options.every if training else None)
-        try:
+        with refuse_unwritable(path, "out", WAY_OUT):
             write_atomically(path, page.encode("utf-8", "replace"))
-        except OSError as error:
-            raise UserError(f"out={path}: cannot be written ({error.strerror or error}); {WAY_OUT}") from None
         if not training:
             console.say(f"written: {path} ({bytes_text(path.stat().st_size)})")
             return path
@@ -64,12 +62,10 @@ def _require_writable(path: Path) -> None:
     """Raise UserError where the page cannot be written, or a file that is not a page of ours exists there."""
     if path.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"out={path}: unknown extension; use a name ending in .html")
-    try:
+    with refuse_unwritable(path, "out", WAY_OUT):
         if path.exists() and MARK not in path.read_bytes()[:600].decode("utf-8", "replace"):
             raise UserError(f"out={path}: exists and is not a page that distalex wrote; choose another name")
         path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"out={path}: cannot be written ({error.strerror or error}); {WAY_OUT}") from None
     if not os.access(path.parent, os.W_OK):
         raise UserError(f"out={path}: cannot be written; {WAY_OUT}")
 

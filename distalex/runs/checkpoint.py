@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from distalex.errors import UserError
-from distalex.files import sync_folder
+from distalex.files import replaced_atomically
 
 FORMAT = 1
 
@@ -28,19 +28,11 @@ FORMAT = 1
 def save(state: dict[str, Any], path: Path) -> None:
     """Write `state`, nested dicts of tensors and plain values, to `path`, whole or not at all. Raises OSError where the disk refuses."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with open(temporary, "wb") as file:
-            try:
-                torch.save(state, file)
-            except RuntimeError as error:  # how torch reports a full disk
-                raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}, or the file may not grow") from error
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        sync_folder(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replaced_atomically(path) as temporary, open(temporary, "wb") as file:  # of a path, torch would write the name into the file
+        try:
+            torch.save(state, file)
+        except RuntimeError as error:  # how torch reports a full disk
+            raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}, or the file may not grow") from error
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -114,9 +106,15 @@ def _tensors_in(values: Any) -> Iterator[Tensor]:
 
 
 def are_finite(tensors: Iterable[Any]) -> bool:
-    """Whether all numbers of the floating-point tensors among `tensors` are finite. Waits for the device."""
+    """Whether all numbers of the floating-point tensors among `tensors` are finite. Waits for the device.
+
+    The largest magnitudes decide, which no sum overflows.
+    """
     floating = [tensor.detach() for tensor in tensors if isinstance(tensor, Tensor) and tensor.is_floating_point() and tensor.numel()]
-    return all(bool(torch.isfinite(largest)) for largest in torch._foreach_norm(floating, math.inf)) if floating else True
+    by_device: dict[torch.device, list[Tensor]] = {}
+    for largest in torch._foreach_norm(floating, math.inf) if floating else ():
+        by_device.setdefault(largest.device, []).append(largest.double())
+    return all(bool(torch.isfinite(torch.stack(values)).all()) for values in by_device.values())
 
 
 def find(place: str, runs_dir: str = "runs") -> Path:

@@ -23,7 +23,7 @@ class _Task(NamedTuple):
 class Writer:
     """Writes checkpoints in a thread of its own, one at a time; no call but `wait` waits for the disk.
 
-    Where the disk is slower than checkpoints come, the newest that waits replaces those before it that nobody needs any more.
+    If writing falls behind, queued checkpoints that a newer one supersedes are dropped.
     """
 
     def __init__(self, folder: Path, say: Callable[[str], None], written: Callable[[], None] = lambda: None) -> None:

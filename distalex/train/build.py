@@ -1,4 +1,4 @@
-"""What a run trains: network, optimizer and schedule, divided as the mesh asks; and the lines that introduce it."""
+"""What a run trains: network, optimizer and schedule, divided as the mesh asks; and the lines that describe it."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def describe_weights(config: Config, data: Data) -> dict[str, Any]:
     }
 
 
-def introduce(config: Config, mesh: Mesh, data: Data, net: Network, folder: Path) -> str:
+def describe_run(config: Config, mesh: Mesh, data: Data, net: Network, folder: Path) -> str:
     """Three lines: the run and its network, its data, its batch and the chance-level loss."""
     processes, classes = mesh.topology.world_size, len(data.classes)
     held = sum(parameter.numel() for parameter in net.parameters()) / 1e6

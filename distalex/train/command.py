@@ -22,8 +22,8 @@ def train_or_dry_run(options: TrainOptions, config: Config) -> int:
     if topology.rank == 0:
         world_size = options.world_size or topology.world_size
         layout(config.parallel if config.parallel != "auto" else "data", world_size, config.model.columns)
-        from distalex.plan.cost import classes_of
+        from distalex.plan.cost import classes_or_assumed
         from distalex.plan.dry_run import describe_layout
 
-        print(describe_layout(config, world_size, classes_of(config.data)))
+        print(describe_layout(config, world_size, classes_or_assumed(config.data)))
     return 0

@@ -1,4 +1,7 @@
-"""How large each layer's gradients, weights and updates are: what tells a rate that is too high, or a layer that stands still."""
+"""Norms of each layer's gradients, weights and updates.
+
+Use them to spot a learning rate that is too high or a layer that does not train.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,14 @@ from distalex.parallel.shards import Shards
 
 
 class LayerNorms:
-    """Euclidean norms, over a layer's weights and biases, around one optimizer step; those of whole layers, whoever holds them."""
+    """Euclidean norms, over a layer's weights and biases, around one optimizer step.
+
+    They are computed over the whole layer, also when it is sharded.
+    """
 
     @torch.no_grad()
     def __init__(self, net: nn.Module, shards: Shards) -> None:
-        """Measures the gradients and remembers the weights, just before the step. Waits for no device, but for other columns."""
+        """Measure the gradients and copy the weights, just before the step. Waits for other columns, not for the device."""
         self.shards = shards
         self.parameters = {name: parameter for name, parameter in net.named_parameters() if parameter.grad is not None}
         self.before = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
@@ -21,7 +27,7 @@ class LayerNorms:
 
     @torch.no_grad()
     def after_step(self) -> None:
-        """Measure weights and updates, just after it, and let go of the copy."""
+        """Measure weights and updates, just after the step, and free the copy."""
         self.weights = self._by_layer({name: parameter.detach() for name, parameter in self.parameters.items()})
         self.updates = self._by_layer({name: parameter.detach() - self.before[name] for name, parameter in self.parameters.items()})
         self.before.clear()

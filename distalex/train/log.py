@@ -105,7 +105,9 @@ class StepLog:
         """A line of metrics.jsonl (docs/run-directory.md)."""
         seconds = max(time.perf_counter() - self._start, 1e-9)
         rate, traffic = self._images / seconds, self.mesh.traffic
-        exposed = {purpose: waited / seconds for purpose, waited in traffic.take_seconds().items() if purpose not in traffic.APART}
+        exposed = {
+            purpose: waited / seconds for purpose, waited in traffic.take_seconds().items() if purpose not in traffic.NOT_IN_COMM_BYTES
+        }
         return {
             "step": state.step,
             "epoch": state.epoch + 1,

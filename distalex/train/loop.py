@@ -21,8 +21,8 @@ from distalex.parallel.agreement import facts_of, require_agreement
 from distalex.parallel.parallelize import Parallel
 from distalex.parallel.start import start_processes
 from distalex.parallel.topology import Topology
-from distalex.plan import measure as plan
-from distalex.train.build import build_state, introduce
+from distalex.plan.measure import choose
+from distalex.train.build import build_state, describe_run
 from distalex.train.layer_norms import LayerNorms
 from distalex.train.log import StepResult
 from distalex.train.nonfinite import NonFiniteGuard
@@ -71,7 +71,7 @@ def train(config: Config) -> Summary:
         require_agreement({"data": data.describe(), "classes": data.classes, "colours": data.statistics})
         state, forward = build_state(run.config, mesh, data, run.say, run.resumed is not None)
         run.begin(state)
-        run.say(introduce(run.config, mesh, data, state.net, run.folder.path))
+        run.say(describe_run(run.config, mesh, data, state.net, run.folder.path))
         evaluation = None
         try:
             for _ in epochs(state, config):
@@ -93,7 +93,7 @@ def train(config: Config) -> Summary:
 
 
 def epochs(state: TrainState, config: Config) -> Iterator[int]:
-    """Yield the epoch that `state` stands in until the run is done; once at least, so that a run of no steps is evaluated."""
+    """Yield the current epoch until training is done, at least once so that `epochs=0` still evaluates."""
     yield state.epoch
     while not state.is_done(config.train):
         yield state.epoch
@@ -101,7 +101,7 @@ def epochs(state: TrainState, config: Config) -> Iterator[int]:
 
 def train_epoch(state: TrainState, forward: Parallel, data: Data, run: Run) -> None:
     """Train what is left of the epoch. Raises Stopped after a signal, and NotFinite where the run is to roll back."""
-    for batch in run.steps(data.train.train(state.epoch, state.step_in_epoch), state):
+    for batch in run.batches(data.train.train(state.epoch, state.step_in_epoch), state):
         result = train_step(state, forward, batch, run.config, run.guard)
         run.record(result, state, data.train.steps_per_epoch)
 
@@ -172,7 +172,7 @@ def end_epoch(state: TrainState, forward: Parallel, data: Data, run: Run) -> Eva
         state.epoch, state.step_in_epoch = epochs_done, 0
     is_best = False
     if evaluation is not None:
-        if is_due:  # an evaluation that only ends the run must not change what it does when it is resumed
+        if is_due:  # The final evaluation must not advance the schedule, or a resumed run would differ.
             state.schedule.evaluated(evaluation.loss)
         is_best, state.best_top1 = evaluation.top1 > state.best_top1, max(evaluation.top1, state.best_top1)
         run.log.write_evaluation(evaluation, state)
@@ -197,7 +197,7 @@ def evaluate_average(state: TrainState, forward: Parallel, data: Data, run: Run)
 
 def choose_parallel(config: Config, topology: Topology, device: torch.device) -> str:
     """What `--parallel=auto` means on these processes; measures the machine the first time."""
-    return plan.choose(config, topology.world_size, topology.local_world_size, device)
+    return choose(config, topology.world_size, topology.local_world_size, device)
 
 
 def train_until_stopped(config: Config) -> int:

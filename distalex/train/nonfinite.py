@@ -1,4 +1,4 @@
-"""The one place that decides what numbers that are not finite lead to (`train.on_nonfinite`)."""
+"""Handle losses, gradients and states that are not finite (`train.on_nonfinite`)."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from distalex.config.config import Config
 from distalex.errors import NotFinite, TrainingError
 from distalex.evaluate.evaluation import Evaluation
 from distalex.parallel.mesh import Mesh
-from distalex.runs.checkpoint import load_newest
+from distalex.runs.checkpoint import are_finite, load_newest
 from distalex.train.saving import Saver
 from distalex.train.state import TrainState
 
 MOST_LEFT_OUT = 20
-"""Steps that `rollback` leaves out in all, and `skip` in a row, before the run gives up."""
+"""Maximum number of skipped steps: in total for `rollback`, consecutive for `skip`."""
 
 
 class NonFiniteGuard:
@@ -78,8 +78,8 @@ class NonFiniteGuard:
         """Raise TrainingError, on every rank, where the state that is about to be saved is not finite on any."""
         if self.mesh.any(not state.is_finite()):
             raise TrainingError(
-                f"the weights, or what else a checkpoint holds, are not finite at step {state.step} ({self._first()}), so they are not "
-                f"saved, and the last good checkpoint stays; {self._remedies()}"
+                f"the training state (weights, buffers, moving average or optimizer) is not finite at step {state.step} ({self._first()}), "
+                f"so it is not saved, and the last good checkpoint stays; {self._remedies()}"
             )
 
     def require_finite_evaluation(self, evaluation: Evaluation, state: TrainState) -> None:
@@ -88,7 +88,7 @@ class NonFiniteGuard:
             raise TrainingError(f"the loss of the evaluation at step {state.step} is not finite; {self._remedies()}")
 
     def roll_back(self, state: TrainState, saver: Saver, say: Callable[[str], None]) -> None:
-        """Restore `state` from the newest checkpoint; the step that it stood at changes nothing when it comes again.
+        """Restore `state` from the newest checkpoint. The failed step is skipped when it is reached again.
 
         Raises TrainingError where there is no checkpoint, or where it has happened too often.
         """
@@ -101,11 +101,11 @@ class NonFiniteGuard:
             why = "there is no checkpoint to roll back to" if found is None else f"{len(state.left_out)} steps were left out already"
             raise TrainingError(f"loss or gradients of step {bad + 1} are not finite, and {why}; {self._remedies()}")
         state.load_state_dict(found)
-        say(f"loss or gradients of step {bad + 1:,} are not finite: rolled back to step {state.step:,}; that step will change nothing")
+        say(f"loss or gradients of step {bad + 1:,} are not finite: rolled back to step {state.step:,}; that step will be skipped")
 
     def _first(self) -> str:
         step = int(self._first_bad_step) if self._first_bad_step is not None else 0
-        return f"first at step {step}" if step else "no loss of this rank was"
+        return f"first at step {step}" if step else "all losses on this rank were finite"
 
     def _remedies(self) -> str:
         return (
@@ -115,7 +115,5 @@ class NonFiniteGuard:
 
 
 def _is_finite(loss: Tensor, net: nn.Module) -> bool:
-    """Whether loss and gradients are finite; reads from the device. The largest magnitudes decide, which no sum overflows."""
-    gradients = [parameter.grad for parameter in net.parameters() if parameter.grad is not None]
-    largest = torch.stack([*torch._foreach_norm(gradients, math.inf), loss.detach().float()])
-    return bool(torch.isfinite(largest).all())
+    """Whether loss and gradients are finite; reads from the device."""
+    return are_finite([loss, *(parameter.grad for parameter in net.parameters())])

@@ -1,4 +1,4 @@
-"""A training run with what it writes: its folder, checkpoints, log and trace, each a small thing of its own."""
+"""A training run: its folder, checkpoints, log and trace."""
 
 from __future__ import annotations
 
@@ -96,9 +96,8 @@ class Run:
 
     def _write_folder(self, state: TrainState) -> str:
         """Lock and write the folder, by rank 0. Returns why that is not possible, or an empty string."""
-        if problem := self.folder.claim(self.say):
-            return problem
         try:
+            self.folder.claim(self.say)
             self.folder.write_start(self.config, _describe_start(self.config, self.mesh, state.step))
         except UserError as error:
             return str(error)
@@ -132,7 +131,7 @@ class Run:
         if not best.exists():
             state.best_top1 = -1.0  # of another branch, or another run
 
-    def steps(self, batches: Iterator[Batch], state: TrainState) -> Iterator[Batch]:
+    def batches(self, batches: Iterator[Batch], state: TrainState) -> Iterator[Batch]:
         """Yield batches until the epoch, or the run, is over. Raises Stopped, on every rank, once any rank got a signal."""
         try:
             while not state.is_done(self.config.train):

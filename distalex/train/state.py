@@ -1,4 +1,4 @@
-"""All that changes while a run trains; saved and restored whole."""
+"""The state of training; a checkpoint holds all of it but `left_out`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from distalex.runs.checkpoint import FORMAT, are_finite
 
 @dataclass
 class TrainState:
-    """All that changes while a run trains; saved and restored whole."""
+    """The state of training; a checkpoint holds all of it but `left_out`."""
 
     net: Network
     """The network itself, not wrapped; its parameters are this process's rows of them, as `shards` says."""
@@ -33,9 +33,9 @@ class TrainState:
     step_in_epoch: int = 0
     best_top1: float = -1.0
     left_out: set[int] = field(default_factory=set)
-    """Steps whose loss was not finite and that change nothing."""
+    """Skipped steps, whose loss or gradients were not finite."""
     described: dict[str, Any] = field(default_factory=dict)
-    """What using the weights needs besides: config, classes, colour statistics, side of the stored images."""
+    """Metadata needed to use the weights: config, classes, colour statistics, side of the stored images."""
 
     def is_done(self, config: TrainConfig) -> bool:
         """Whether all the epochs or steps that `config` asks for are done."""

@@ -99,7 +99,7 @@ class Trace:
     def _after_forward(self, name: str, layer: nn.Module, arguments: Any, output: Any) -> None:
         """Count the layer's work, and begin its backward range where the gradient of its output is computed.
 
-        That range ends where the next one begins, which is that of the layer before it.
+        The backward range of a layer ends when that of the previous layer starts.
         """
         self._end_range()
         if not torch.is_grad_enabled():

@@ -42,14 +42,14 @@ SECTIONS = {
 """Groups of panels beside `train`: W&B lays panels out by what stands before a name's first slash."""
 
 
-def mode_of(config: LogConfig) -> str:
+def wandb_mode(config: LogConfig) -> str:
     """`offline`, `online` or `disabled`: the environment's WANDB_MODE, unless `log.wandb` disables it."""
     return "disabled" if config.wandb == "disabled" else os.environ.get("WANDB_MODE", config.wandb)
 
 
 def check_wandb(config: LogConfig) -> None:
     """Raise UserError for what W&B would only fail at later: online without a key, where it asks and waits, and names it refuses."""
-    mode = mode_of(config)
+    mode = wandb_mode(config)
     if mode not in ("offline", "online", "disabled", "dryrun"):
         raise UserError(f"environment variable WANDB_MODE={mode}: must be one of offline, online, disabled; correct or unset it")
     if mode != "disabled" and (wrong := set(config.project) & set("/\\#?%:")):
@@ -74,7 +74,7 @@ class WeightsAndBiases:
         self.run: Any = None
         self.waiting = ""
         self.console, self.folder = console, folder
-        self.mode = mode_of(config.log)
+        self.mode = wandb_mode(config.log)
         if self.mode == "disabled":
             return
         if "WANDB_DATA_DIR" not in os.environ:  # what waits to be uploaded lies with the run, and not in the user's home

@@ -180,7 +180,7 @@ def test_training_skips_bad_images_only_when_told(tmp_path, alone):
 
 def test_a_long_archives_list_is_read_again_only_where_it_changed(tmp_path, monkeypatch):
     monkeypatch.setenv("DISTALEX_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr(archives, "LONG", 2)
+    monkeypatch.setattr(archives, "MIN_MEMBERS_TO_CACHE", 2)
     archive = tmp_path / "set.tar"
 
     def pack(names):

@@ -1,6 +1,7 @@
 """Losses that are not finite."""
 
 import dataclasses
+import re
 
 import pytest
 import torch
@@ -41,10 +42,10 @@ def test_a_run_rolls_back_and_leaves_the_bad_step_out(tmp_path, monkeypatch, cap
     assert [row["step"] for row in metrics(tmp_path / "runs" / "it")] == list(range(1, 10))
 
 
-def test_a_loss_that_is_not_finite_ends_the_run_naming_the_step(capsys):
+def test_a_loss_or_a_state_that_is_not_finite_ends_the_run_naming_the_step(capsys):
     assert train(name="it", optim__lr="100", log__every="3", train__epochs="20") == 1
     error = capsys.readouterr().err
-    assert "the loss is not finite (first at step" in error
+    assert re.search(r"not finite .*at step \d", error)  # weights may overflow in a step that has a finite loss
     assert "optim.lr=100" in error
     assert "Traceback" not in error
 
@@ -66,7 +67,7 @@ def test_a_state_that_is_not_finite_is_not_saved_and_a_restart_finds_the_last_go
     overflow_at({3}, monkeypatch)
     changes = {"log__every": "20", "checkpoint__every_steps": "2", "checkpoint__keep": "3", "train__epochs": "3"}
     assert train(name="it", **changes) == 1
-    assert "are not finite at step 4" in capsys.readouterr().err
+    assert "not finite at step 4" in capsys.readouterr().err
     assert all(torch.isfinite(value).all() for value in newest(tmp_path / "runs" / "it")["model"].values())
     assert newest(tmp_path / "runs" / "it")["progress"]["step"] == 3
     monkeypatch.undo()

@@ -17,10 +17,10 @@ Augment = Callable[[Tensor, np.ndarray], Tensor]
 def augment(
     gathering: Generator[Gathering, None, None], samples: Iterable[np.ndarray], transform: Augment, ahead: bool
 ) -> Generator[tuple[Tensor, Tensor], None, None]:
-    """Network's input and labels of each batch, which has the images of these `samples`.
+    """Yield the network's input and the labels of each batch; `samples` has the numbers of its images.
 
-    With `ahead` the next batch is being read, copied and gathered before this one is given out, and so while the network
-    computes. A reader may overwrite what it has read when it is asked for more, so this one is transformed before that.
+    If `ahead`, prefetch the next batch before yielding this one. A batch is transformed before the next one is requested, since the
+    reader reuses its buffer.
     """
     numbers = iter(samples)
     with closing(gathering):

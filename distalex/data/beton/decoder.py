@@ -22,8 +22,8 @@ u4: Any = types.uint32
 u8: Any = types.uint64
 _imdecode: Any = types.ExternalFunction("imdecode", types.int32(u8, u8, u4, u4, u8, u4, u4, u4, u4, u4, u4, u4, u4))
 _memcpy: Any = types.ExternalFunction("memcpy", u8(u8, u8, u8))
-ALONE = 2**22
-"""Bytes; less than this one thread copies before another has started."""
+MIN_BYTES_FOR_THREADS = 2**22
+"""Batches smaller than this (bytes) are copied on one thread."""
 
 
 def load_library() -> None:
@@ -36,7 +36,7 @@ def load_library() -> None:
     llvmlite.binding.load_library_permanently(ffcv._libffcv.__file__)
 
 
-class StoredImages:
+class PreparedImages:
     """Addresses of all images of one or more prepared files of one size, numbered through."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
@@ -61,7 +61,7 @@ class StoredImages:
     def decode(self, samples: np.ndarray, out: np.ndarray, workers: int) -> np.ndarray:
         """Fill `out` (n, side, side, 3) uint8 with the images of `samples`, on `workers` threads. Raises OSError where one is damaged."""
         arrays = out, self.addresses[samples], self.sizes[samples], self.is_jpeg[samples]
-        if workers > 1 and (out.nbytes > ALONE or arrays[-1].any()):
+        if workers > 1 and (out.nbytes > MIN_BYTES_FOR_THREADS or arrays[-1].any()):
             if self.threads is None:
                 self.threads = ThreadPoolExecutor(workers, "distalex-reading")
             shares = [share(len(samples), worker, workers) for worker in range(workers)]

@@ -17,7 +17,7 @@ from ffcv.pipeline.compiler import Compiler
 from ffcv.transforms import ToTensor
 from torch import Tensor
 
-from distalex.data.beton.decoder import StoredImages, load_library
+from distalex.data.beton.decoder import PreparedImages, load_library
 from distalex.errors import UserError
 
 
@@ -78,7 +78,7 @@ class Batches:
 class BatchLoader(Loader):
     """FFCV's loader of the images in `stored`."""
 
-    stored: StoredImages
+    stored: PreparedImages
 
     def over(self, batches: Sequence[np.ndarray]) -> Epoch:
         """A started thread that reads these batches of sample numbers."""
@@ -88,7 +88,7 @@ class BatchLoader(Loader):
 class Pixels(SimpleRGBImageDecoder):
     """Decodes images in place of FFCV's decoder."""
 
-    def __init__(self, stored: StoredImages, workers: int) -> None:
+    def __init__(self, stored: PreparedImages, workers: int) -> None:
         super().__init__()
         self.stored, self.workers = stored, workers
 
@@ -100,7 +100,7 @@ class Pixels(SimpleRGBImageDecoder):
 class Labels(IntDecoder):
     """Looks labels up in place of FFCV's decoder."""
 
-    def __init__(self, stored: StoredImages) -> None:
+    def __init__(self, stored: PreparedImages) -> None:
         super().__init__()
         self.stored = stored
 
@@ -112,7 +112,7 @@ class Labels(IntDecoder):
 def open_loader(paths: Sequence[Path], largest_batch: int, workers: int) -> BatchLoader:
     """A loader of prepared files of one size, numbered through, with `workers` threads besides FFCV's own."""
     load_library()
-    stored = StoredImages(paths)
+    stored = PreparedImages(paths)
     Compiler.set_enabled(False)  # our decoders are compiled already
     try:
         loader = BatchLoader(

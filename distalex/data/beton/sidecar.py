@@ -101,7 +101,7 @@ def remove(path: Path, but: Collection[Path] = ()) -> None:
             file.unlink(missing_ok=True)
 
 
-def test_file(train: Path) -> Path:
+def path_of_test_split(train: Path) -> Path:
     """Where `prepare --out=FILE.beton` writes the test split: FILE.test.beton."""
     return train.with_name(f"{SHARD.sub('', train.name).removesuffix('.beton')}.test.beton")
 

@@ -27,7 +27,7 @@ class Encoding(NamedTuple):
     """How images are stored."""
 
     name: str = "raw"
-    """`raw` pixels; `jpg`, about a tenth of the size and slower to read; `mixed`, every other image JPEG."""
+    """`raw` pixels; `jpg`, about a tenth of the size and slower to read; `mixed`: a random half of the images as JPEG."""
     quality: int = 90
     """Of JPEG, 1 to 100."""
 

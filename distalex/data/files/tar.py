@@ -65,18 +65,18 @@ def tar_files(paths: Sequence[Path], root: str, prefixes: Sequence[str] = ()) ->
     return Files(root, list(places), read, where, stamped, bool(prefixes))
 
 
-LONG = 5_000
-"""Members of an archive from which on their list is cached, as reading every header takes seconds."""
+MIN_MEMBERS_TO_CACHE = 5_000
+"""The member list of archives with at least this many members is cached, as reading every header takes seconds."""
 
 
 def _listing(file: int, path: Path) -> list[tuple[str, int, int]]:
     """`_members` of a tar archive; a long list is cached beside the prepared files until the archive changes."""
     name = f"{_cached_as(path)}.members1.json"  # 1: the version of what `_members` gives
-    if os.fstat(file).st_size >= LONG * 1024:  # a header and a block each
+    if os.fstat(file).st_size >= MIN_MEMBERS_TO_CACHE * 1024:  # a header and a block each
         with contextlib.suppress(OSError, ValueError, TypeError, UserError):
             return [(member, start, length) for member, start, length in json.loads((prepared_folder() / name).read_text(encoding="utf-8"))]
     members = list(_members(file, 0, os.fstat(file).st_size, str(path)))
-    if len(members) >= LONG:
+    if len(members) >= MIN_MEMBERS_TO_CACHE:
         with contextlib.suppress(OSError, UserError):
             write_atomically(prepared_folder() / name, json.dumps(members).encode())
     return members

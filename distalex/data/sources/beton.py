@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from distalex.config.data import DataConfig
-from distalex.data.beton.sidecar import Prepared, existing, read_description, read_prepared, test_file
+from distalex.data.beton.sidecar import Prepared, existing, path_of_test_split, read_description, read_prepared
 from distalex.errors import UserError
 
 CLASSES = None
@@ -25,7 +25,7 @@ def open_prepared(config: DataConfig, split: str) -> Prepared:
         return read_prepared(train)
     if config.test:
         return read_prepared(Path(config.test))
-    test = test_file(train)
+    test = path_of_test_split(train)
     if not existing(test):
         raise UserError(f"data.test: none was given and {test} does not exist; name the file of test images with --data.test=FILE.beton")
     return read_prepared(test)

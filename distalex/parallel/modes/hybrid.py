@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from distalex.errors import UserError
+from distalex.parallel.modes.model import divide as divide
 from distalex.parallel.topology import Layout, command_for, divisors_of, is_or_are
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from distalex.model.network import Network
-    from distalex.parallel.mesh import Mesh
-    from distalex.parallel.shards import Shards
 
 LABEL = "replicas of two columns"
 COLOUR = "tab:green"
@@ -30,10 +22,3 @@ def layout(world_size: int, columns: int, command: str) -> Layout:
             f"and there {is_or_are(world_size)}; try: {command_for(max(1, world_size // mp) * mp, 'hybrid', command)}"
         )
     return Layout(world_size // mp, mp)
-
-
-def divide(net: Network, mesh: Mesh) -> tuple[nn.Module, Shards]:
-    """Keep this process's columns of every layer. Raises UserError where a layer has fewer outputs than a replica has processes."""
-    from distalex.parallel.columns import split_into_columns
-
-    return net, split_into_columns(net, mesh)

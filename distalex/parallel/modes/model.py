@@ -36,7 +36,7 @@ def layout(world_size: int, columns: int, command: str) -> Layout:
 
 
 def divide(net: Network, mesh: Mesh) -> tuple[nn.Module, Shards]:
-    """Keep this process's columns of every layer. Raises UserError where a layer has fewer outputs than there are processes."""
+    """Keep this process's columns of every layer. Raises UserError where a layer has fewer outputs than a replica has processes."""
     from distalex.parallel.columns import split_into_columns
 
     return net, split_into_columns(net, mesh)
