@@ -46,6 +46,7 @@ def test_a_command_of_the_readme_runs(command, tmp_path, monkeypatch, photograph
     words = shlex.split(command.replace("=DIR", f"={folder}"))
     if "distalex.train" in words and "--help" not in words:
         words += [*QUICK, "--name=it", "--data.image_size=64"]
+        words += ["--model.width=0.25"] * ("model.weights=RUN" in command)  # RUN's
     if "distalex.plan" in words and "--machine" not in command:  # a network that is measured in seconds
         (tmp_path / "small.yaml").write_text(small(data__synthetic_classes="4").dump())
         words += ["--config=small.yaml"]
