@@ -19,6 +19,7 @@ QUICK = [
     "--train.max_steps=2",
     "--train.batch_size=8",
     "--train.eval_batch_size=512",
+    "--train.threads=1",
     "--model.fc6=32",
     "--model.fc7=32",
     "--log.wandb=disabled",
