@@ -31,7 +31,10 @@ def test_the_readme_has_the_commands_this_test_knows():
     assert len(COMMANDS) == 19
 
 
-@pytest.mark.parametrize("command", COMMANDS[2:])
+MEASURES = [pytest.mark.slow(15)]  # this machine, for some seconds
+
+
+@pytest.mark.parametrize("command", [pytest.param(command, marks=MEASURES * ("distalex.plan" in command)) for command in COMMANDS[2:]])
 def test_a_command_of_the_readme_runs(command, tmp_path, monkeypatch, photographs, photographed_run, launch):
     monkeypatch.chdir(tmp_path)
     folder = photographs

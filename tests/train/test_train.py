@@ -89,6 +89,7 @@ def test_the_default_initial_weights_train_at_every_size(tmp_path, size):
     assert sum(losses[-5:]) / 5 < 0.7 * losses[0]
 
 
+@pytest.mark.slow(7)
 def test_bf16_becomes_fp32_where_the_processor_lacks_it(tmp_path):
     """PyTorch's stand-in is hundreds of times slower. oneDNN reads at its first use that it is to see an old processor."""
     for precision in ("fp32", "bf16"):
