@@ -19,6 +19,7 @@ QUICK = [
     "--train.max_steps=2",
     "--train.batch_size=8",
     "--train.eval_batch_size=512",
+    "--train.threads=1",
     "--model.fc6=32",
     "--model.fc7=32",
     "--log.wandb=disabled",
@@ -30,7 +31,10 @@ def test_the_readme_has_the_commands_this_test_knows():
     assert len(COMMANDS) == 19
 
 
-@pytest.mark.parametrize("command", COMMANDS[2:])
+MEASURES = [pytest.mark.slow(15)]  # this machine, for some seconds
+
+
+@pytest.mark.parametrize("command", [pytest.param(command, marks=MEASURES * ("distalex.plan" in command)) for command in COMMANDS[2:]])
 def test_a_command_of_the_readme_runs(command, tmp_path, monkeypatch, photographs, photographed_run, launch):
     monkeypatch.chdir(tmp_path)
     folder = photographs
@@ -46,8 +50,7 @@ def test_a_command_of_the_readme_runs(command, tmp_path, monkeypatch, photograph
     words = shlex.split(command.replace("=DIR", f"={folder}"))
     if "distalex.train" in words and "--help" not in words:
         words += [*QUICK, "--name=it", "--data.image_size=64"]
-    if "--model.weights=RUN" in words:
-        words.append("--model.width=0.25")  # as RUN has
+        words += ["--model.width=0.25"] * ("model.weights=RUN" in command)  # RUN's
     if "distalex.plan" in words and "--machine" not in command:  # a network that is measured in seconds
         (tmp_path / "small.yaml").write_text(small(data__synthetic_classes="4").dump())
         words += ["--config=small.yaml"]

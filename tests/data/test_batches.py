@@ -79,5 +79,5 @@ def test_a_cache_changes_no_batch(alone, cache, loader):
 
 def test_a_cache_that_does_not_fit_is_refused(alone, monkeypatch):
     monkeypatch.setattr("distalex.data.open_readers.free_memory", lambda: 500_000)
-    with pytest.raises(UserError, match=r"data.cache=memory: 0.6 MB are needed .* use --data.cache=none"):
+    with pytest.raises(UserError, match=r"data.cache=memory: 614.4 kB are needed .* use --data.cache=none"):
         opened(small(data__cache="memory"), alone)

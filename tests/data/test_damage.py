@@ -40,6 +40,7 @@ def test_a_whole_check_finds_what_the_quick_one_skips(photographs, tmp_path, mon
         read_prepared(path, whole=True)
 
 
+@pytest.mark.slow(8)
 def test_a_killed_preparing_leaves_no_file_and_the_next_one_does_it(tmp_path):
     out = tmp_path / "out" / "x.beton"
     command = [sys.executable, "-m", "distalex.prepare", "synthetic", f"--out={out}", "--size=96", "--workers=2"]

@@ -129,6 +129,7 @@ def test_the_released_codes_columns_become_the_papers_network(tmp_path, monkeypa
         assert says in capsys.readouterr().err
 
 
+@pytest.mark.slow(7)
 def test_one_tower_is_torchvisions(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words = [

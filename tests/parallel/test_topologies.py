@@ -84,7 +84,7 @@ def run_on(launch, topology, name, **changes):
 )
 def test_every_topology_trains_the_same_run(launch, tmp_path, optimizer, columns, classes, accumulate, topologies):
     """Dropout, crops, mirrors, colour noise, clipping of the whole network, moving average, an uneven last batch of 8."""
-    same = {"optim__name": optimizer, "model__columns": columns, "data__synthetic_classes": classes}
+    same = {"optim__name": optimizer, "model__width": "1", "model__columns": columns, "data__synthetic_classes": classes}
     for topology in topologies:
         # The whole network goes through a batch at once, the others in parts.
         run_on(launch, topology, topology, **EVERYTHING, **same, train__accumulate="1" if topology == "none-1" else accumulate)

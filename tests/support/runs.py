@@ -31,6 +31,7 @@ SMALL = {
     "model.fc7": "32",
     "train.epochs": "2",
     "train.batch_size": "16",
+    "train.threads": "1",
     "log.every": "1",
     "log.wandb": "disabled",
 }

@@ -43,7 +43,7 @@ def test_a_run_rolls_back_and_leaves_the_bad_step_out(tmp_path, monkeypatch, cap
 
 
 def test_a_loss_or_a_state_that_is_not_finite_ends_the_run_naming_the_step(capsys):
-    assert train(name="it", optim__lr="100", log__every="3", train__epochs="20") == 1
+    assert train(name="it", model__width="1", optim__lr="100", log__every="3", train__epochs="20") == 1
     error = capsys.readouterr().err
     assert re.search(r"not finite .*at step \d", error)  # weights may overflow in a step that has a finite loss
     assert "optim.lr=100" in error
