@@ -38,7 +38,7 @@ class KeyedDropout(nn.Module):
         first_word, skipped = divmod(self.first_unit, 32 // size)
         words = torch.arange(first_word, first_word - (-(skipped + units) * size // 32), device=x.device, dtype=torch.int32)
         drawn = random.torch_grid(self.draw, rows, words).view(kind)[:, skipped : skipped + units]
-        keep = drawn >= round(self.probability * 2**size) - 2 ** (size - 1)
+        keep = drawn >= min(round(self.probability * 2**size), 2**size - 1) - 2 ** (size - 1)
         return x * keep.to(x.dtype).mul_(1.0 / (1.0 - self.probability))
 
     def extra_repr(self) -> str:

@@ -173,6 +173,11 @@ def test_dropout_zeroes_its_share_and_keeps_the_mean(probability):
     assert torch.equal(layer.eval()(torch.ones(2, 3)), torch.ones(2, 3))
 
 
+def test_a_probability_close_to_one_drops_nearly_all():
+    layer = KeyedDropout(0.999999, "drop6")
+    assert (layer(torch.ones(64, 4096)) != 0).float().mean() < 1e-3
+
+
 def test_dropout_masks_are_keyed_by_seed_step_layer_and_row():
     net = build_model(small().model, 4, 64, seed=0).train()
     x = torch.ones(8, 32)
