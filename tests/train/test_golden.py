@@ -17,7 +17,7 @@ SPREAD_TOLERANCE = 5e-6
 
 
 def differences(golden, now):
-    """What parts from a golden file, in words."""
+    """What differs from a golden file, in words."""
     found = []
     for kind in MEASURES:
         before, after = ({row["step"]: row for row in part[kind]} for part in (golden, now))
@@ -45,7 +45,7 @@ def test_training_computes_what_the_golden_curves_say(path, tmp_path):
 
 
 @pytest.mark.parametrize("change", [{"model.init": "torch"}, {"optim.momentum": "0.89"}, {"model.lrn_alpha": "2e-4"}])
-def test_a_golden_curve_tells_a_small_change(change, tmp_path):
+def test_a_small_change_shows_in_a_golden_curve(change, tmp_path):
     golden = json.loads((Path(renew.__file__).parent / "paper_sgd.json").read_text())
     now = renew.measure({**golden["options"], **change}, tmp_path, "changed")
     assert any(line.startswith("train step") for line in differences(golden, now))

@@ -6,7 +6,7 @@ from support.runs import metrics, newest
 from support.train import train
 
 
-def test_sizes_of_layers_are_those_of_plain_gradient_descent(tmp_path):
+def test_norms_of_layers_are_those_of_plain_gradient_descent(tmp_path):
     """Without momentum and decay, an update is the rate times the gradient, and weights move by it."""
     words = {"optim__name": "sgd", "optim__momentum": "0", "optim__weight_decay": "0", "optim__lr": "0.01", "optim__schedule": "constant"}
     assert train(name="it", log__layers="true", log__every="2", optim__bias_lr="1", **words) == 0

@@ -21,7 +21,7 @@ from distalex.train.stopping import StopSignals
 
 
 @pytest.mark.parametrize("stop", ["2", "3", "4"])
-def test_a_stopped_run_goes_on_to_the_bit(tmp_path, stop):
+def test_a_stopped_run_resumes_to_the_bit(tmp_path, stop):
     """fp32, one process: in the middle of an epoch, at its end, and in the next."""
     more = {"train__ema": "0.9", "optim__name": "adam", "optim__lr": "0.001"}
     assert train(name="whole", **more) == 0
@@ -41,7 +41,7 @@ def test_a_finished_run_that_is_resumed_changes_nothing(tmp_path):
     assert (tmp_path / "runs" / "it" / "metrics.jsonl").read_text() == before
 
 
-def test_going_on_from_a_damaged_or_an_older_checkpoint_leaves_the_later_ones_aside(tmp_path):
+def test_resuming_from_an_older_checkpoint_renames_a_damaged_later_one(tmp_path):
     assert train(name="it", train__epochs="3", checkpoint__keep="1") == 0
     folder = tmp_path / "runs" / "it" / "checkpoints"
     damaged = folder / "step-00000099.pt"
@@ -65,7 +65,7 @@ def test_resuming_with_other_options_is_refused_naming_them(capsys):
     assert "optim.lr was 0.01 and is 0.5" in capsys.readouterr().err
 
 
-def test_a_run_goes_on_from_a_checkpoint_of_another(tmp_path):
+def test_a_run_resumes_from_a_checkpoint_of_another(tmp_path):
     assert train(name="first", train__max_steps="3") == 0
     assert train(name="second", checkpoint__resume="first") == 0
     assert [row["step"] for row in metrics(tmp_path / "runs" / "second")] == [4, 5, 6]

@@ -40,7 +40,7 @@ def test_digits_passes_97_percent_and_tools_agree(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_a_shipped_configuration_runs(name, tmp_path):
+def test_a_shipped_config_runs(name, tmp_path):
     """Two steps on noise, with its own network, optimizer, schedule and augmentation, the wide layers narrowed."""
     size = load_config(name, {"data.name": "synthetic"}).data.image_size
     small = ["--data.name=synthetic", "--data.synthetic_images=8", f"--data.stored_size={size}", "--train.batch_size=4", "--train.epochs=1"]
@@ -63,7 +63,7 @@ def test_a_run_leaves_what_the_contract_says(tmp_path):
     assert [row["epoch"] for row in metrics(run, "eval")] == [1, 2]
 
 
-def test_the_kept_configuration_reproduces_the_run(tmp_path):
+def test_the_saved_config_reproduces_the_run(tmp_path):
     assert train(name="first") == 0
     assert main(["train", "--config=runs/first/config.yaml", "--name=second"]) == 0
     losses = [[row["loss"] for row in metrics(tmp_path / "runs" / name)] for name in ("first", "second")]
@@ -127,6 +127,7 @@ def test_the_tutorials_job_on_real_images(tmp_path, cifar10_jpeg):
         "--config=seed_cifar10",
         f"--data.root={cifar10_jpeg}",
         "--train.max_steps=10",
+        "--train.threads=1",
         "--name=it",
         "--log.wandb=disabled",
         "--log.every=1",

@@ -60,7 +60,7 @@ def test_wandb_offline_holds_the_losses_tables_and_checkpoints(tmp_path):
     assert {path.name for path in (run / "wandb").iterdir()} >= {"artifacts"}, "what waits for an upload lies with the run"
 
 
-def test_wandb_hears_of_the_data_a_checkpoint_was_trained_on(tmp_path, monkeypatch):
+def test_wandb_records_the_data_a_checkpoint_was_trained_on(tmp_path, monkeypatch):
     from distalex.train.wandb import WeightsAndBiases
 
     class Service:
@@ -115,7 +115,7 @@ def test_wandb_failing_does_not_stop_a_run(tmp_path, monkeypatch, capsys):
     assert len(metrics(tmp_path / "runs" / "it")) == 6
 
 
-def test_a_run_that_is_resumed_online_goes_on_in_the_same_wandb_run(tmp_path, monkeypatch):
+def test_a_run_resumed_online_continues_the_same_wandb_run(tmp_path, monkeypatch):
     import wandb
 
     asked = []
