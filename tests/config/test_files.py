@@ -27,7 +27,7 @@ YAML_MISTAKES = {
     "train: {epochs: [1]}": ["train.epochs", "integer"],
     "a: &a [x,x]\nb: &b [*a,*a]\nc: [*b,*b]": ["aliases"],
     "seed: !!python/object/apply:os.system [ls]": ["line 1"],
-    "seed: " + "[" * 600 + "]" * 600: ["nested"],
+    "seed: " + "[" * 5000 + "]" * 5000: ["nested"],
     "seed: " + "9" * 5000: ["cannot be read", "digits"],
     "seed: 1\n---\nseed: 2": ["single document"],
     "1: 2": ["1", "line 1", "no such option"],
