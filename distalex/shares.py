@@ -8,6 +8,11 @@ def share(count: int, part: int, parts: int) -> slice:
     return slice(count * part // parts, count * (part + 1) // parts)
 
 
+def all_shares(count: int, parts: int) -> list[slice]:
+    """All `parts` shares of `count` things, in order."""
+    return [share(count, part, parts) for part in range(parts)]
+
+
 def rounds_of(count: int, parts: int) -> int:
     """The number of rounds in which `parts` processes combine `count` images: at most `parts`, with an image of each in every round."""
     return max(1, min(parts, count // parts))

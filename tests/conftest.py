@@ -31,9 +31,7 @@ from distalex.parallel.topology import Topology
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)  # each of several workers; what they start has one too
     os.environ["OMP_NUM_THREADS"] = "1"
-    os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = (
-        "1"  # in the process itself: each compiling process else starts others that import PyTorch
-    )
+    os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # else each compiling process starts others, which import PyTorch
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # before Triton is imported: kernels for a GPU are then computed by NumPy
 

@@ -31,7 +31,7 @@ def test_the_readme_has_the_commands_this_test_knows():
     assert len(COMMANDS) == 19
 
 
-MEASURES = [pytest.mark.slow(15)]  # this machine, for some seconds
+MEASURES = [pytest.mark.slow(15)]  # this machine, for about a minute
 
 
 @pytest.mark.parametrize("command", [pytest.param(command, marks=MEASURES * ("distalex.plan" in command)) for command in COMMANDS[2:]])

@@ -1,3 +1,5 @@
+"""`python -m distalex.bench`."""
+
 from distalex.cli.main import entry
 
 entry("bench")

@@ -51,7 +51,7 @@ def bench_all(options: AllOptions) -> dict[str, Any]:
         if options.root and part.what in ("plain", "accuracy"):
             chosen["root"] = options.root
         print(f"\n== {name}", flush=True)
-        # Measured once where time matters.
+        # With --quick the accuracy benchmark takes the rate that `plain` has measured.
         known = [results["plain"]["plain_images_per_second"]["median"]] if options.quick and part.what == "accuracy" else []
         start = time.perf_counter()
         results[name] = part.run(validate(BENCHMARKS[part.what], chosen, {}), *known)

@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar
 
 from distalex.config.command import CommandOptions
 from distalex.config.config import Config
-from distalex.config.loading import OF_A_START, config_to_resume, load_config
+from distalex.config.loading import NOT_RESUMED, config_to_resume, load_config
 from distalex.config.schema import check_key, choices_of, validate
 from distalex.errors import UserError
 
@@ -61,9 +61,9 @@ def read_options_and_config(request: Request, kind: type[OptionsType]) -> tuple[
     options = _validated(request.words, own, kind)
     overrides = {key: value for key, value in request.options.items() if key not in own}
     config = overrides.pop("config", None)
-    if config is None and (resumed := config_to_resume(overrides)):
-        return options, load_config(resumed, {**options.overrides(), **overrides}, without=OF_A_START)
-    return options, load_config(config, {**options.overrides(), **overrides})
+    resumed = config_to_resume(overrides) if config is None else None
+    without = NOT_RESUMED if resumed else ()
+    return options, load_config(resumed or config, {**options.overrides(), **overrides}, without)
 
 
 def _validated(given: tuple[str, ...], named: dict[str, str], kind: type[OptionsType]) -> OptionsType:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from distalex.cli.commands import COMMANDS
 from distalex.config.config import Config
-from distalex.config.schema import choices_of, meanings_of, options_of, plain_text
+from distalex.config.schema import choices_of, default_text, meanings_of, options_of
 
 HEAD = """# Every option
 
@@ -52,13 +52,13 @@ def _table_head() -> tuple[str, str, str]:
 
 
 def _row(key: str, field: typing.Any) -> str:
-    default = field.get_default(call_default_factory=True)
-    shown = "" if field.is_required() or default in (None, "", (), {}) else f"`{plain_text(default)}`"
+    default = default_text(field)
+    shown = f"`{default}`" if default else ""
     choices = choices_of(field)
     kinds = " · ".join(f"`{choice}`" for choice in choices) + ". " if choices else ""
     declared = " ".join(f"`{name}`: {meaning}" for name, meaning in meanings_of(field).items())
     meaning = " ".join(f"{field.description or ''} {declared}".split())
-    return f"| `{key}` | {shown} | {kinds}{meaning} |".replace("|none|", "none").replace("  ", " ")
+    return f"| `{key}` | {shown} | {kinds}{meaning} |".replace("  ", " ")
 
 
 def _lower(text: str) -> str:

@@ -7,11 +7,10 @@ from collections.abc import Iterator, Sequence
 
 from distalex.compare.differences import ComparedRow, ComparedTensor
 from distalex.compare.runs import ComparedRun
+from distalex.config.config import LABELS
 from distalex.console import aligned, counted
 
 KIND_NAMES = {"train": "step", "eval": "evaluation"}
-PLACES = ("name", "runs_dir")
-"""Options that differ between any two runs."""
 ROWS = 20
 """Most rows of a table."""
 
@@ -21,7 +20,7 @@ def describe_runs(run: ComparedRun, other: ComparedRun) -> Iterator[str]:
     yield f"run    {run.describe()}"
     yield f"other  {other.describe()}"
     if run.options and other.options:
-        keys = [key for key in {**run.options, **other.options} if key not in PLACES]
+        keys = [key for key in {**run.options, **other.options} if key not in LABELS]
         changed = [key for key in keys if run.options.get(key, "absent") != other.options.get(key, "absent")]
         listed = ", ".join(f"{key} {run.options.get(key, 'absent')} / {other.options.get(key, 'absent')}" for key in changed)
         yield f"options that differ: {listed or 'none'}"

@@ -38,6 +38,12 @@ def declared_in(folder: str) -> Mapping[str, Declared]:
     return {path.stem: _read(path) for path in paths}
 
 
+def facts_in(folder: str, name: str) -> Mapping[str, Any]:
+    """Return the constants that the file `name` of `folder` declares; empty where there is no such file."""
+    declared = declared_in(folder).get(name)
+    return declared.facts if declared else {}
+
+
 def _read(path: Path) -> Declared:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     facts = {}

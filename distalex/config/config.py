@@ -7,14 +7,13 @@ process gets is derived from the mesh and never configured.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 import yaml
 from pydantic import Field, model_validator
 
 from distalex.config.checkpoint import CheckpointConfig
-from distalex.config.choices import OneOf, declared_in
+from distalex.config.choices import OneOf, declared_in, facts_in
 from distalex.config.data import DataConfig
 from distalex.config.log import LogConfig
 from distalex.config.model import NETWORKS, ModelConfig
@@ -24,6 +23,9 @@ from distalex.config.train import TrainConfig
 
 MODES = "parallel/modes"
 Parallel = Annotated[str, OneOf(MODES, also=(("auto", "The mode that `distalex.plan` predicts to be fastest on this machine."),))]
+
+LABELS = ("name", "runs_dir")
+"""Options that say where a run lies, and so differ between any two runs."""
 
 
 class Config(Section):
@@ -64,7 +66,7 @@ class Config(Section):
                 f"train.accumulate={self.train.accumulate}: batch normalisation needs the whole batch at once; "
                 "set it to 1, or model.batch_norm to false"
             )
-        if self._mode_facts.get("DIVIDES_HIDDEN_LAYERS") and not (self.model.fc6 or self.model.fc7):
+        if facts_in(MODES, self.parallel).get("DIVIDES_HIDDEN_LAYERS") and not (self.model.fc6 or self.model.fc7):
             raise ValueError(
                 f"parallel={self.parallel}: divides fully connected layers, and this network has only its classifier; "
                 "give model.fc6 or model.fc7 units, or use parallel=data"
@@ -75,11 +77,6 @@ class Config(Section):
                 "lower it"
             )
         return self
-
-    @property
-    def _mode_facts(self) -> Mapping[str, Any]:
-        declared = declared_in(MODES).get(self.parallel)
-        return declared.facts if declared else {}
 
     def dump(self) -> str:
         """Format as YAML, which `load_config` reads back to an equal config."""

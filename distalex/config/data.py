@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from distalex.config.choices import OneOf, declared_in
+from distalex.config.choices import OneOf, declared_in, facts_in
 from distalex.config.schema import Float, Floats, Int, Section, plain_text
 
 WANTED = {
@@ -106,7 +106,7 @@ class DataConfig(Section):
                 taking = [name for name, one in declared_in("data/sources").items() if option in (*one.facts["NEEDS"], *one.facts["TAKES"])]
                 raise ValueError(
                     f"data.{option}={getattr(self, option)}: goes with data.name={' or '.join(taking)}, not with data.name={self.name}; "
-                    f"remove it or change data.name"
+                    "remove it or change data.name"
                 )
         return self
 
@@ -146,7 +146,7 @@ class DataConfig(Section):
     @property
     def _facts(self) -> Mapping[str, Any]:
         """What the file of the source declares."""
-        return declared_in("data/sources")[self.name].facts
+        return facts_in("data/sources", self.name)
 
     @property
     def of_photographs(self) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from typing import Annotated, Any
 
 from distalex.config.config import Config
-from distalex.config.schema import Section, choices_of, meanings_of, options_of, plain_text
+from distalex.config.schema import Section, choices_of, default_text, meanings_of, options_of
 
 
 def describe(kind: type[Section]) -> str:
@@ -30,19 +30,16 @@ def _lines(kind: type[Section], sections: Collection[str] | None) -> Iterator[st
         if of != section:
             section = of
             yield f"\n{section}: {typing.cast(type, kind.model_fields[section].annotation).__doc__}"
-        default = field.get_default(call_default_factory=True)
+        default = default_text(field)
         form = "|".join(choices_of(field)) or _form(field.annotation)
-        suffix = "" if default in (None, "", (), {}) or field.is_required() else f" [{plain_text(default)}]"
-        yield f"  --{key}={form}{suffix}"
+        yield f"  --{key}={form}{f' [{default}]' if default else ''}"
         yield from (f"      {line.strip()}" for line in (field.description or "").splitlines())
         yield from (f"        {name}: {meaning}" for name, meaning in meanings_of(field).items())
 
 
 def _form(annotation: Any) -> str:
     """One word for what to type after the `=`."""
-    if typing.get_origin(annotation) is Annotated:
-        return _form(typing.get_args(annotation)[0])
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        return _form(typing.get_args(annotation)[0])
     origin = typing.get_origin(annotation) or annotation
+    if origin in (Annotated, typing.Union, types.UnionType):
+        return _form(typing.get_args(annotation)[0])
     return {bool: "true|false", int: "N", float: "X", str: "TEXT", tuple: "A,B,…", dict: "NAME:X,…"}.get(origin, "VALUE")

@@ -21,7 +21,7 @@ def load_config(config: str | None = None, overrides: Mapping[str, str] | None =
     """Load the config of a run: defaults, then the YAML file `config`, then `overrides`, keyed by dotted option.
 
     `config` is a path or the name of a shipped config. With `like: NAME` in the file, it overrides the config of that name. Options
-    of the file that are named in `without` are left out. Raises UserError, one line, for the first mistake.
+    of the file that are named in `without` are ignored. Raises UserError, one line, for the first mistake.
     """
     values: dict[str, Any] = {}
     places: dict[str, str] = {}
@@ -39,12 +39,12 @@ def load_config(config: str | None = None, overrides: Mapping[str, str] | None =
     return validate(Config, values, places)
 
 
-OF_A_START = ("train.max_steps", "train.profile")
-"""Options that a run which is resumed by its name does not take from its config.yaml: they are about that start alone."""
+NOT_RESUMED = ("train.max_steps", "train.profile")
+"""Options that apply to one start of a run: a run resumed by its name does not take them from its config.yaml."""
 
 
 def config_to_resume(overrides: Mapping[str, str]) -> str | None:
-    """The config.yaml of the run that `overrides` resume by its name, if it exists; it then stands for `--config`."""
+    """Path of the config.yaml of the run that `name` and `checkpoint.resume=auto` resume; None where there is none yet."""
     if overrides.get("checkpoint.resume") != "auto" or "name" not in overrides:
         return None
     path = Path(overrides.get("runs_dir", "runs")) / overrides["name"] / "config.yaml"

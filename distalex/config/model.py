@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from distalex.config.choices import OneOf, declared_in
+from distalex.config.choices import OneOf, declared_in, facts_in
 from distalex.config.schema import Counts, Float, Int, Names, Section, plain_text
 
 NETWORKS = "model/networks"
@@ -67,7 +67,7 @@ class ModelConfig(Section):
         if not isinstance(values, dict):
             return values
         name = str(values.get("name", cls.model_fields["name"].default))
-        return {**_facts_of(name).get("DEFAULTS", {}), **values}
+        return {**facts_in(NETWORKS, name).get("DEFAULTS", {}), **values}
 
     @model_validator(mode="after")
     def _require_options_of_network(self) -> ModelConfig:
@@ -81,7 +81,7 @@ class ModelConfig(Section):
                 raise ValueError(f"model.{option}={plain_text(value)}: goes with model.name={' or '.join(names)}, not {self.name}")
         for layer in ("fc6", "fc7"):
             if not getattr(self, layer) and layer not in self.facts.get("OPTIONAL_LAYERS", ()):
-                can = [name for name in declared_in(NETWORKS) if layer in _facts_of(name).get("OPTIONAL_LAYERS", ())]
+                can = [name for name in declared_in(NETWORKS) if layer in facts_in(NETWORKS, name).get("OPTIONAL_LAYERS", ())]
                 raise ValueError(f"model.{layer}=0: the {self.name} network needs it; give it units, or use model.name={' or '.join(can)}")
         if self.init in self.facts.get("REFUSED_INIT", ()):
             raise ValueError(f"model.init={self.init}: does not fit the layers of the {self.name} network; use model.init=scaled")
@@ -129,9 +129,4 @@ class ModelConfig(Section):
     @property
     def facts(self) -> Mapping[str, Any]:
         """Return what the network's file declares in constants (see model/networks)."""
-        return _facts_of(self.name)
-
-
-def _facts_of(name: str) -> Mapping[str, Any]:
-    declared = declared_in(NETWORKS).get(name)
-    return declared.facts if declared else {}
+        return facts_in(NETWORKS, self.name)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from distalex.config.choices import OneOf, declared_in
+from distalex.config.choices import OneOf, facts_in
 from distalex.config.schema import Float, Floats, Int, Rates, Section
 
 
@@ -64,7 +64,7 @@ class OptimConfig(Section):
                 f"optim.milestones={list(self.milestones)}: pass increasing shares of the run between 0 and 1, "
                 "e.g. --optim.milestones=0.5,0.75"
             )
-        if self.warmup_epochs and declared_in("optim/schedules")[self.schedule].facts.get("WARMS_UP"):
+        if self.warmup_epochs and facts_in("optim/schedules", self.schedule).get("WARMS_UP"):
             raise ValueError(
                 f"optim.warmup_epochs={self.warmup_epochs:g}: optim.schedule={self.schedule} warms up by itself; "
                 "set optim.warmup_epochs to 0"

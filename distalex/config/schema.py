@@ -153,8 +153,8 @@ def _one_line(error: ValidationError, kind: type[Section], places: Mapping[str, 
         message = f"must be one of {', '.join(choices)}{nearest(str(value), choices)}"
     elif value in ("True", "") and first["type"].endswith("parsing"):
         message = "needs a value"
-    default = field.get_default(call_default_factory=True)
-    example = "" if choices or field.is_required() or default in (None, "", (), {}) else f"; e.g. --{key}={plain_text(default)}"
+    default = default_text(field)
+    example = f"; e.g. --{key}={default}" if default and not choices else ""
     return f"{key}={value}{place}: {message[:1].lower()}{message[1:]}{example}"
 
 
@@ -163,6 +163,12 @@ def _with_place(message: str, places: Mapping[str, str]) -> str:
     option = re.match(r"[a-z_.0-9]+(?==)", message)
     place = places.get(option[0], "") if option else ""
     return message if place in ("", "command line") else f"{place}: {message}"
+
+
+def default_text(field: FieldInfo) -> str:
+    """Format an option's default as it is typed on the command line; empty where it has none."""
+    default = field.get_default(call_default_factory=True)
+    return "" if field.is_required() or default in (None, "", (), {}) else plain_text(default)
 
 
 def choices_of(field: FieldInfo) -> list[str]:

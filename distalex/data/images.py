@@ -18,6 +18,9 @@ SUFFIXES = (
 LARGEST = 2**29
 """Pixels, as a square of 23,170. A file that decodes to more is refused as a decompression bomb."""
 
+UNREADABLE = (OSError, SyntaxError, ValueError, TypeError, OverflowError, KeyError, IndexError, EOFError)
+"""What Pillow raises for a file that is not an image or a damaged one."""
+
 Image.MAX_IMAGE_PIXELS = None  # `open_image` checks, and names the size; Pillow's own limits would stop real panoramas
 warnings.filterwarnings("ignore", module="PIL")  # on broken EXIF and the like, once for each file of a large set
 
@@ -31,7 +34,7 @@ def open_image(content: bytes) -> Image.Image:
     """The image in a file's bytes, not decoded yet. Raises OSError, with the reason, where there is none."""
     try:
         image = Image.open(BytesIO(content))
-    except (OSError, SyntaxError, ValueError, TypeError, OverflowError, KeyError, IndexError, EOFError) as error:
+    except UNREADABLE as error:
         raise OSError(_what_else(content) or f"damaged: {_words(error)}") from None
     if image.width * image.height > LARGEST:
         raise OSError(f"{image.width:,}x{image.height:,} pixels; more than {LARGEST:,} are refused as a decompression bomb")
@@ -87,9 +90,7 @@ def upright_rgb(image: Image.Image, side: int | None = None) -> Image.Image:
             image.draft(image.mode, (2 * side, 2 * side))  # decoded at 1/2, 1/4 or 1/8: a tenth of the time and memory
         image.load()
         return _rgb(_upright(image))
-    except (SyntaxError, ValueError, TypeError, OverflowError, KeyError, IndexError, EOFError, MemoryError, ImageCms.PyCMSError) as error:
-        raise OSError(f"damaged: {_words(error)}") from None
-    except OSError as error:
+    except (*UNREADABLE, MemoryError, ImageCms.PyCMSError) as error:
         raise OSError(f"damaged: {_words(error)}") from None
 
 

@@ -9,7 +9,7 @@ from distalex.config.data import DataConfig
 from distalex.data import order
 from distalex.data.augment.augmentation import Augmentation
 from distalex.data.augment.statistics import Statistics
-from distalex.data.open_readers import Opened, cached, open_readers
+from distalex.data.open_readers import cached, open_readers
 from distalex.data.pipeline import Split
 from distalex.data.prepared import Progress, Say
 from distalex.machine.precision import arithmetic
@@ -74,7 +74,7 @@ def open_training_images(
     config: DataConfig, mesh: Mesh, say: Say, progress: Progress, *, batch_size: int, precision: str = "fp32", seed: int = 0
 ) -> tuple[Split, tuple[str, ...]]:
     """The training split alone, not cached, and its classes; prepared files need no test file. See `open_data`."""
-    opened: Opened = open_readers(config, _largest({"train": batch_size}, mesh, 1), _workers(config, mesh), say, progress)
+    opened = open_readers(config, _largest({"train": batch_size}, mesh, 1), _workers(config, mesh), say, progress)
     augmentation = Augmentation(config, opened.side, opened.statistics, seed, mesh.device, arithmetic(precision, mesh.device))
     return Split(opened.readers["train"], opened.counts["train"], batch_size, augmentation, mesh, seed), opened.classes
 

@@ -27,7 +27,7 @@ NOISE = Statistics((127.5,) * 3, tuple(tuple(row) for row in (np.eye(3) * 73.6**
 class Opened:
     """Readers of splits, by split, and what is common to these."""
 
-    readers: dict[str, Reader]
+    readers: Mapping[str, Reader]
     counts: dict[str, int]
     """Images of each split."""
     classes: tuple[str, ...]
@@ -51,9 +51,9 @@ def open_readers(config: DataConfig, largest: Mapping[str, int], workers: int, s
     counts = {split: len(sources[split]) for split in largest}
     if config.loader == "torchvision":
         own = {split: TorchvisionReader(sources[split], workers if cores() > 1 else 0) for split in largest}
-        return Opened({**own}, counts, train.classes, train.side, measured_statistics(train, say), config.resize)
+        return Opened(own, counts, train.classes, train.side, measured_statistics(train, say), config.resize)
     noise = {split: SyntheticReader(sources[split].labels, train.side, size) for split, size in largest.items()}
-    return Opened({**noise}, counts, train.classes, train.side, NOISE, config.resize)
+    return Opened(noise, counts, train.classes, train.side, NOISE, config.resize)
 
 
 def _open_prepared(prepared: Mapping[str, Prepared], largest: Mapping[str, int], workers: int) -> Opened:
@@ -64,7 +64,7 @@ def _open_prepared(prepared: Mapping[str, Prepared], largest: Mapping[str, int],
         raise UserError(f"{' but '.join(found)}; prepare the two from one data set with one size")
     readers = {split: FFCVReader(one.paths, largest[split], workers) for split, one in prepared.items()}
     counts = {split: len(one.info) for split, one in prepared.items()}
-    return Opened({**readers}, counts, train.classes, train.side, train.statistics, train.resize)
+    return Opened(readers, counts, train.classes, train.side, train.statistics, train.resize)
 
 
 def cached(opened: Opened, cache: str, largest: Mapping[str, int], device: torch.device, processes: int, progress: Progress) -> Opened:

@@ -55,6 +55,11 @@ def epoch_order(count: int, seed: int, epoch: int, order: str) -> np.ndarray:
     return np.argsort(window.astype(np.uint64) << np.uint64(32) | random.bits(key, samples), kind="stable")
 
 
+def choose(count: int, most: int, seed: int) -> np.ndarray:
+    """`most` of `count` samples (n,) int64, chosen by the seed, in order; all where there are no more."""
+    return np.sort(random.permutation(random.key(seed, "shown"), count)[:most])
+
+
 def test_steps(count: int, batch_size: int, replica: int, replicas: int) -> Iterator[Step]:
     """The replica's share of each global batch of a test: every sample once, in order."""
     return _cut(np.arange(count, dtype=np.int64), batch_size, replica, replicas)

@@ -6,7 +6,7 @@ source (sources/) → reader (readers.py) → device (device.py) → gathering o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -61,6 +61,14 @@ class Split:
     def stored(self) -> Batches:
         """Every image once, as it is stored: `images` (m, side, side, 3) are uint8."""
         return self._once(torch.clone)  # the reader may overwrite what it has read before this batch is used
+
+    def read(self, samples: np.ndarray) -> Iterator[tuple[Tensor, Tensor]]:
+        """Stored images (b, side, side, 3) uint8 and labels (b,) int64 of samples (n,), in batches that this process's reader has room for.
+
+        Each batch is valid until the next is requested.
+        """
+        most = order.largest_share(self.batch_size, self.mesh.replicas, self.mesh.columns, self.micro_batches)
+        yield from self.reader.read([samples[start : start + most] for start in range(0, len(samples), most)])
 
     def augmented(self, samples: np.ndarray, epoch: int) -> Batch:
         """These samples (n,) as training augments them in `epoch`; for a single process."""

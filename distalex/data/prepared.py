@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 
-from distalex.config.choices import declared_in
+from distalex.config.choices import facts_in
 from distalex.config.data import DataConfig
 from distalex.data.augment.statistics import Statistics, measure
 from distalex.data.beton.estimate import RAW, How, estimate
@@ -22,13 +22,13 @@ from distalex.files import locked, write_atomically
 Say = Callable[[str], None]
 """Prints a line."""
 Progress = Callable[[str, int, int], None]
-"""Shows that of a named work so much is done, of so much."""
+"""Called with the name of the work, the images that are done, and all of its images."""
 SPLITS = ("train", "test")
 
 
 def is_prepared(config: DataConfig) -> bool:
     """Whether `config` names prepared files themselves, and not images to prepare."""
-    return bool(declared_in("data/sources")[config.name].facts.get("PREPARED"))
+    return bool(facts_in("data/sources", config.name).get("PREPARED"))
 
 
 def prepared_files(config: DataConfig, splits: Sequence[str], say: Say, progress: Progress) -> list[Prepared]:

@@ -104,11 +104,11 @@ def of_arrays(name: str, split: str, classes: tuple[str, ...], pixels: np.ndarra
         split,
         classes,
         labels,
-        lambda sample: Image.fromarray(pixels[sample]),
-        lambda sample: f"{origin} {split} {sample}",
-        lambda sample: content,
-        side,
-        origin,
+        open=lambda sample: Image.fromarray(pixels[sample]),
+        places=lambda sample: f"{origin} {split} {sample}",
+        stamps=lambda sample: content,
+        side=side,
+        origin=origin,
     )
 
 

@@ -6,7 +6,7 @@ import importlib
 from dataclasses import replace
 from typing import Any
 
-from distalex.config.choices import declared_in
+from distalex.config.choices import facts_in
 from distalex.config.data import DataConfig
 from distalex.data.source import Source, a_share_of, hold_out
 from distalex.errors import UserError
@@ -44,7 +44,7 @@ def classes_of(config: DataConfig) -> int | None:
         counted: int | None = getattr(source_module(config.name), "count_classes", lambda _: None)(config)
     except (UserError, OSError):
         counted = None
-    return counted or declared_in("data/sources")[config.name].facts["CLASSES"]
+    return counted or facts_in("data/sources", config.name)["CLASSES"]
 
 
 def source_module(name: str) -> Any:

@@ -69,7 +69,7 @@ def evaluate(
         places = places_of(logits, batch.labels)
         loss = functional.cross_entropy(logits, batch.labels, reduction="sum")
         sums += torch.stack([loss, (places < 1).sum(), (places < 5).sum(), torch.full_like(loss, len(places))])
-        confusion += torch.bincount(batch.labels * classes + likeliest(logits, 1)[:, 0], minlength=classes * classes)
+        confusion += torch.bincount(batch.labels * classes + logits.argmax(1), minlength=classes * classes)
     loss, top1, top5, count = mesh.sum(sums).tolist()
     confusion = mesh.sum(confusion).view(classes, classes).cpu()
     forward.net.train()
@@ -79,7 +79,7 @@ def evaluate(
 def places_of(logits: Tensor, labels: Tensor) -> Tensor:
     """Return the place (n,) int64 of each label among its logits (n, classes), 0 for the likeliest class.
 
-    Equal logits, which bf16 often gives, are ordered by class number, as in `likeliest`. A logit that is not a number comes last.
+    Equal logits, which bf16 often gives, are ordered by class number, as `likeliest` and argmax do. A logit that is NaN comes last.
     """
     own, classes = logits.gather(1, labels[:, None]), torch.arange(logits.shape[1], device=logits.device)
     return (~((logits < own) | ((logits == own) & (classes >= labels[:, None])))).sum(1)

@@ -28,7 +28,7 @@ def evaluate_run(options: EvaluateOptions) -> Evaluation:
     """
     trained = load_trained(options.run, options.runs_dir)
     train, columns = trained.config.train, trained.config.model.columns
-    if options.parallel != "auto":
+    if options.parallel != "auto":  # refuses a wrong number of processes, with a call of this command that works
         layout(options.parallel, Topology.from_environment().world_size, columns, f"evaluate {options.run}")
     facts = partial(facts_of, trained.config)
     with start_processes(options.parallel, columns, options.device, train.threads, train.deterministic, facts=facts) as mesh:

@@ -17,7 +17,7 @@ from numba.core import types
 from numba.extending import overload
 from torch import Tensor
 
-from distalex.shares import share
+from distalex.shares import all_shares
 
 
 def as_array(x: Tensor) -> np.ndarray:
@@ -107,7 +107,7 @@ def run_on_threads(kernel: Callable[..., None], arrays: list[np.ndarray], *optio
     threads, rows = torch.get_num_threads(), len(arrays[0])
     if not _pool or _pool[0]._max_workers < threads - 1:
         _pool[:] = [ThreadPoolExecutor(max(1, threads - 1), "distalex")]
-    parts = [share(rows, thread, threads) for thread in range(threads)]
+    parts = all_shares(rows, threads)
     waiting = [_pool[0].submit(kernel, *(array[part] for array in arrays), *options) for part in parts[1:]]
     kernel(*(array[parts[0]] for array in arrays), *options)
     for part in waiting:

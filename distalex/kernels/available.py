@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from functools import lru_cache
+from functools import cache
 
 import torch
 
@@ -13,7 +13,7 @@ def has_triton(device: torch.device) -> bool:
     return device.type == "cuda" and _triton_compiles()
 
 
-@lru_cache(maxsize=1)
+@cache
 def _triton_compiles() -> bool:
     """Whether Triton, which comes with PyTorch on Linux, compiles kernels for this process's GPU; prints once why it does not.
 

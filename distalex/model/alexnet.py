@@ -140,16 +140,12 @@ class AlexNet(Network):
 
 def _after(conv: Conv, config: ModelConfig, activation: Callable[[], nn.Module]) -> nn.Sequential:
     """Build what follows a convolution: activation, normalisation and pooling."""
-    normalises = conv.lrn and config.lrn
-    modules: list[nn.Module] = [
-        LocalResponseNorm(config.lrn_alpha, config.columns) if normalises else activation()
-    ]  # LRN includes the ReLU
-    if conv.pool:
-        # ReLU and tanh commute with the maximum, so that they follow the pooling, with fewer pixels, where no LRN stands between.
-        modules.insert(1 if normalises else 0, MaxPool(conv.window, conv.margin))
-    if config.batch_norm:
-        modules.insert(len(modules) - 1, BatchNorm(conv.channels))
-    return nn.Sequential(*modules)
+    pool = [MaxPool(conv.window, conv.margin)] if conv.pool else []
+    norm = [BatchNorm(conv.channels)] if config.batch_norm else []
+    if conv.lrn and config.lrn:
+        return nn.Sequential(LocalResponseNorm(config.lrn_alpha, config.columns), *norm, *pool)  # LRN includes the ReLU
+    # ReLU and tanh commute with the maximum, so they follow the pooling, which leaves fewer pixels.
+    return nn.Sequential(*pool, *norm, activation())
 
 
 def _pool_to(pooled: int, side: int) -> nn.Module:

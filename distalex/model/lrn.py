@@ -1,4 +1,4 @@
-"""Local response normalisation (Section 3.3) as an autograd function around a banded 1x1 convolution or a kernel.
+"""Local response normalisation (Section 3.3) by a kernel or a banded 1x1 convolution, as autograd functions.
 
     b_i = a_i / s_i ** beta        s_i = k + alpha / n * sum of a_j ** 2 over the n channels around i
 
@@ -36,32 +36,42 @@ def _make_band(channels: int, window: int, columns: int, device: torch.device, d
 _cached_band = lru_cache(maxsize=16)(_make_band)
 
 
-class _LocalResponseNorm(torch.autograd.Function):
+class _FusedNorm(torch.autograd.Function):
+    """The ReLU and the normalisation in one pass of a kernel, with the paper's window and exponent."""
+
     @staticmethod
-    def forward(ctx: Any, x: Tensor, window: int, alpha: float, beta: float, k: float, columns: int, rectifies: bool) -> Tensor:
-        ctx.options = window, alpha, beta, k, columns, rectifies
-        ctx.kernel = _kernel(x, window, beta, columns)
-        if ctx.kernel is not None:
-            x = x.contiguous(memory_format=torch.channels_last)
-            ctx.save_for_backward(x)
-            return ctx.kernel.forward(x, alpha, k, columns, rectifies)
+    def forward(ctx: Any, x: Tensor, kernel: Any, alpha: float, k: float, columns: int, rectifies: bool) -> Tensor:
+        x = x.contiguous(memory_format=torch.channels_last)
+        ctx.save_for_backward(x)
+        ctx.kernel, ctx.options = kernel, (alpha, k, columns, rectifies)
+        return kernel.forward(x, *ctx.options)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (x,) = ctx.saved_tensors
+        gradient = gradients[0].contiguous(memory_format=torch.channels_last)
+        return ctx.kernel.backward(gradient, x, *ctx.options), *[None] * 5
+
+
+class _BandedNorm(torch.autograd.Function):
+    """The normalisation with sums by a banded 1x1 convolution, for any window and exponent."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, window: int, alpha: float, beta: float, k: float, columns: int) -> Tensor:
         scale = _scale(x, window, alpha, k, columns)
         power = _power(scale, beta)
         ctx.save_for_backward(x, scale, power)
+        ctx.options = window, alpha, beta, columns
         return x * power
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = gradients
-        window, alpha, beta, k, columns, rectifies = ctx.options
-        if ctx.kernel is not None:
-            (x,) = ctx.saved_tensors
-            gradient = gradient.contiguous(memory_format=torch.channels_last)
-            return ctx.kernel.backward(gradient, x, alpha, k, columns, rectifies), *[None] * 6
+        window, alpha, beta, columns = ctx.options
         x, scale, power = ctx.saved_tensors
         through_scale = (gradient * x).mul_(power).div_(scale)  # d b_i / d s_i, without its factor -beta
         sums = functional.conv2d(through_scale, band(x.shape[1], window, columns, x.device, x.dtype))
-        return gradient * power - sums.mul_(x).mul_(2.0 * alpha * beta / window), *[None] * 6
+        return gradient * power - sums.mul_(x).mul_(2.0 * alpha * beta / window), *[None] * 5
 
 
 def _kernel(x: Tensor, window: int, beta: float, columns: int) -> Any:
@@ -116,13 +126,15 @@ def local_response_norm(
         columns: number of columns of equal width among the channels.
         rectifies: apply a ReLU to `x` first.
     """
-    if rectifies and _kernel(x, window, beta, columns) is None:
-        x, rectifies = functional.relu(x), False
-    # A compiled network normalises as the kernels do. The planner's meta tensors have no autocast.
-    if x.dtype == torch.bfloat16 and not x.is_meta and _kernel(x, window, beta, columns) is None:
-        with torch.autocast(x.device.type, enabled=False):
-            return _LocalResponseNorm.apply(x.float(), window, alpha, beta, k, columns, rectifies).to(x.dtype)
-    return _LocalResponseNorm.apply(x, window, alpha, beta, k, columns, rectifies)
+    kernel = _kernel(x, window, beta, columns)
+    if kernel is not None:
+        return _FusedNorm.apply(x, kernel, alpha, k, columns, rectifies)
+    if rectifies:
+        x = functional.relu(x)
+    if x.dtype != torch.bfloat16 or x.is_meta:  # autocast refuses the planner's meta tensors
+        return _BandedNorm.apply(x, window, alpha, beta, k, columns)
+    with torch.autocast(x.device.type, enabled=False):  # in fp32, as the kernels compute
+        return _BandedNorm.apply(x.float(), window, alpha, beta, k, columns).to(x.dtype)
 
 
 class LocalResponseNorm(nn.Module):

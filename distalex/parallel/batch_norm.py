@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from distalex.model.batch_norm import EPSILON, MOMENTUM, BatchNorm
 from distalex.parallel.mesh import Mesh
+from distalex.parallel.traffic import all_reduce_bytes
 
 DIMENSIONS = (0, 2, 3)  # images, height and width; dimension 1 is the channels
 
@@ -78,7 +79,7 @@ def _sum(values: Tensor, mesh: Mesh) -> Tensor:
     """Sum over all processes, in place."""
     group = mesh.gradient_group
     assert group is not None
-    mesh.traffic.send("statistics", values.nbytes * 2 * (group.size() - 1) // group.size())
+    mesh.traffic.send("statistics", all_reduce_bytes(values.nbytes, group.size()))
     with mesh.traffic.waiting("statistics", values.device):
         dist.all_reduce(values, group=group)
     return values

@@ -20,7 +20,7 @@ from distalex.model.lrn import LocalResponseNorm
 from distalex.model.network import Network
 from distalex.parallel.mesh import Mesh
 from distalex.parallel.shards import Shards
-from distalex.shares import share
+from distalex.shares import all_shares, share
 
 ROWS = 256  # rows of a weight's gradient that a CPU computes at a time
 
@@ -79,7 +79,7 @@ def _conv(layer: nn.Conv2d, name: str, reads: str, shards: Shards) -> nn.Conv2d:
         kept = kind(inputs, layer.out_channels // mesh.columns, layer.kernel_size[0], layer.stride[0], layer.padding[0], groups=groups)
     _keep_rows(kept, layer, name, shards)
     if isinstance(kept, ConvOfBoth):
-        kept.mesh, kept.purpose = mesh, name
+        kept.mesh, kept.purpose, kept.inputs = mesh, name, all_shares(layer.in_channels, mesh.columns)
     return kept
 
 
@@ -90,8 +90,8 @@ def linear_of_both(layer: nn.Linear, name: str, shards: Shards, joins: bool) -> 
         kept = LinearOfBoth(layer.in_features, len(shards.part(f"{name}.weight", layer.weight)))
     _keep_rows(kept, layer, name, shards)
     kept.mesh, kept.purpose, kept.joins = mesh, name, joins
-    kept.inputs = [share(layer.in_features, column, mesh.columns) for column in range(mesh.columns)]
-    kept.outputs = [share(layer.out_features, column, mesh.columns) for column in range(mesh.columns)]
+    kept.inputs = all_shares(layer.in_features, mesh.columns)
+    kept.outputs = all_shares(layer.out_features, mesh.columns)
     return kept
 
 
@@ -114,6 +114,8 @@ class ConvOfBoth(nn.Conv2d):
 
     mesh: Mesh
     purpose: str
+    inputs: list[slice]
+    """Which input channels each process has."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Return this process's output channels for its input channels, (images, channels / mesh.columns, height, width)."""
@@ -129,11 +131,11 @@ class _ConvOfBoth(torch.autograd.Function):
         pixels = x.permute(0, 2, 3, 1)  # the order in memory
         arriving = mesh.start_exchange([pixels] * columns, [pixels.shape] * columns, layer.purpose)
         rounded = weight.to(x.dtype)
-        parts = _by_column(rounded, [share(layer.in_channels, column, columns) for column in range(columns)])
+        parts = [rounded[:, part].contiguous(memory_format=torch.channels_last) for part in layer.inputs]
         out = functional.conv2d(x, parts[mesh.column], bias.to(x.dtype), layer.stride, layer.padding)
         inputs = [piece if column == mesh.column else piece.permute(0, 3, 1, 2) for column, piece in enumerate(arriving.wait())]
         inputs[mesh.column] = x
-        for column in _others(mesh):
+        for column in mesh.other_columns:
             out += functional.conv2d(inputs[column], parts[column], None, layer.stride, layer.padding)
         ctx.save_for_backward(weight, *inputs, *parts)
         ctx.layer = layer
@@ -152,16 +154,15 @@ class _ConvOfBoth(torch.autograd.Function):
 
         own = inputs[mesh.column]
         leaving: list[Tensor] = [own] * mesh.columns
-        for column in _others(mesh):
+        for column in mesh.other_columns:
             leaving[column] = through(column, True, False, False)[0].permute(0, 2, 3, 1).contiguous()
         arriving = mesh.start_exchange(leaving, [own.permute(0, 2, 3, 1).shape] * mesh.columns, layer.purpose)
         total = torch.empty_like(weight)
-        slices = [share(layer.in_channels, column, mesh.columns) for column in range(mesh.columns)]
-        for column in _others(mesh):
-            total[:, slices[column]] = through(column, False, True, False)[1]
-        own_gradient, total[:, slices[mesh.column]], bias_gradient = through(mesh.column, True, True, True)
+        for column in mesh.other_columns:
+            total[:, layer.inputs[column]] = through(column, False, True, False)[1]
+        own_gradient, total[:, layer.inputs[mesh.column]], bias_gradient = through(mesh.column, True, True, True)
         pieces = arriving.wait()
-        for column in _others(mesh):
+        for column in mesh.other_columns:
             own_gradient += pieces[column].permute(0, 3, 1, 2)
         return own_gradient, total, bias_gradient.to(weight.dtype), None
 
@@ -195,7 +196,7 @@ class _LinearOfBoth(torch.autograd.Function):
         out = functional.linear(x, rounded[:, layer.inputs[mesh.column]], bias.to(x.dtype))
         inputs = arriving.wait()
         inputs[mesh.column] = x
-        for column in _others(mesh):
+        for column in mesh.other_columns:
             out.addmm_(inputs[column], rounded[:, layer.inputs[column]].T)
         ctx.save_for_backward(rounded, *inputs)
         ctx.layer, ctx.dtype = layer, weight.dtype
@@ -211,7 +212,7 @@ class _LinearOfBoth(torch.autograd.Function):
         total = _weight_gradient(gradient, torch.cat(inputs, 1), ctx.dtype)
         own_gradient = gradient @ rounded[:, own]
         pieces = arriving.wait()
-        for column in _others(mesh):
+        for column in mesh.other_columns:
             own_gradient += pieces[column]
         return own_gradient, total, gradient.sum(0, dtype=ctx.dtype), None
 
@@ -248,11 +249,3 @@ def _as_autocast(x: Tensor) -> Tensor:
     """Cast `x` as autocast casts the inputs of torch's layers, which it does not inside an autograd function."""
     kind = x.device.type
     return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
-
-
-def _others(mesh: Mesh) -> list[int]:
-    return [column for column in range(mesh.columns) if column != mesh.column]
-
-
-def _by_column(weight: Tensor, parts: list[slice]) -> list[Tensor]:
-    return [weight[:, part].contiguous(memory_format=torch.channels_last) for part in parts]

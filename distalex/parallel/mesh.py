@@ -65,6 +65,11 @@ class Mesh:
         return mode_of(self.parallel).SPREADS_IMAGES
 
     @property
+    def other_columns(self) -> list[int]:
+        """Numbers of the other processes that divide this replica's network."""
+        return [column for column in range(self.columns) if column != self.column]
+
+    @property
     def gradient_group(self) -> dist.ProcessGroup | None:
         """The processes that all-reduce gradients of the parameters that all of them hold; None where there is one such process."""
         if self.devices is None or (self.replicas == 1 and not self.spreads_images):
@@ -124,8 +129,7 @@ class Mesh:
         recorded. Compute meanwhile, then call `wait` on the result.
         """
         assert self.devices is not None
-        others = [column for column in range(self.columns) if column != self.column]
-        leaving = [outgoing[column].reshape(-1) for column in others]
+        leaving = [outgoing[column].reshape(-1) for column in self.other_columns]
         sending = leaving[0] if len(leaving) == 1 else torch.cat(leaving)
         counts = [0 if column == self.column else math.prod(shape) for column, shape in enumerate(shapes)]
         sizes = [0 if column == self.column else piece.numel() for column, piece in enumerate(outgoing)]

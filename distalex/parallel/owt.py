@@ -115,9 +115,9 @@ class _Depart(torch.autograd.Function):
         rounds = ctx.rounds
         whole = torch.cat(gradients)
         for number, own in enumerate(whole.split(rounds.own_counts)):
-            for column, piece in enumerate(rounds.returning[number].wait()):
-                if column != rounds.mesh.column:
-                    own += piece
+            pieces = rounds.returning[number].wait()
+            for column in rounds.mesh.other_columns:
+                own += pieces[column]
         return whole, None
 
 

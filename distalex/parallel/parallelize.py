@@ -18,6 +18,7 @@ from distalex.parallel.columns import ConvOfBoth, LinearOfBoth
 from distalex.parallel.mesh import Mesh
 from distalex.parallel.shards import Shards
 from distalex.parallel.topology import mode_of
+from distalex.parallel.traffic import all_reduce_bytes
 
 
 class Parallel:
@@ -108,7 +109,7 @@ def _sum_gradients(mesh: Mesh, bucket: dist.GradBucket) -> torch.futures.Future[
     group = mesh.gradient_group
     assert group is not None
     gradients = bucket.buffer()
-    mesh.traffic.send("gradients", gradients.nbytes * 2 * (group.size() - 1) // group.size())
+    mesh.traffic.send("gradients", all_reduce_bytes(gradients.nbytes, group.size()))
     mesh.traffic.last_gradients_started = time.perf_counter()
     work = dist.all_reduce(gradients, group=group, async_op=True)
     return work.get_future().then(lambda future: future.value()[0])

@@ -11,7 +11,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from distalex.parallel.mesh import Mesh
-from distalex.shares import share
+from distalex.shares import all_shares, share
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Shards:
         if mesh.replica:
             return None
         assert mesh.devices is not None
-        places = [share(self.rows[name], column, mesh.columns) for column in range(mesh.columns)]
+        places = all_shares(self.rows[name], mesh.columns)
         inside = math.prod(part.shape[1:])
         counts = [inside * (rows.stop - rows.start) if mesh.is_first and column else 0 for column, rows in enumerate(places)]
         sending = part.reshape(-1) if mesh.column else part.new_empty(0)

@@ -105,7 +105,8 @@ def _set_kernels(device: torch.device, deterministic: bool) -> None:
 def _join_group(topology: Topology, device: torch.device) -> None:
     """Join the group of all processes: gloo on CPUs, NCCL between GPUs."""
     if topology.on_one_node:
-        _prefer_loopback()
+        for name, interface in loopback_variables().items():
+            os.environ.setdefault(name, interface)
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(
         backend,
@@ -117,14 +118,13 @@ def _join_group(topology: Topology, device: torch.device) -> None:
     )
 
 
-def _prefer_loopback() -> None:
-    """Have gloo connect over the loopback interface unless the environment names one.
+def loopback_variables() -> dict[str, str]:
+    """Return the environment variable with which gloo connects over the loopback interface; empty where there is none.
 
-    gloo looks up this host's name, which fails on laptops and in containers (pytorch#44946).
+    Without it gloo looks up this host's name, which fails on laptops and in containers (pytorch#44946).
     """
     loopback = next((name for _, name in socket.if_nameindex() if name in ("lo", "lo0")), None)
-    if loopback:
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback)
+    return {"GLOO_SOCKET_IFNAME": loopback} if loopback else {}
 
 
 def _who_is_silent(topology: Topology) -> str:

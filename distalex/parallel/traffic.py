@@ -15,6 +15,11 @@ from torch import Tensor
 from torch.autograd.profiler import record_function
 
 
+def all_reduce_bytes(nbytes: int, processes: int) -> int:
+    """Return the bytes that each of `processes` sends in a ring all-reduce of `nbytes`."""
+    return nbytes * 2 * (processes - 1) // processes
+
+
 class Traffic:
     """Communication of this process: bytes sent in a step, and exposed (non-overlapped) communication time in seconds.
 

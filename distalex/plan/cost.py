@@ -16,6 +16,7 @@ processor that computes also copies the bytes. Loading is left out: `data_wait_f
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from distalex.config.choices import declared_in
@@ -222,6 +223,11 @@ def rank(
     candidates = modes or tuple(name for name, mode in declared_in(MODES).items() if mode.facts["LEAST"] <= world_size)
     names = [mode for mode in candidates if divides(config, layers, mode, world_size)]
     predictions = [predict(config, classes, machine, mode, world_size, batch) for mode in names for batch in batches if batch >= world_size]
+    return fastest_first(predictions)
+
+
+def fastest_first(predictions: Iterable[StepEstimate]) -> list[StepEstimate]:
+    """Sort predictions: the fastest first, and those that do not fit into memory last."""
     return sorted(predictions, key=lambda prediction: (not prediction.fits, -prediction.images_per_second))
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from distalex import shares
 from distalex.config.config import Config
 from distalex.optim.optimizer import find_optimizer
 from distalex.parallel.topology import Layout, mode_of
+from distalex.parallel.traffic import all_reduce_bytes
 from distalex.plan.layers import Layer
-from distalex.shares import rounds_of as rounds_of_
-from distalex.shares import share, shares_of_rounds
 
 
 class Holding(NamedTuple):
@@ -62,12 +62,12 @@ def holding(layers: tuple[Layer, ...], parallel: str, mesh: Layout, rank: int, b
     spreads = mode_of(parallel).SPREADS_IMAGES
     divided = tuple(mesh.mp > 1 and not (spreads and layer.convolves) for layer in layers)
     rows = tuple(
-        range(layer.rows)[share(layer.rows, column, mesh.mp)] if cut else range(layer.rows)
+        range(layer.rows)[shares.share(layer.rows, column, mesh.mp)] if cut else range(layer.rows)
         for layer, cut in zip(layers, divided, strict=True)
     )
-    part = share(batch, replica, mesh.dp)
+    part = shares.share(batch, replica, mesh.dp)
     joint = part.stop - part.start
-    own = sum(_own_of_rounds(joint, column, mesh.mp)) if spreads else joint
+    own = sum(turn.stop - turn.start for turn in shares.shares_of_rounds(joint, column, mesh.mp)) if spreads else joint
     return Holding(rows, own, joint, divided)
 
 
@@ -78,16 +78,12 @@ def busiest(layers: tuple[Layer, ...], parallel: str, mesh: Layout, batch: int) 
 
 def rounds_of(parallel: str, mesh: Layout, images: int) -> int:
     """Return the rounds in which One Weird Trick's fully connected layers take a step's images; 1 for other modes."""
-    return rounds_of_(images, mesh.mp) if mode_of(parallel).SPREADS_IMAGES else 1
+    return shares.rounds_of(images, mesh.mp) if mode_of(parallel).SPREADS_IMAGES else 1
 
 
 def takes_rounds(layers: tuple[Layer, ...], number: int, parallel: str) -> bool:
     """Return whether layer `number` reads all processes' activations in rounds: with One Weird Trick, the first fully connected one."""
     return mode_of(parallel).SPREADS_IMAGES and not layers[number].convolves and layers[number - 1].convolves
-
-
-def _own_of_rounds(images: int, column: int, devices: int) -> list[int]:
-    return [part.stop - part.start for part in shares_of_rounds(images, column, devices)]
 
 
 def parameters(layers: tuple[Layer, ...], held: Holding) -> int:
@@ -108,7 +104,7 @@ def activation_bytes(layers: tuple[Layer, ...], held: Holding, number: int, para
         return 0
     if takes_rounds(layers, number, parallel):  # whole activations of the process's images, and gradients of the other processes'
         return width * layer.inputs * (held.images * (mesh.mp - 1) + held.joint_images - held.images)
-    part = share(layer.inputs, column, mesh.mp)
+    part = shares.share(layer.inputs, column, mesh.mp)
     own = part.stop - part.start
     return width * held.joint_images * (own * (mesh.mp - 1) + layer.inputs - own)
 
@@ -124,10 +120,10 @@ def sent(config: Config, layers: tuple[Layer, ...], parallel: str, mesh: Layout,
         for layer, rows, cut in zip(layers, held.rows, held.divided, strict=True)
     )
     activations = sum(activation_bytes(layers, held, number, parallel, mesh, column, width) for number in range(len(layers)))
-    read = share(held.joint_images, column, mesh.mp)
+    read = shares.share(held.joint_images, column, mesh.mp)
     gathers_images = mesh.mp > 1 and not spreads
     return Sent(
-        gradients=4 * shared * 2 * (ring - 1) // ring,
+        gradients=all_reduce_bytes(4 * shared, ring),
         activations=activations,
         images=(read.stop - read.start) * (mesh.mp - 1) * 3 * config.data.side**2 if gathers_images else 0,
         logits=width * held.joint_images * len(held.rows[-1]) * (mesh.mp - 1),

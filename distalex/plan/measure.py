@@ -1,11 +1,10 @@
-"""Measurement of this machine for some seconds, in processes of its own, with a cached result."""
+"""Measurement of this machine, about a minute in processes of its own, with a cached result."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from distalex.files import write_atomically
 from distalex.machine.description import computes_on
 from distalex.machine.precision import arithmetic
 from distalex.machine.resources import cores
+from distalex.parallel.start import loopback_variables
 from distalex.plan.cost import classes_or_assumed, rank
 from distalex.plan.layers import layers_of
 from distalex.plan.machine import Link, Machine, Timing
@@ -147,9 +147,7 @@ def _measure(config: Config, classes: int, processes: int, device: str) -> dict[
         "device": device,
     }
     environment = {name: value for name, value in os.environ.items() if not name.startswith(LAUNCHER)}
-    loopback = next((name for _, name in socket.if_nameindex() if name in ("lo", "lo0")), None)
-    if loopback:
-        environment["GLOO_SOCKET_IFNAME"] = loopback
+    environment |= loopback_variables()
     with tempfile.TemporaryDirectory() as folder:
         started = [
             subprocess.Popen(

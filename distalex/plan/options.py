@@ -20,8 +20,8 @@ class PlanOptions(CommandOptions):
     world_size: Int | None = Field(None, ge=1, le=65536)
     """Number of devices. Default: this machine's GPUs or cores (at most 8), or the devices of one host of a described machine."""
     machine: str = Field("this", min_length=1)
-    """`this` machine is measured for some seconds, unless the result is cached. A described one is a preset (v100, a100, a100_pcie, h100,
-    h200, rtx4090, cpu) or a YAML file (docs/scaling.md)."""
+    """`this` machine is measured, which takes about a minute, unless the result is cached. A described one is a preset (v100, a100,
+    a100_pcie, h100, h200, rtx4090, cpu) or a YAML file (docs/scaling.md)."""
     devices_per_node: Int | None = Field(None, ge=1, le=65536)
     """Devices of one host of a described machine. Default: as described."""
     batch_sizes: Counts = Field((128, 256, 1024), min_length=1)

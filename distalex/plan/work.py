@@ -14,7 +14,7 @@ from distalex.console import aligned
 from distalex.errors import UserError
 from distalex.files import refuse_unwritable
 from distalex.machine.resources import cores
-from distalex.plan.cost import StepEstimate, classes_or_assumed, classes_text, rank
+from distalex.plan.cost import StepEstimate, classes_or_assumed, classes_text, fastest_first, rank
 from distalex.plan.curves import draw_curves
 from distalex.plan.layers import layers_of
 from distalex.plan.machine import Machine, described
@@ -32,12 +32,11 @@ def plan(options: PlanOptions) -> list[StepEstimate]:
     else:
         machine = described(options.machine, training.train.precision, options.devices_per_node)
         machines = dict.fromkeys({1, options.world_size or machine.devices_per_node}, machine)
-    predictions = [
+    predictions = fastest_first(
         prediction
         for world_size, machine in machines.items()
         for prediction in rank(training, classes, machine, world_size, options.batch_sizes)
-    ]
-    predictions.sort(key=lambda prediction: (not prediction.fits, -prediction.images_per_second))
+    )
     if not predictions:
         raise UserError(f"batch_sizes={min(options.batch_sizes)}: fewer images than devices; give a batch of {max(machines)} or more")
     machine = machines[max(machines)]

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from distalex import random
 from distalex.data.augment.augmentation import Augmentation
+from distalex.data.order import choose
 from distalex.data.pipeline import Split
 from distalex.evaluate.evaluation import logits_of
 from distalex.runs.trained import Trained
@@ -41,10 +41,10 @@ class FeatureIndex(NamedTuple):
 
 def index_features(trained: Trained, split: Split, most: int, progress: Callable[[str, int, int], None]) -> FeatureIndex:
     """Compute the features of a split, or of `most` samples of it chosen by the run's seed. Calls `progress(what, done, total)`."""
-    samples = choose_samples(split, most, trained.config.seed)
+    samples = choose(split.count, most, trained.config.seed)
     labels: list[int] = []
     features = []
-    for batch, images in read_batches(split, samples):
+    for images, batch in split.read(samples):
         labels += batch.tolist()
         features.append(features_of(trained, split.augmentation, images))
         progress("features of training images", len(labels), len(samples))
@@ -69,26 +69,3 @@ def _inputs_of(layer: nn.Module) -> Iterator[list[Tensor]]:
         yield inputs
     finally:
         handle.remove()
-
-
-def choose_samples(split: Split, most: int, seed: int) -> np.ndarray:
-    """Return all samples of a split, or `most` chosen by the seed, in order: (n,) int64."""
-    if split.count <= most:
-        return np.arange(split.count)
-    return np.sort(random.permutation(random.key(seed, "shown"), split.count)[:most])
-
-
-def read_batches(split: Split, samples: np.ndarray) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield labels (b,) int64 and stored images (b, side, side, 3) uint8 of samples; images are valid until the next batch."""
-    largest = split.batch_size
-    for images, labels in split.reader.read([samples[start : start + largest] for start in range(0, len(samples), largest)]):
-        yield labels.clone(), images
-
-
-def read_stored(split: Split, samples: np.ndarray) -> list[tuple[np.ndarray, int]]:
-    """Return the stored image (side, side, 3) uint8 and the label of each sample."""
-    return [
-        (image.copy(), int(label))
-        for labels, images in read_batches(split, samples)
-        for image, label in zip(images.numpy(), labels, strict=True)
-    ]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from itertools import chain
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from distalex import random
 from distalex.data.open import Data
+from distalex.data.order import choose
 from distalex.evaluate.evaluation import likeliest, logits_of
 from distalex.predict.images import StoredImages
 from distalex.runs.trained import Trained
@@ -55,10 +55,10 @@ class Prediction:
 
 def choose_test_images(data: Data, seed: int, count: int) -> StoredImages:
     """Choose `count` test images by `seed`, or all of fewer, in order of samples; names are `test SAMPLE`."""
-    samples = np.sort(random.permutation(random.key(seed, "shown"), data.test.count)[:count])
-    one_by_one = data.test.reader.read(list(samples[:, None]))  # a reader may hold fewer images than these in a batch
-    images, labels = zip(*((image.cpu().clone(), int(label)) for image, label in one_by_one), strict=True)
-    return StoredImages(torch.cat(images), [f"test {sample}" for sample in samples], [data.classes[label] for label in labels])
+    samples = choose(data.test.count, count, seed)
+    images, labels = zip(*((images.cpu().clone(), labels.tolist()) for images, labels in data.test.read(samples)), strict=True)
+    actual = [data.classes[label] for label in chain.from_iterable(labels)]
+    return StoredImages(torch.cat(images), [f"test {sample}" for sample in samples], actual)
 
 
 @torch.no_grad()

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from distalex import random
 from distalex.config.config import Config
 from distalex.console import Console
 from distalex.data.batches import Batch
 from distalex.data.open import open_training_images
+from distalex.data.order import choose
 from distalex.data.pipeline import Split
 from distalex.files import require_figure, save_figure
 from distalex.parallel.start import start_processes
@@ -35,13 +35,12 @@ def show(options: ShowOptions, config: Config) -> Path:
             precision=config.train.precision,
             seed=config.seed,
         )
-        count = min(options.count, train.count)
-        samples = np.sort(random.permutation(random.key(config.seed, "shown"), train.count)[:count])
+        samples = choose(train.count, options.count, config.seed)
         ((stored, _),) = ((images.numpy().copy(), labels) for images, labels in train.reader.read([samples]))
         batches = [train.augmented(samples, epoch) for epoch in range(options.epochs)]
         figure = _draw(train, classes, samples, stored, batches)
     save_figure(figure, path, "out")
-    console.say(f"drawn: {path}: {count} of {train.count:,} training images, in the first {options.epochs} epochs")
+    console.say(f"drawn: {path}: {len(samples)} of {train.count:,} training images, in the first {options.epochs} epochs")
     return path
 
 

@@ -8,8 +8,8 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from distalex.config.choices import declared_in
-from distalex.config.data import DataConfig
+from distalex.config.choices import facts_in
+from distalex.config.data import WANTED, DataConfig
 from distalex.config.schema import validate
 from distalex.console import Console
 from distalex.data.beton.estimate import How, estimate
@@ -77,11 +77,8 @@ def check(options: CheckOptions) -> Prepared:
 def _data_section(options: PrepareOptions) -> DataConfig:
     """The `data` section with which `train` reads the same images. Raises UserError for options that do not go together."""
     source = "folder" if options.source == "auto" else options.source
-    if "root" in declared_in("data/sources")[source].facts["NEEDS"] and options.root is None:
-        raise UserError(
-            f"prepare {options.source}: --root is missing; name a folder of CLASS/*.jpg, or of train/ and test/ with such "
-            "folders, a tar archive or a table"
-        )
+    if "root" in facts_in("data/sources", source)["NEEDS"] and options.root is None:
+        raise UserError(f"prepare {options.source}: --root is missing; give --root={WANTED['root']}")
     if options.out is None and (options.split != "both" or options.holdout or options.per_file or options.overwrite):
         raise UserError("--split, --holdout, --per_file and --overwrite need --out=FILE.beton, which is missing; add it")
     if options.out is not None and not options.out.endswith(".beton"):

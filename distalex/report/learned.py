@@ -1,4 +1,4 @@
-"""What a run's network learned: predictions, mistakes and confusion on the test set, nearest neighbours, the filters of conv1."""
+"""What a run's network learned: predictions, mistakes and confusion on the test set, nearest neighbours, filters."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from distalex import random
 from distalex.console import Console
 from distalex.data.open import Data
+from distalex.data.order import choose
+from distalex.data.pipeline import Split
 from distalex.evaluate.evaluation import likeliest, logits_of, places_of
 from distalex.parallel.mesh import Mesh
 from distalex.parallel.start import start_processes
-from distalex.predict.neighbours import choose_samples, features_of, index_features, read_batches, read_stored
+from distalex.predict.neighbours import features_of, index_features
 from distalex.report.options import ReportOptions
 from distalex.runs.trained import Trained, load_trained, open_data_of
 
@@ -51,7 +52,7 @@ class ShownImage:
 
 @dataclass(frozen=True)
 class ColumnFilters:
-    """The filters of conv1 in one column (Figure 3)."""
+    """The filters of the first convolution in one column (Figure 3)."""
 
     image: str
     """A data URI."""
@@ -124,46 +125,46 @@ def learn(options: ReportOptions, place: str, console: Console) -> Learned:
 
 def _learned(trained: Trained, data: Data, options: ReportOptions, mesh: Mesh, console: Console) -> Learned:
     test, classes, mirror = data.test, trained.classes, trained.config.train.mirror_test
-    chosen = choose_samples(test, options.images, trained.config.seed)
+    chosen = choose(test.count, options.images, trained.config.seed)
     outputs, labels = [], []
-    for batch, images in read_batches(test, chosen):
+    for images, batch in test.read(chosen):
         outputs.append(logits_of(trained.net, test.augmentation.test(images.to(mesh.device)), mirror).cpu())
-        labels.append(batch)
+        labels.append(batch.clone())
         console.progress("predicting test images", sum(map(len, outputs)), len(chosen))
     console.done("predicting test images")
     logits, actual = torch.cat(outputs), torch.cat(labels)
     shares = logits.softmax(1)
-    ranks, predicted = places_of(logits, actual), likeliest(logits, 1)[:, 0]
+    ranks, predicted = places_of(logits, actual), logits.argmax(1)
     wrong = torch.where(ranks < 1, -1.0, shares.amax(1))
     surest = [int(place) for place in wrong.argsort(descending=True)[:ROW] if wrong[place] > 0]
-    some = np.sort(random.permutation(random.key(trained.config.seed, "shown"), len(chosen))[:ROW])
+    some = choose(len(chosen), ROW, trained.config.seed)
 
     def shown(places: list[int]) -> tuple[ShownImage, ...]:
         return tuple(
             _shown(image, int(label), shares[place], classes, f"test image {chosen[place]}")
-            for place, (image, label) in zip(places, read_stored(test, chosen[places]), strict=True)
+            for place, (image, label) in zip(places, _read(test, chosen[places]), strict=True)
         )
 
     return Learned(
-        trained.path.name,
-        classes,
-        data.tested_on,
-        len(chosen),
-        test.count,
-        float(functional.cross_entropy(logits, actual)),
-        100.0 * float((ranks < 1).float().mean()),
-        100.0 * float((ranks < 5).float().mean()),
-        np.bincount((actual * len(classes) + predicted).numpy(), minlength=len(classes) ** 2).reshape(len(classes), -1),
-        shown([int(place) for place in some]),
-        shown(surest),
-        _neighbours(trained, data, chosen[some[:QUERIES]], options.searched, console) if options.searched else (),
-        min(options.searched, data.train.count),
+        checkpoint=trained.path.name,
+        classes=classes,
+        tested_on=data.tested_on,
+        count=len(chosen),
+        of=test.count,
+        loss=float(functional.cross_entropy(logits, actual)),
+        top1=100.0 * float((ranks < 1).float().mean()),
+        top5=100.0 * float((ranks < 5).float().mean()),
+        confusion=np.bincount((actual * len(classes) + predicted).numpy(), minlength=len(classes) ** 2).reshape(len(classes), -1),
+        predictions=shown(some.tolist()),
+        mistakes=shown(surest),
+        neighbours=_neighbours(trained, data, chosen[some[:QUERIES]], options.searched, console) if options.searched else (),
+        searched=min(options.searched, data.train.count),
     )
 
 
 def _neighbours(trained: Trained, data: Data, queries: np.ndarray, most: int, console: Console) -> tuple[tuple[ShownImage, ...], ...]:
     """A test image and the training images nearest to it (Figure 4, right)."""
-    wanted = read_stored(data.test, queries)
+    wanted = _read(data.test, queries)
     index = index_features(trained, data.train, most, console.progress)
     stored = torch.from_numpy(np.stack([image for image, _ in wanted]))
     places, apart = index.nearest(features_of(trained, data.test.augmentation, stored), NEAREST)
@@ -171,10 +172,17 @@ def _neighbours(trained: Trained, data: Data, queries: np.ndarray, most: int, co
     for query, (image, label), near, distances in zip(queries, wanted, places.tolist(), apart.tolist(), strict=True):
         row = [ShownImage(_as_uri(image), trained.classes[label], (), (), f"test image {query}")]
         samples = index.samples[near]
-        for (other, actual), sample, distance in zip(read_stored(data.train, samples), samples, distances, strict=True):
+        for (other, actual), sample, distance in zip(_read(data.train, samples), samples, distances, strict=True):
             row.append(ShownImage(_as_uri(other), trained.classes[actual], (), (), f"training image {sample}, {distance:.3g} away"))
         rows.append(tuple(row))
     return tuple(rows)
+
+
+def _read(split: Split, samples: np.ndarray) -> list[tuple[np.ndarray, int]]:
+    """The stored image (side, side, 3) uint8 and the label of each sample."""
+    return [
+        (image.copy(), int(label)) for images, labels in split.read(samples) for image, label in zip(images.numpy(), labels, strict=True)
+    ]
 
 
 def _shown(image: np.ndarray, label: int, shares: Tensor, classes: tuple[str, ...], note: str) -> ShownImage:

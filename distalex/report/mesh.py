@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from html import escape
 
-from distalex.config.choices import declared_in
+from distalex.config.choices import facts_in
 from distalex.config.config import MODES
 from distalex.console import bytes_text
 from distalex.report.history import History
@@ -52,7 +52,7 @@ def draw_mesh(run: History) -> str:
         return ""
     start = run.starts[-1]
     replicas, columns = (max(1, int(finite(start.get(key)) or 1)) for key in ("replicas", "columns"))
-    declared = declared_in(MODES).get(str(start.get("parallel", "none")))
+    holds = str(facts_in(MODES, str(start.get("parallel", "none"))).get("HOLDS", ""))
     down, across = min(replicas, MAX_DRAWN), min(columns, MAX_DRAWN)
     width = across * BOX[0] + (across - 1) * GAP[0] + 20
     height = down * BOX[1] + (down - 1) * GAP[1] + 20 + (18 if replicas > down or columns > across else 0)
@@ -63,10 +63,12 @@ def draw_mesh(run: History) -> str:
     for replica in range(down):
         for column in range(across):
             x, y = 10 + column * (BOX[0] + GAP[0]), 10 + replica * (BOX[1] + GAP[1])
-            holds = declared.facts["HOLDS"].format(column=column + 1, columns=columns) if declared else ""
             parts.append(f'<rect class="box" x="{x:g}" y="{y:g}" width="{BOX[0]:g}" height="{BOX[1]:g}" rx="6"/>')
             parts.append(_text(x + BOX[0] / 2, y + 22, f"rank {replica * columns + column}", "strong"))
-            parts += [_text(x + BOX[0] / 2, y + 40 + 12 * line, part) for line, part in enumerate(_wrapped(holds))]
+            parts += [
+                _text(x + BOX[0] / 2, y + 40 + 12 * line, part)
+                for line, part in enumerate(_wrapped(holds.format(column=column + 1, columns=columns)))
+            ]
             if column + 1 < across:
                 parts += _across(x + BOX[0], y, between)
             if replica + 1 < down:

@@ -10,7 +10,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from distalex import __version__
-from distalex.config.config import Config
+from distalex.config.config import LABELS, Config
 from distalex.config.schema import flatten, plain_text
 from distalex.console import bytes_text
 from distalex.report import curves, mesh
@@ -26,8 +26,6 @@ TABLE_ROWS = 40
 """Most evaluations in the table."""
 CELLS = 20
 """Most classes for a table of confusion; of more it is an image."""
-PLACES = ("name", "runs_dir")
-"""Options that differ between any two runs."""
 
 
 def render(
@@ -85,11 +83,10 @@ def _summary(run: History) -> Row:
         "top1": finite(last.get("top1")),
         "top5": finite(last.get("top5")),
         "loss": finite(last.get("loss")),
-        "count": last.get("count"),
         "best": best["top1"] if best else None,
         "best_epoch": best.get("epoch") if best else None,
         "speed": sorted(speeds)[len(speeds) // 2] if speeds else None,
-        "network": f"{options.get('model.name', '?')} network, {options.get('data.image_size', '?')} pixels",
+        "network": f"{options.get('model.name', '?')} network at {options.get('data.image_size', '?')} pixels",
         "data": options.get("data.name", "?"),
         "tested_on": "validation" if options.get("data.validation") else "test",
         "parallel": start.get("parallel", options.get("parallel", "?")),
@@ -100,7 +97,7 @@ def _summary(run: History) -> Row:
 
 def _differing(runs: Sequence[History]) -> list[tuple[str, list[str]]]:
     """Options that differ between runs, with the value of each run."""
-    keys = [key for key in dict.fromkeys(key for run in runs for key in run.options) if key not in PLACES]
+    keys = [key for key in dict.fromkeys(key for run in runs for key in run.options) if key not in LABELS]
     rows = [(key, [_shown(run.options.get(key, "absent")) for run in runs]) for key in keys]
     return [(key, values) for key, values in rows if len(set(values)) > 1]
 

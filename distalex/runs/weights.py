@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from torch import Tensor
 
+from distalex.config.model import ModelConfig
+from distalex.config.schema import plain_text, validate
 from distalex.errors import UserError
 from distalex.model.network import Network
 from distalex.model.released import from_released, is_released
 from distalex.model.torchvision_keys import from_torchvision
 from distalex.runs.checkpoint import find, read_tensors
+
+SHAPE_OPTIONS = ("channels", "kernels", "batch_norm", "exchange", "without", "width", "columns", "fc6", "fc7")
+"""Options of the network, besides its name, that decide which parameters it has and their shapes."""
 
 
 def load_weights(net: Network, place: str, runs_dir: str, normalize: str, say: Callable[[str], None]) -> None:
@@ -36,8 +42,19 @@ def load_weights(net: Network, place: str, runs_dir: str, normalize: str, say: C
         weights = {**weights, **classifier}
     for name in own:
         if name not in weights:
-            raise UserError(f"model.weights={place}: has no {name}; set model.name to the network that it was trained with")
+            raise UserError(f"model.weights={place}: has no {name}; {_options_of(content)}")
         if weights[name].shape != own[name].shape:
             theirs, ours = tuple(weights[name].shape), tuple(own[name].shape)
-            raise UserError(f"model.weights={place}: {name} has shape {theirs}, this network {ours}; set model.name to its network")
+            raise UserError(f"model.weights={place}: {name} has shape {theirs}, this network {ours}; {_options_of(content)}")
     net.load_state_dict({name: weights[name] for name in own})
+
+
+def _options_of(content: Mapping[str, Any]) -> str:
+    """Say which options give the network that the weights belong to: a checkpoint's own, where they are not its network's defaults."""
+    if "format" not in content:
+        return "set model.name, model.width, model.fc6 and model.fc7 to those of the network that it was trained with"
+    theirs = validate(ModelConfig, content["config"]["model"], {})
+    defaults = ModelConfig(name=theirs.name)
+    changed = [name for name in SHAPE_OPTIONS if getattr(theirs, name) != getattr(defaults, name)]
+    words = [f"--model.{name}={plain_text(getattr(theirs, name))}" for name in ("name", *changed)]
+    return f"it was trained with {' '.join(words)}; use these options"

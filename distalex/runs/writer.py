@@ -81,15 +81,10 @@ class Writer:
 
 
 def _still_needed(waiting: Sequence[_Task], new: _Task) -> list[_Task]:
-    """The tasks that `new` does not replace: a step's checkpoint replaces an older step's, a best one an older best one."""
-    kept = []
-    for task in waiting:
-        names = tuple(name for name in task.names if name == "best.pt" and "best.pt" not in new.names)
-        if all(name == "best.pt" for name in new.names):
-            names = tuple(name for name in task.names if name not in new.names)
-        if names:
-            kept.append(task._replace(names=names))
-    return kept
+    """Drop the files that `new` supersedes: those of older steps if it writes a step's, best.pt if it writes that."""
+    is_best = {name == "best.pt" for name in new.names}
+    kept = (task._replace(names=tuple(name for name in task.names if (name == "best.pt") not in is_best)) for task in waiting)
+    return [task for task in kept if task.names]
 
 
 def _copied(value: Any) -> Any:

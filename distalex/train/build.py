@@ -41,7 +41,7 @@ def build_state(
     steps = data.train.steps_per_epoch
     schedule = Schedule(config.optim, steps * config.train.epochs, steps)
     average = MovingAverage(net, config.train.ema) if config.train.ema else None
-    return TrainState(net, optimizer, schedule, forward.shards, average, described=describe_weights(config, data)), forward
+    return TrainState(net, optimizer, schedule, forward.shards, average, metadata=describe_weights(config, data)), forward
 
 
 def describe_weights(config: Config, data: Data) -> dict[str, Any]:

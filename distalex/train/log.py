@@ -131,7 +131,7 @@ class StepLog:
         if self.mesh.is_first and not self.metrics.has_eval(state.step):
             self.metrics.write("eval", {"step": state.step, "epoch": state.epoch, **values})
             if self.wandb:
-                self.wandb.log_evaluation(evaluation, state.described["classes"], state.step)
+                self.wandb.log_evaluation(evaluation, state.metadata["classes"], state.step)
         epoch = f"epoch {state.epoch}/{self.config.train.epochs}"
         self.console.done(epoch)
         self.console.say(

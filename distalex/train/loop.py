@@ -86,7 +86,7 @@ def train(config: Config) -> Summary:
             run.save(state)
         run.saver.require_saved(state)
         if evaluation is None:
-            run.say(f"stopped at step {state.step:,} and saved; resume with {run.folder.resuming_options(config.train.max_steps)}")
+            run.say(f"stopped at step {state.step:,} and saved; resume with {run.saver.resuming}")
         else:
             log_results(run.log.wandb, run.config, run.folder, data, state.step)
         return Summary(run.folder.path, state.step, evaluation, run.stop.received)
@@ -107,7 +107,7 @@ def train_epoch(state: TrainState, forward: Parallel, data: Data, run: Run) -> N
 
 
 def train_step(state: TrainState, forward: Parallel, batch: Batch, config: Config, guard: NonFiniteGuard) -> StepResult:
-    """One optimizer step on this replica's share of a batch; nothing in it waits for the device.
+    """One optimizer step on this replica's share of a batch. Only `guard` waits for the device, where it is to skip or roll back.
 
     The loss of each image is divided by the size of the global batch, and gradients are summed over micro-batches and replicas, so
     that they equal the gradient of the mean loss over the global batch, however it is divided and however uneven it is.
@@ -117,18 +117,18 @@ def train_step(state: TrainState, forward: Parallel, batch: Batch, config: Confi
     lr = state.schedule.apply(state.optimizer, state.step)
     state.optimizer.zero_grad(set_to_none=True)
     loss_sum, correct = torch.zeros((), device=device), torch.zeros((), device=device)
-    for number, part in enumerate(batch.micro_batches(options.accumulate), 1):
+    for number, micro_batch in enumerate(batch.micro_batches(options.accumulate), 1):
         last = number == options.accumulate
-        if not len(part.labels) and not last:
+        if not len(micro_batch.labels) and not last:
             continue
-        state.net.key_masks(config.seed, state.step, part.first_row)
+        state.net.key_masks(config.seed, state.step, micro_batch.first_row)
         with forward.exchanging(last):
-            with torch.autocast(device.type, torch.bfloat16, enabled=part.images.dtype == torch.bfloat16):
-                logits = forward(part.images, len(part.labels))
-            loss = summed_loss(logits.float(), part, options.label_smoothing)
+            with torch.autocast(device.type, torch.bfloat16, enabled=micro_batch.images.dtype == torch.bfloat16):
+                logits = forward(micro_batch.images, len(micro_batch.labels))
+            loss = summed_loss(logits.float(), micro_batch, options.label_smoothing)
             (loss / batch.total).backward()
         loss_sum += loss.detach()
-        correct += (logits.detach().argmax(1) == part.labels).sum()
+        correct += (logits.detach().argmax(1) == micro_batch.labels).sum()
     forward.mesh.traffic.backward_done(device)
     if options.clip_norm:
         clip_gradients(state.net, options.clip_norm, state.shards)
@@ -137,14 +137,15 @@ def train_step(state: TrainState, forward: Parallel, batch: Batch, config: Confi
     return StepResult(loss_sum, correct, batch.total, lr, norms)
 
 
-def summed_loss(logits: Tensor, part: MicroBatch, smoothing: float) -> Tensor:
+def summed_loss(logits: Tensor, micro_batch: MicroBatch, smoothing: float) -> Tensor:
     """Cross-entropy of logits (n, classes), summed over images; for a mixed image over both its labels, weighed by their shares."""
-    if part.mix is None:
-        return functional.cross_entropy(logits, part.labels, reduction="sum", label_smoothing=smoothing)
+    if micro_batch.mix is None:
+        return functional.cross_entropy(logits, micro_batch.labels, reduction="sum", label_smoothing=smoothing)
     own, other = (
-        functional.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing) for labels in (part.labels, part.mix.labels)
+        functional.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
+        for labels in (micro_batch.labels, micro_batch.mix.labels)
     )
-    return torch.lerp(other, own, part.mix.shares).sum()
+    return torch.lerp(other, own, micro_batch.mix.shares).sum()
 
 
 def apply_gradients(state: TrainState, config: Config) -> LayerNorms | None:
@@ -172,7 +173,7 @@ def end_epoch(state: TrainState, forward: Parallel, data: Data, run: Run) -> Eva
         state.epoch, state.step_in_epoch = epochs_done, 0
     is_best = False
     if evaluation is not None:
-        if is_due:  # The final evaluation must not advance the schedule, or a resumed run would differ.
+        if is_due:  # the final evaluation must not advance the schedule, or a resumed run would differ
             state.schedule.evaluated(evaluation.loss)
         is_best, state.best_top1 = evaluation.top1 > state.best_top1, max(evaluation.top1, state.best_top1)
         run.log.write_evaluation(evaluation, state)

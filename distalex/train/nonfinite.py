@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +13,7 @@ from distalex.config.config import Config
 from distalex.errors import NotFinite, TrainingError
 from distalex.evaluate.evaluation import Evaluation
 from distalex.parallel.mesh import Mesh
-from distalex.runs.checkpoint import are_finite, load_newest
-from distalex.train.saving import Saver
+from distalex.runs.checkpoint import are_finite
 from distalex.train.state import TrainState
 
 MOST_LEFT_OUT = 20
@@ -47,7 +47,8 @@ class NonFiniteGuard:
         if self.mode == "stop":
             self._remember_first(loss, state.step + 1)
             return True
-        if not self.mesh.any(not _is_finite(loss, state.net)):
+        gradients = [parameter.grad for parameter in state.net.parameters()]
+        if not self.mesh.any(not are_finite([loss, *gradients])):
             self._left_out_in_a_row = 0
             return True
         if self.mode == "rollback" and state.step not in state.left_out:
@@ -87,16 +88,13 @@ class NonFiniteGuard:
         if not math.isfinite(evaluation.loss):
             raise TrainingError(f"the loss of the evaluation at step {state.step} is not finite; {self._remedies()}")
 
-    def roll_back(self, state: TrainState, saver: Saver, say: Callable[[str], None]) -> None:
-        """Restore `state` from the newest checkpoint. The failed step is skipped when it is reached again.
+    def roll_back(self, state: TrainState, found: dict[str, Any] | None, say: Callable[[str], None]) -> None:
+        """Restore `state` from the checkpoint `found`. The failed step is skipped when it is reached again.
 
         Raises TrainingError where there is no checkpoint, or where it has happened too often.
         """
         bad = state.step
         state.left_out.add(bad)
-        saver.writer.wait()
-        self.mesh.barrier()
-        found = load_newest(saver.writer.folder, say)
         if found is None or len(state.left_out) > MOST_LEFT_OUT:
             why = "there is no checkpoint to roll back to" if found is None else f"{len(state.left_out)} steps were left out already"
             raise TrainingError(f"loss or gradients of step {bad + 1} are not finite, and {why}; {self._remedies()}")
@@ -112,8 +110,3 @@ class NonFiniteGuard:
             f"lower optim.lr={self.config.optim.lr:g}, add optim.warmup_epochs or train.clip_norm, or check that model.init and "
             "data.normalize fit each other"
         )
-
-
-def _is_finite(loss: Tensor, net: nn.Module) -> bool:
-    """Whether loss and gradients are finite; reads from the device."""
-    return are_finite([loss, *(parameter.grad for parameter in net.parameters())])

@@ -20,7 +20,7 @@ from distalex.machine.description import computes_on, describe_machine
 from distalex.machine.precision import arithmetic
 from distalex.machine.speed import memory_speed
 from distalex.parallel.mesh import Mesh
-from distalex.runs.checkpoint import newest_first, step_in, step_of
+from distalex.runs.checkpoint import load_newest, newest_first, step_in, step_of
 from distalex.runs.folder import RunFolder
 from distalex.runs.metrics import MetricsFile
 from distalex.runs.remote import Remote
@@ -74,7 +74,7 @@ class Run:
         self.stop.can_save = True
         if self.config.train.on_nonfinite == "rollback" and not self._has_checkpoint(state.step):
             self.saver.save(state)  # so that there is a checkpoint to roll back to, also in a run that begins from another
-        self.log.measure_peak(len(state.described["classes"]))
+        self.log.measure_peak(len(state.metadata["classes"]))
         if steps := self.config.train.profile:
             speed = DeviceSpeed(self.log.own_peak, memory_speed(self.mesh.device))
             self.trace = Trace(steps, state.net, state.optimizer, self.folder.path, self.mesh.rank, self.mesh.device, speed)
@@ -170,7 +170,9 @@ class Run:
 
     def roll_back(self, state: TrainState) -> None:
         """Restore `state` from the newest checkpoint after a bad step. Raises TrainingError where that is not possible."""
-        self.guard.roll_back(state, self.saver, self.say)
+        self.saver.writer.wait()
+        self.mesh.barrier()
+        self.guard.roll_back(state, load_newest(self.folder.checkpoints, self.say), self.say)
         if self.mesh.is_first:
             self.log.metrics.rewind(state.step, state.epoch)
         self.log.start_window()
@@ -193,7 +195,7 @@ def open_run(config: Config, mesh: Mesh) -> Iterator[Run]:
         _fetch_copy(config, folder, remote, mesh)
     resumed = find_state(config, folder, console.say)
     writer = Writer(folder.checkpoints, console.say, (lambda: remote.push(folder.path)) if remote else lambda: None)
-    saver = Saver(writer, mesh, name, config.checkpoint.keep)
+    saver = Saver(writer, mesh, config.checkpoint.keep, folder.resuming_options(config.train.max_steps))
     log = StepLog(config, mesh, console, MetricsFile(folder.path / "metrics.jsonl", console.say))
     failed = True
     with StopSignals(mesh) as stop:

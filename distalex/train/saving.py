@@ -9,10 +9,13 @@ from distalex.train.state import TrainState
 
 
 class Saver:
-    """Writes checkpoints of a run's state by rank 0, in the background, and keeps the newest `keep` besides best.pt."""
+    """Writes checkpoints of a run's state by rank 0, in the background, and keeps the newest `keep` besides best.pt.
 
-    def __init__(self, writer: Writer, mesh: Mesh, name: str, keep: int) -> None:
-        self.writer, self.mesh, self.name, self.keep = writer, mesh, name, keep
+    `resuming` are the options that resume the run.
+    """
+
+    def __init__(self, writer: Writer, mesh: Mesh, keep: int, resuming: str) -> None:
+        self.writer, self.mesh, self.keep, self.resuming = writer, mesh, keep, resuming
 
     def save(self, state: TrainState, best: bool = False, newest: bool = True) -> None:
         """Begin writing step-NNNNNNNN.pt (`newest`), best.pt (`best`), or both as one file. Every rank calls it.
@@ -29,6 +32,6 @@ class Saver:
         self.writer.wait()
         if self.writer.refused:
             raise TrainingError(
-                f"step {state.step} is not saved ({self.writer.refused}); make room and restart with --name={self.name} "
-                "--checkpoint.resume=auto, which resumes from the last checkpoint"
+                f"step {state.step} is not saved ({self.writer.refused}); make room, then resume from the last checkpoint with "
+                f"{self.resuming}"
             )

@@ -1,4 +1,4 @@
-"""The state of training; a checkpoint holds all of it but `left_out`."""
+"""What training changes, and how a checkpoint holds it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class TrainState:
     best_top1: float = -1.0
     left_out: set[int] = field(default_factory=set)
     """Skipped steps, whose loss or gradients were not finite."""
-    described: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
     """Metadata needed to use the weights: config, classes, colour statistics, side of the stored images."""
 
     def is_done(self, config: TrainConfig) -> bool:
@@ -63,7 +63,7 @@ class TrainState:
                 "step_in_epoch": self.step_in_epoch,
                 "best_top1": self.best_top1,
             },
-            **self.described,
+            **self.metadata,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -85,7 +85,7 @@ def written(tmp_path_factory):
     net = build_model(options.model, 4, 64, seed=0)
     shards = Shards(Mesh(Topology(), torch.device("cpu")))
     described = {"config": options.model_dump(mode="json"), "classes": list("abcd"), "mean": [0.0], "covariance": [[1.0]], "side": 64}
-    state = TrainState(net, build_optimizer(net, options.optim, shards), Schedule(options.optim, 4, 2), shards, described=described)
+    state = TrainState(net, build_optimizer(net, options.optim, shards), Schedule(options.optim, 4, 2), shards, metadata=described)
     path = tmp_path_factory.mktemp("checkpoint") / "step-00000001.pt"
     checkpoint.save(state.state_dict(), path)
     return path.read_bytes(), checkpoint.load(path)

@@ -3,6 +3,7 @@
 import io
 import os
 import pickle
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -120,6 +121,14 @@ def test_cifar100_pickles_carry_their_classes(tmp_path):
     for name, place in (("cifar100", tmp_path), ("folder", tmp_path), ("folder", root)):
         train, test = splits.list_sources(DataConfig(name=name, root=str(place)))
         assert (len(train), len(test), train.classes[7]) == (200, 100, "c07")
+
+
+def test_an_archive_without_cifar100_is_refused_with_what_was_expected(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with tarfile.open("other.tar.gz", "w:gz"):
+        pass
+    with pytest.raises(UserError, match=r"^other\.tar\.gz: holds no CIFAR-100; .*cifar-100-python$"):
+        splits.list_sources(DataConfig(name="cifar100", root="other.tar.gz"))
 
 
 def test_torchvisions_sets_come_by_name(tmp_path):

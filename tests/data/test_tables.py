@@ -32,3 +32,9 @@ def test_a_table_needs_no_header(tmp_path):
     write(tmp_path, CLASSES)
     (tmp_path / "list.csv").write_text("".join(f'"{name}",{name[:3]}\n' for name in CLASSES))
     assert found(tmp_path / "list.csv") == {"all": BOTH}
+
+
+def test_a_column_named_picture_holds_paths(tmp_path):
+    write(tmp_path, CLASSES)
+    (tmp_path / "list.csv").write_text("id,picture,label\n" + "".join(f"x,{name},{name[:3]}\n" for name in CLASSES))
+    assert found(tmp_path / "list.csv") == {"all": BOTH}

@@ -36,7 +36,7 @@ def state(seed=0, optimizer="sgd", average=True):
         Schedule(settings.optim, 10, 5),
         shards,
         MovingAverage(net, 0.9) if average else None,
-        described=DESCRIBED,
+        metadata=DESCRIBED,
     )
 
 

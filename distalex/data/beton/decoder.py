@@ -15,7 +15,7 @@ import numpy as np
 from numba import njit
 from numba.core import types
 
-from distalex.data.beton.ffcv import import_ffcv
+from distalex.data.beton.ffcv import import_ffcv, labels_in
 from distalex.shares import share
 
 u4: Any = types.uint32
@@ -52,7 +52,7 @@ class PreparedImages:
             order = np.argsort(allocated["ptr"])
             sizes = allocated["size"][order][np.searchsorted(allocated["ptr"][order], fields["data_ptr"])]
             addresses = self.files[-1].ctypes.data + fields["data_ptr"].astype(np.uint64)
-            labels = reader.metadata["f1"].reshape(-1).view(np.int64)
+            labels = labels_in(reader)
             tables.append((addresses, sizes.astype(np.uint64), fields["mode"] == IMAGE_MODES["jpg"], labels))
         self.side = int(fields["width"][0])
         self.addresses, self.sizes, self.is_jpeg, self.labels = (np.concatenate(parts) for parts in zip(*tables, strict=True))

@@ -40,7 +40,7 @@ PLAIN = How()
 
 
 def writers_of(source: Source, workers: int) -> int:
-    """Number of writing processes; 0 `workers` stand for one per core, and fewer for a small source."""
+    """Number of writing processes: `workers`, or where it is 0 one per core, and fewer for a small source."""
     return workers or min(cores(), max(1, len(source) // 500))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 
 from distalex.errors import UserError
@@ -36,6 +37,11 @@ def import_ffcv() -> Any:
     Compiler.set_num_threads = classmethod(lambda cls, count: None)
     OSCacheManager.state_type = property(_state_type)
     return ffcv
+
+
+def labels_in(reader: Any) -> np.ndarray:
+    """(n,) int64: the labels in the table of an FFCV reader, which has them as bytes."""
+    return reader.metadata["f1"].reshape(-1).view(np.int64)
 
 
 def _state_type(_: Any) -> Any:

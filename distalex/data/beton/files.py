@@ -19,7 +19,7 @@ from distalex import __version__
 from distalex.console import bytes_text
 from distalex.data.augment.statistics import Statistics, measure
 from distalex.data.beton.estimate import PLAIN, READ_BACK, How, estimate, writers_of
-from distalex.data.beton.ffcv import import_ffcv
+from distalex.data.beton.ffcv import import_ffcv, labels_in
 from distalex.data.beton.sidecar import FORMAT, Info, Prepared, checksums, read_info, read_prepared, remove, shard_path, sidecar
 from distalex.data.beton.writer import Encoding, Progress, write_images
 from distalex.data.source import Source
@@ -82,13 +82,7 @@ def _is_there(path: Path, fingerprint: str, how: How) -> bool:
     return (info.encoding, info.quality) == how.encoding and (how.skip_bad or not info.skipped)
 
 
-def write(
-    source: Source,
-    path: Path,
-    progress: Progress,
-    how: How = PLAIN,
-    part_of: PartOf | None = None,
-) -> Info:
+def write(source: Source, path: Path, progress: Progress, how: How = PLAIN, part_of: PartOf | None = None) -> Info:
     """Write `source` to `path`, all or nothing, with its description, and read the file back.
 
     `part_of` is the source that this one is selected from; by default this one itself.
@@ -153,11 +147,11 @@ def _require_room(path: Path, needed: float) -> None:
 
 
 def _read_back(path: Path, source: Source, is_jpeg: np.ndarray) -> None:
-    """Compare every label, and some images, with the source; raise RuntimeError where they differ."""
+    """Compare every label, and some images, with the source. Raises RuntimeError where they differ."""
     from ffcv.reader import Reader
 
     reader = Reader(str(path))
-    labels = reader.metadata["f1"].reshape(-1).view(np.int64)
+    labels = labels_in(reader)
     if reader.num_samples != len(source) or not np.array_equal(labels, source.labels):
         raise RuntimeError(f"{path}: labels read back differ from the labels written")
     memory = np.memmap(path, dtype=np.uint8, mode="r")

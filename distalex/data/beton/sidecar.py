@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from distalex.data.augment.statistics import Statistics
-from distalex.data.beton.ffcv import import_ffcv
+from distalex.data.beton.ffcv import import_ffcv, labels_in
 from distalex.errors import UserError
 
 FORMAT = 2
@@ -197,7 +197,7 @@ def _check_table(path: Path, info: Info) -> None:
     from ffcv.reader import Reader
 
     reader = Reader(str(path))
-    labels = reader.metadata["f1"].reshape(-1).view(np.int64)
+    labels = labels_in(reader)
     ends = reader.alloc_table["ptr"] + reader.alloc_table["size"]
     counts = tuple(np.bincount(labels, minlength=len(info.classes)).tolist())
     if counts != info.counts or int(ends.max(initial=0)) > info.bytes:

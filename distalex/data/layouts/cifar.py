@@ -13,8 +13,6 @@ from distalex.data.places import data_folder
 from distalex.data.source import Source, of_arrays
 from distalex.errors import UserError
 
-CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-
 
 class Cifar(NamedTuple):
     """How one of the two CIFAR sets is stored."""
@@ -29,16 +27,42 @@ class Cifar(NamedTuple):
     test: tuple[str, ...]
     label: str
     """Key of the labels in a pickle."""
+    classes: tuple[str, ...] = ()
+    """Names of the classes; empty where the pickle `meta` has them."""
     jpeg_folder: str | None = None
-    """Folder of the same images as JPEG files, train/CLASS and test/CLASS."""
+    """Folder of the same images as JPEG files, train/CLASS and test/CLASS; its archive is named after it. None: there are none."""
+
+    @property
+    def jpeg_archive(self) -> str | None:
+        """Name of the archive of the JPEG files."""
+        return self.jpeg_folder and f"{self.jpeg_folder}.tar.gz"
+
+    @property
+    def layouts(self) -> str:
+        """What a folder of the set looks like, for messages."""
+        return f"torchvision's {self.folder}" + (" or train/CLASS/*.jpg and test/CLASS/*.jpg" if self.jpeg_folder else "")
 
 
 CIFAR10 = Cifar(
-    *("cifar10", "CIFAR-10", "cifar-10-batches-py", "cifar-10-python.tar.gz"),
-    tuple(f"data_batch_{number}" for number in range(1, 6)),
-    *(("test_batch",), "labels", "cifar10-jpg"),
+    name="cifar10",
+    title="CIFAR-10",
+    folder="cifar-10-batches-py",
+    archive="cifar-10-python.tar.gz",
+    train=tuple(f"data_batch_{number}" for number in range(1, 6)),
+    test=("test_batch",),
+    label="labels",
+    classes=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+    jpeg_folder="cifar10-jpg",
 )
-CIFAR100 = Cifar("cifar100", "CIFAR-100", "cifar-100-python", "cifar-100-python.tar.gz", ("train",), ("test",), "fine_labels")
+CIFAR100 = Cifar(
+    name="cifar100",
+    title="CIFAR-100",
+    folder="cifar-100-python",
+    archive="cifar-100-python.tar.gz",
+    train=("train",),
+    test=("test",),
+    label="fine_labels",
+)
 
 
 def find_cifar(wanted: Cifar, root: str | None, unpack: bool = False) -> Path:
@@ -46,21 +70,23 @@ def find_cifar(wanted: Cifar, root: str | None, unpack: bool = False) -> Path:
 
     Looks at `root`, else in DISTALEX_DATA and in `data/`. Raises UserError, with how to get the set, where it is not to be had.
     """
+
+    def opened(archive: Path) -> Path:
+        in_place = wanted.jpeg_archive is not None and archive.name.endswith(wanted.jpeg_archive) and not unpack
+        return archive if in_place else _unpack(wanted, archive)
+
     if root and Path(root).is_file():
-        return _unpack(wanted, Path(root)) if unpack or not root.endswith(f"{wanted.jpeg_folder}.tar.gz") else Path(root)
+        return opened(Path(root))
     places = [Path(root)] if root else list(dict.fromkeys([data_folder(), Path("data")]))
     for place in places:
         for folder in (place, place / wanted.name, place / (wanted.jpeg_folder or wanted.folder), place / wanted.folder):
             if _holds(wanted, folder):
                 return folder
-        for archive in (f"{wanted.jpeg_folder}.tar.gz", wanted.archive):
-            if (place / archive).is_file():
-                return _unpack(wanted, place / archive) if unpack or archive == wanted.archive else place / archive
+        for name in (wanted.jpeg_archive, wanted.archive):
+            if name and (place / name).is_file():
+                return opened(place / name)
     if root:
-        raise UserError(
-            f"data.root={root}: holds no {wanted.title}; expected torchvision's {wanted.folder}"
-            + (", or train/CLASS/*.jpg and test/CLASS/*.jpg for the ten classes" if wanted.jpeg_folder else "")
-        )
+        raise UserError(f"data.root={root}: holds no {wanted.title}; name a folder of {wanted.layouts}")
     return _download(wanted, data_folder())
 
 
@@ -68,12 +94,12 @@ def _holds(wanted: Cifar, folder: Path) -> bool:
     """Whether `folder` holds the set, as pickles or as JPEG files."""
     if is_cifar(wanted, folder):
         return True
-    return wanted.jpeg_folder is not None and all((folder / split / CIFAR10_CLASSES[0]).is_dir() for split in ("train", "test"))
+    return wanted.jpeg_folder is not None and all((folder / split / wanted.classes[0]).is_dir() for split in ("train", "test"))
 
 
 def is_cifar(wanted: Cifar, folder: Path) -> bool:
     """Whether `folder` holds the pickles of the set."""
-    return (folder / wanted.train[0]).is_file() and (wanted is CIFAR10 or (folder / "meta").is_file())
+    return (folder / wanted.train[0]).is_file() and (bool(wanted.classes) or (folder / "meta").is_file())
 
 
 def _unpack(wanted: Cifar, archive: Path) -> Path:
@@ -87,7 +113,7 @@ def _unpack(wanted: Cifar, archive: Path) -> Path:
     for name in (wanted.jpeg_folder or wanted.folder, wanted.folder):
         if _holds(wanted, target / name):
             return target / name
-    raise UserError(f"{archive}: holds no {wanted.title} (neither {wanted.jpeg_folder}/train/CLASS nor {wanted.folder})")
+    raise UserError(f"{archive}: holds no {wanted.title}; name an archive of {wanted.layouts}")
 
 
 def _download(wanted: Cifar, target: Path) -> Path:
@@ -96,20 +122,16 @@ def _download(wanted: Cifar, target: Path) -> Path:
     try:
         getattr(datasets, wanted.name.upper())(str(target), download=True)
     except Exception as error:  # the network, the disk or the server: whatever it was, the remedy is the same
-        jpeg = " or train/CLASS/*.jpg and test/CLASS/*.jpg" if wanted.jpeg_folder else ""
         raise UserError(
-            f"{wanted.title} is not in {target}/ and cannot be downloaded ({type(error).__name__}: {error}); put {wanted.folder}{jpeg} "
-            "somewhere and name that folder with --data.root=DIR or DISTALEX_DATA; "
-            "or use --data.name=digits, which needs no network"
+            f"{wanted.title} is not in {target}/ and cannot be downloaded ({type(error).__name__}: {error}); name a folder of "
+            f"{wanted.layouts} with --data.root=DIR or DISTALEX_DATA, or use --data.name=digits, which needs no network"
         ) from None
     return target / wanted.folder
 
 
 def read_cifar(wanted: Cifar, root: Path, side: int) -> tuple[Source, Source]:
     """Training and test split of the pickles in `root`, as squares of `side` pixels. Raises UserError where they are damaged."""
-    classes: tuple[str, ...] = CIFAR10_CLASSES
-    if wanted is not CIFAR10:
-        classes = tuple(str(name) for name in _unpickled(wanted, root / "meta")["fine_label_names"])
+    classes = wanted.classes or tuple(str(name) for name in _unpickled(wanted, root / "meta")["fine_label_names"])
     return _pickles(wanted, root, "train", classes, side), _pickles(wanted, root, "test", classes, side)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from io import BytesIO
+from pathlib import Path
 
 from distalex.data.files.tree import Files
 from distalex.data.layouts.names import Sample
@@ -29,8 +30,7 @@ def validation_samples(files: Files, images: list[str], labels: str | None, syns
     if labels:
         place = labels
         try:
-            with open(labels, "rb") as file:
-                content = file.read()
+            content = Path(labels).read_bytes()
         except OSError as error:
             raise UserError(f"data.labels={labels}: cannot be read ({error.strerror}); name the file with the validation labels") from None
     elif beside:
@@ -76,7 +76,7 @@ def _labels_of_validation(content: bytes, place: str, names: list[str], synsets:
                 )
             label = meta.get(int(label), label)
         if not SYNSET.fullmatch(label):
-            raise UserError(f"{place}, line {number}: {label} is not a class; a synset such as n01440764 or a number is needed")
+            raise UserError(f"{place}, row {number}: {label} is not a class; a synset such as n01440764 or a number is needed")
         found[os.path.splitext(row[0])[0]] = label
     return found
 

@@ -10,11 +10,12 @@ from distalex.config.data import DataConfig
 from distalex.data.files.open_files import open_files
 from distalex.data.files.tree import Files, printable
 from distalex.data.images import is_image, open_image
-from distalex.data.layouts.cifar import CIFAR10, CIFAR100, find_cifar, is_cifar, read_cifar
+from distalex.data.layouts.cifar import CIFAR10, CIFAR100, Cifar, find_cifar, is_cifar, read_cifar
 from distalex.data.layouts.folders import recognise
 from distalex.data.layouts.names import Splits, common_classes
 from distalex.data.layouts.table import is_table, read_table
 from distalex.data.source import Source
+from distalex.errors import UserError
 
 
 def open_root(root: str, config: DataConfig) -> tuple[Source, ...]:
@@ -34,6 +35,20 @@ def open_root(root: str, config: DataConfig) -> tuple[Source, ...]:
         files = open_files(root)
         splits = recognise(files, config.labels)
     return sources_of(files, splits, config)
+
+
+def open_cifar(wanted: Cifar, config: DataConfig) -> tuple[Source, ...]:
+    """Training and test split of a CIFAR set, found or downloaded. Raises UserError where it is missing, damaged or has other classes."""
+    root = find_cifar(wanted, config.root)
+    if is_cifar(wanted, root):
+        return read_cifar(wanted, root, config.side)
+    sources = open_root(str(root), config)
+    if sources[0].classes != wanted.classes or len(sources) != 2:
+        raise UserError(
+            f"data.root={root}: its class folders are {', '.join(sources[0].classes[:12])}, not {wanted.title}'s; "
+            "use data.name=folder for other classes"
+        )
+    return sources
 
 
 def count_classes(config: DataConfig) -> int:
@@ -57,11 +72,11 @@ def _source(files: Files, splits: Splits, split: str, config: DataConfig) -> Sou
         split,
         classes,
         np.array([numbers[sample.label] for sample in samples], dtype=np.int64),
-        lambda sample: open_image(files.read(names[sample])),
-        lambda sample: files.where(names[sample]),
-        lambda sample: files.stamp(names[sample]),
-        config.side,
-        files.origin,
+        open=lambda sample: open_image(files.read(names[sample])),
+        places=lambda sample: files.where(names[sample]),
+        stamps=lambda sample: files.stamp(names[sample]),
+        side=config.side,
+        origin=files.origin,
         note=_left_out(files, splits) if split in ("all", "train") else "",
     )
 

@@ -14,7 +14,7 @@ from distalex.data.layouts.names import TEST, TRAIN, Sample, Splits, class_name
 from distalex.errors import UserError
 
 SUFFIXES = (".csv", ".tsv", ".parquet")
-PATHS = ("path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path", "img", "image_id", "image")
+PATHS = ("path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path", "img", "image_id", "picture")
 LABELS = ("label", "class", "class_name", "category", "target", "label_name", "y")
 SPLITS = ("split", "subset", "partition", "set", "fold")
 

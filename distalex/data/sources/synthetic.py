@@ -24,11 +24,11 @@ def open_source(config: DataConfig) -> tuple[Source, ...]:
             name,
             tuple(f"class{number:03d}" for number in range(config.synthetic_classes)),
             labels,
-            lambda sample: Image.fromarray(_noise(name, sample, int(labels[sample]), config.side)),
-            lambda sample: f"synthetic {name} {sample}",
-            lambda sample: "",
-            config.side,
-            "synthetic",
+            open=lambda sample: Image.fromarray(_noise(name, sample, int(labels[sample]), config.side)),
+            places=lambda sample: f"synthetic {name} {sample}",
+            stamps=lambda sample: "",
+            side=config.side,
+            origin="synthetic",
         )
 
     return split("train", config.synthetic_images), split("test", max(2, config.synthetic_images // 4))

@@ -83,11 +83,14 @@ def _of_torchvision(dataset: Any, split: str, config: DataConfig, root: str) -> 
         return image
 
     name = str(config.dataset).lower()
-
-    def place(sample: int) -> str:
-        return f"{name} {split} {sample}"
-
-    def stamp(sample: int) -> str:
-        return str(len(dataset))  # torchvision does not say where its images come from
-
-    return Source(name, split, classes, labels.astype(np.int64), open_sample, place, stamp, config.side, root)
+    return Source(
+        name,
+        split,
+        classes,
+        labels.astype(np.int64),
+        open=open_sample,
+        places=lambda sample: f"{name} {split} {sample}",
+        stamps=lambda sample: str(len(dataset)),  # torchvision does not say where its images come from
+        side=config.side,
+        origin=root,
+    )
