@@ -9,6 +9,7 @@ from distalex.config.data import DataConfig
 from distalex.data import order
 from distalex.data.augment.augmentation import Augmentation
 from distalex.data.augment.statistics import Statistics
+from distalex.data.contents import Contents
 from distalex.data.open_readers import cached, open_readers
 from distalex.data.pipeline import Split
 from distalex.data.prepared import Progress, Say
@@ -30,6 +31,8 @@ class Data:
     """Of the stored images, in pixels."""
     resize: str
     """Which side of an image was scaled to that: `short_side` or `max_side`."""
+    contents: dict[str, Contents]
+    """What the splits hold."""
     tested_on: str
     """`test`, or `validation` where those images were held out of the training set."""
 
@@ -67,7 +70,7 @@ def open_data(
         Split(opened.readers[split], opened.counts[split], size, augmentation, mesh, seed, micro_batches, config.order)
         for split, size in sizes.items()
     )
-    return Data(train, test, opened.classes, opened.statistics, opened.side, opened.resize, config.tested_on)
+    return Data(train, test, opened.classes, opened.statistics, opened.side, opened.resize, opened.contents, config.tested_on)
 
 
 def open_training_images(

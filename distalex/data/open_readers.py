@@ -13,6 +13,7 @@ from distalex.config.data import DataConfig
 from distalex.console import bytes_text
 from distalex.data.augment.statistics import Statistics
 from distalex.data.beton.sidecar import Prepared
+from distalex.data.contents import Contents, contents_of
 from distalex.data.prepared import SPLITS, Progress, Say, is_prepared, measured_statistics, prepared_files
 from distalex.data.readers import CachedReader, FFCVReader, Reader, SyntheticReader, TorchvisionReader
 from distalex.data.splits import open_sources
@@ -28,8 +29,7 @@ class Opened:
     """Readers of splits, by split, and what is common to these."""
 
     readers: Mapping[str, Reader]
-    counts: dict[str, int]
-    """Images of each split."""
+    contents: dict[str, Contents]
     classes: tuple[str, ...]
     side: int
     """Of the stored images, in pixels."""
@@ -37,6 +37,11 @@ class Opened:
     """Of the training images."""
     resize: str
     """Which side of an image was scaled to `side`."""
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Images of each split."""
+        return {split: sum(one.counts) for split, one in self.contents.items()}
 
 
 def open_readers(config: DataConfig, largest: Mapping[str, int], workers: int, say: Say, progress: Progress) -> Opened:
@@ -48,12 +53,12 @@ def open_readers(config: DataConfig, largest: Mapping[str, int], workers: int, s
         return _open_prepared(dict(zip(largest, prepared_files(config, list(largest), say, progress), strict=True)), largest, workers)
     sources = dict(zip(SPLITS, open_sources(config), strict=True))
     train = sources["train"]
-    counts = {split: len(sources[split]) for split in largest}
+    contents = {split: contents_of(sources[split], are_read=config.loader == "torchvision") for split in largest}
     if config.loader == "torchvision":
         own = {split: TorchvisionReader(sources[split], workers if cores() > 1 else 0) for split in largest}
-        return Opened(own, counts, train.classes, train.side, measured_statistics(train, say), config.resize)
+        return Opened(own, contents, train.classes, train.side, measured_statistics(train, say), config.resize)
     noise = {split: SyntheticReader(sources[split].labels, train.side, size) for split, size in largest.items()}
-    return Opened(noise, counts, train.classes, train.side, NOISE, config.resize)
+    return Opened(noise, contents, train.classes, train.side, NOISE, config.resize)
 
 
 def _open_prepared(prepared: Mapping[str, Prepared], largest: Mapping[str, int], workers: int) -> Opened:
@@ -63,8 +68,8 @@ def _open_prepared(prepared: Mapping[str, Prepared], largest: Mapping[str, int],
         found = (f"{one.paths[0]}: {len(one.info.classes)} classes, {one.info.side} pixels, {one.info.resize}" for one in prepared.values())
         raise UserError(f"{' but '.join(found)}; prepare the two from one data set with one size")
     readers = {split: FFCVReader(one.paths, largest[split], workers) for split, one in prepared.items()}
-    counts = {split: len(one.info) for split, one in prepared.items()}
-    return Opened(readers, counts, train.classes, train.side, train.statistics, train.resize)
+    contents = {split: one.info.contents for split, one in prepared.items()}
+    return Opened(readers, contents, train.classes, train.side, train.statistics, train.resize)
 
 
 def cached(opened: Opened, cache: str, largest: Mapping[str, int], device: torch.device, processes: int, progress: Progress) -> Opened:

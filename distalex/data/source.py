@@ -37,7 +37,7 @@ class Source:
     places: Callable[[int], str]
     """Path or other origin of a sample, for messages."""
     stamps: Callable[[int], str]
-    """A text that changes with the image of a sample: size and time of its file, or a digest."""
+    """A text that changes with the image of a sample: the size of its file, `/` and its time; or a digest."""
     side: int
     """Side in pixels of the square that `image` gives."""
     origin: str

@@ -30,8 +30,10 @@ class BatchNorm(nn.Module):
         self.register_buffer("variance", torch.ones(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise `x` (images, channels, side, side)."""
-        return functional.batch_norm(x, self.mean, self.variance, self.weight, self.bias, self.training, MOMENTUM, EPSILON)
+        """Normalise `x` (images, channels, side, side); a single value for each channel by the moving averages, as it has no variance."""
+        has_variance = x.numel() > x.shape[1]
+        training = self.training and has_variance
+        return functional.batch_norm(x, self.mean, self.variance, self.weight, self.bias, training, MOMENTUM, EPSILON)
 
     def extra_repr(self) -> str:
         """Return the number of channels, as `print(net)` shows it."""

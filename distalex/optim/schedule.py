@@ -27,7 +27,7 @@ class Schedule:
     """
 
     def __init__(self, config: OptimConfig, total_steps: int, steps_per_epoch: int) -> None:
-        self.options, self.total = config, max(1, total_steps)
+        self.options, self.total, self.steps_per_epoch = config, max(1, total_steps), steps_per_epoch
         self.warmup = round(config.warmup_epochs * steps_per_epoch)
         self.reductions, self.best, self.waited = 0, math.inf, 0
         self._share = import_module(f"distalex.optim.schedules.{config.schedule}").share
@@ -39,9 +39,13 @@ class Schedule:
         after_warmup = min(1.0, (step - self.warmup) / max(1, self.total - self.warmup))
         return self._share(Progress(min(1.0, step / self.total), after_warmup, self.reductions), self.options)
 
-    def apply(self, optimizer: torch.optim.Optimizer, step: int) -> float:
-        """Set every parameter group's learning rate for `step`. Returns the base learning rate."""
-        share = self.at(step)
+    def apply(self, optimizer: torch.optim.Optimizer, epoch: int, step_in_epoch: int) -> float:
+        """Set every parameter group's learning rate for a step. Returns the base learning rate.
+
+        The epochs done and the steps of this one place the step, not the optimizer steps done: a run that resumes another's checkpoint
+        with a larger batch takes fewer steps for an epoch.
+        """
+        share = self.at(epoch * self.steps_per_epoch + step_in_epoch)
         for group in optimizer.param_groups:
             group["lr"] = self.options.lr * share * group["lr_multiple"]
         return self.options.lr * share

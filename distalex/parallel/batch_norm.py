@@ -5,6 +5,7 @@ PyTorch's SyncBatchNorm does the same on GPUs only. A process sends two numbers 
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -44,9 +45,13 @@ class _Normalised(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, layer: BatchNormOfAll) -> Tensor:
         mean, variance, count = _statistics(x, layer)
+        moving = [average.to(mean.dtype, copy=True) for average in (layer.mean, layer.variance)]
+        has_variance = count > 1  # a single value for each channel is normalised by the moving averages, as by `BatchNorm`
+        mean, variance = (torch.where(has_variance, *pair) for pair in zip((mean, variance), moving, strict=True))
+        unbiased = torch.where(has_variance, variance * count / (count - 1), variance)
         layer.mean.lerp_(mean.to(layer.mean.dtype), MOMENTUM)
-        layer.variance.lerp_((variance * count / (count - 1)).to(layer.variance.dtype), MOMENTUM)
-        ctx.save_for_backward(x, weight, mean, variance, count)
+        layer.variance.lerp_(unbiased.to(layer.variance.dtype), MOMENTUM)
+        ctx.save_for_backward(x, weight, mean, variance, torch.where(has_variance, count, math.inf))
         ctx.layer = layer
         return functional.batch_norm(x, mean, variance, weight.to(mean.dtype), bias.to(mean.dtype), False, 0.0, EPSILON)
 

@@ -9,6 +9,7 @@ from typing import Any
 from distalex.config.config import Config
 from distalex.config.loading import load_config
 from distalex.config.schema import flatten
+from distalex.data.contents import changed_classes, changed_images
 from distalex.errors import UserError
 from distalex.runs.checkpoint import find, load, load_newest
 from distalex.runs.folder import RunFolder
@@ -86,6 +87,27 @@ def _require_same_order(config: Config, path: Path, state: dict[str, Any]) -> No
         raise UserError(
             f"checkpoint.resume={resume}: {path.name} is {done} steps into an epoch; resuming mid-epoch requires the same sample order, "
             f"and {_changes(before, now, changed)}; keep these, or start from its weights with --model.weights={resume}"
+        )
+
+
+def require_same_data(config: Config, saved: dict[str, Any], now: dict[str, Any], say: Callable[[str], None]) -> None:
+    """Raise UserError where the data is not that of the checkpoint `saved`; `now` has what a checkpoint of this run says of it.
+
+    Classes and their order, which is that of the outputs, have to be the same. `auto` requires the same images as well, as does an epoch
+    that another run began; at the end of an epoch the new run may train on others, which is reported.
+    """
+    resume, before = config.checkpoint.resume, saved.get("data", {})  # an earlier distalex did not save it
+    is_auto = resume == "auto"
+    changed = changed_classes(saved["classes"], now["classes"])
+    if not changed:
+        changed = changed_images(before, now["data"], now["classes"], ("train", "test") if is_auto else ("train",))
+        if changed and not is_auto and not saved["progress"]["step_in_epoch"]:
+            say(f"checkpoint.resume={resume}: the data has changed since the checkpoint: {changed}")
+            return
+    if changed:
+        raise UserError(
+            f"checkpoint.resume={resume}: the data has changed since the checkpoint: {changed}; restore it, or start a new run from the "
+            f"weights with --name=NEW --model.weights={config.name if is_auto else resume}"
         )
 
 

@@ -13,6 +13,7 @@ from distalex.config.schema import validate
 from distalex.console import Console
 from distalex.data.augment.augmentation import Augmentation
 from distalex.data.augment.statistics import Statistics
+from distalex.data.contents import changed_classes, changed_images, describe_contents
 from distalex.data.open import Data, open_data
 from distalex.errors import UserError
 from distalex.machine.precision import arithmetic
@@ -78,10 +79,12 @@ def open_data_of(trained: Trained, data_root: str | None, batch_size: int, mesh:
             precision=train.precision,
             seed=trained.config.seed,
         )
-    if data.classes != trained.classes:
+    if changed := changed_classes(trained.classes, data.classes):
         raise UserError(
-            f"{trained.path}: trained on {len(trained.classes)} classes ({', '.join(trained.classes[:3])}, …) and the data has "
-            f"{len(data.classes)}; name the data it was trained on with --data_root=DIR"
+            f"{trained.path}: the data has other classes than it was trained on: {changed}; name the data it was trained on with "
+            "--data_root=DIR"
         )
+    if changed := changed_images(trained.state.get("data", {}), describe_contents(data.contents), data.classes, ("test",)):
+        console.say(f"{trained.path}: the data has changed since the checkpoint: {changed}")
     data.train.augmentation = data.test.augmentation = trained.augmentation(mesh.device)
     return data

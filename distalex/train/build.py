@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from distalex.config.config import Config
+from distalex.data.contents import describe_contents
 from distalex.data.open import Data
 from distalex.machine.precision import has_bf16
 from distalex.model.freezing import freeze
@@ -53,6 +54,7 @@ def describe_weights(config: Config, data: Data) -> dict[str, Any]:
         "covariance": [list(row) for row in data.statistics.covariance],
         "side": data.side,
         "resize": data.resize,
+        "data": describe_contents(data.contents),
     }
 
 

@@ -68,7 +68,7 @@ def train(config: Config) -> Summary:
             precision=config.train.precision,
             seed=config.seed,
         )
-        require_agreement({"data": data.describe(), "classes": data.classes, "colours": data.statistics})
+        require_agreement({"data": data.describe(), "classes": data.classes, "colours": data.statistics, "images": data.contents})
         state, forward = build_state(run.config, mesh, data, run.say, run.resumed is not None)
         run.begin(state)
         run.say(describe_run(run.config, mesh, data, state.net, run.folder.path))
@@ -114,7 +114,7 @@ def train_step(state: TrainState, forward: Parallel, batch: Batch, config: Confi
     """
     options, device = config.train, batch.labels.device
     guard.begin_step(state.net)
-    lr = state.schedule.apply(state.optimizer, state.step)
+    lr = state.schedule.apply(state.optimizer, state.epoch, state.step_in_epoch)
     state.optimizer.zero_grad(set_to_none=True)
     loss_sum, correct = torch.zeros((), device=device), torch.zeros((), device=device)
     for number, micro_batch in enumerate(batch.micro_batches(options.accumulate), 1):

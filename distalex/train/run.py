@@ -24,7 +24,7 @@ from distalex.runs.checkpoint import load_newest, newest_first, step_in, step_of
 from distalex.runs.folder import RunFolder
 from distalex.runs.metrics import MetricsFile
 from distalex.runs.remote import Remote
-from distalex.runs.resuming import find_state, require_same_run
+from distalex.runs.resuming import find_state, require_same_data, require_same_run
 from distalex.runs.writer import Writer
 from distalex.train.log import StepLog, StepResult
 from distalex.train.nonfinite import NonFiniteGuard
@@ -106,6 +106,7 @@ class Run:
         return ""
 
     def _restore(self, state: TrainState, saved: dict[str, Any]) -> None:
+        require_same_data(self.config, saved, state.metadata, self.say)
         before, now = saved["config"]["optim"]["name"], self.config.optim.name
         if before != now:  # another kind's momentum would be taken for its own
             self.say(f"optimizer state re-initialised: the checkpoint has {before}'s, this run uses {now}")
@@ -115,8 +116,10 @@ class Run:
         except (KeyError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(
-                f"checkpoint.resume={self.config.checkpoint.resume}: it belongs to another network or optimizer ({reason})"
+                f"checkpoint.resume={self.config.checkpoint.resume}: it belongs to another network ({reason}); choose another --name"
             ) from None
+        if saved["average"] and state.average is None:
+            self.say("the checkpoint has a moving average of the weights (train.ema), which this run drops")
         self.say(f"resuming from step {state.step:,} (epoch {state.epoch + 1})")
 
     def _drop_what_comes_after(self, state: TrainState) -> None:

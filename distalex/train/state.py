@@ -35,7 +35,7 @@ class TrainState:
     left_out: set[int] = field(default_factory=set)
     """Skipped steps, whose loss or gradients were not finite."""
     metadata: dict[str, Any] = field(default_factory=dict)
-    """Metadata needed to use the weights: config, classes, colour statistics, side of the stored images."""
+    """What using the weights needs, and resuming: config, classes, colour statistics, side of the stored images, contents of the data."""
 
     def is_done(self, config: TrainConfig) -> bool:
         """Whether all the epochs or steps that `config` asks for are done."""

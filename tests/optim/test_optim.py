@@ -56,7 +56,7 @@ def test_released_biases_learn_twice_as_fast_and_do_not_decay():
     net = build_model(small().model, 4, 64, 0)
     options = OptimConfig(bias_lr=2.0, bias_decay=False, layer_lr={"fc8": 10.0})
     optimizer = build_optimizer(net, options, WHOLE)
-    Schedule(options, 10, 10).apply(optimizer, 0)
+    Schedule(options, 10, 10).apply(optimizer, 0, 0)
     groups = {id(parameter): group for group in optimizer.param_groups for parameter in group["params"]}
     of = {name: groups[id(parameter)] for name, parameter in net.named_parameters()}
     assert (of["conv1.weight"]["lr"], of["conv1.weight"]["weight_decay"]) == (0.01, 5e-4)

@@ -98,6 +98,17 @@ def test_batch_normalisation_is_of_the_whole_batch_on_every_topology(launch, tmp
         assert_same_run(tmp_path / "runs" / "none-1", tmp_path / "runs" / topology)
 
 
+@pytest.mark.slow
+def test_a_channel_of_a_single_value_is_normalised_by_the_moving_averages(launch, tmp_path):
+    """Five poolings leave one pixel of 32x32, and the last batch has one image: there is no variance."""
+    small = {"model__name": "cifar", "model__batch_norm": "true", "model__channels": "8,8,8,8,8", "model__kernels": "3,3,3,3,3"}
+    small |= {"model__pooled": "conv1,conv2,conv3,conv4,conv5", "data__image_size": "32", "data__synthetic_images": "33"}
+    for topology in ("none-1", "data-2"):
+        run_on(launch, topology, topology, **EVERYTHING, **small)
+    assert_same_run(tmp_path / "runs" / "none-1", tmp_path / "runs" / "data-2")
+    assert (newest(tmp_path / "runs" / "none-1")["model"]["after5.1.variance"] > 1e-3).all()
+
+
 @pytest.mark.slow(10)
 def test_every_topology_sees_and_mixes_the_same_images(launch, tmp_path, monkeypatch):
     """Two parts of a batch where it is divided, and an uneven last batch."""

@@ -21,7 +21,8 @@ from distalex.data.augment.statistics import Statistics, measure
 from distalex.data.beton.estimate import PLAIN, READ_BACK, How, estimate, writers_of
 from distalex.data.beton.ffcv import import_ffcv, labels_in
 from distalex.data.beton.sidecar import FORMAT, Info, Prepared, checksums, read_info, read_prepared, remove, shard_path, sidecar
-from distalex.data.beton.writer import Encoding, Progress, write_images
+from distalex.data.beton.writer import Encoding, Progress, Written, write_images
+from distalex.data.contents import digest_of
 from distalex.data.source import Source
 from distalex.errors import UserError
 from distalex.files import refuse_unwritable, remove_half_written, replaced_atomically, write_atomically
@@ -101,12 +102,12 @@ def write(source: Source, path: Path, progress: Progress, how: How = PLAIN, part
             raise UserError(f"{path}: none of the {len(source):,} images is readable; the first: {written.skipped[0]}")
         good = source if not written.skipped else source.select(written.kept, source.split)
         _read_back(temporary, good, how.encoding.is_jpeg(written.kept))
-        info = _describe(temporary, good, how.encoding, written.skipped, part_of or PartOf(source.fingerprint, measure(source)))
+        info = _describe(temporary, good, how.encoding, written, part_of or PartOf(source.fingerprint, measure(source)))
         write_atomically(sidecar(path), info.model_dump_json(indent=1).encode())
     return info
 
 
-def _describe(path: Path, source: Source, encoding: Encoding, skipped: list[str], part_of: PartOf) -> Info:
+def _describe(path: Path, source: Source, encoding: Encoding, written: Written, part_of: PartOf) -> Info:
     """The description of a whole file of `source`."""
     quick, every_byte = checksums(path)
     return Info(
@@ -123,7 +124,8 @@ def _describe(path: Path, source: Source, encoding: Encoding, skipped: list[str]
         quality=encoding.quality,
         fingerprint=part_of.fingerprint,
         origin=source.origin,
-        skipped=tuple(skipped),
+        content=digest_of(source.labels, written.checksums),
+        skipped=tuple(written.skipped),
         shard=part_of.shard,
         shards=part_of.shards,
         bytes=path.stat().st_size,

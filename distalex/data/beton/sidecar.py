@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 import json
 import re
 import zlib
@@ -15,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from distalex.data.augment.statistics import Statistics
 from distalex.data.beton.ffcv import import_ffcv, labels_in
+from distalex.data.contents import Contents
 from distalex.errors import UserError
 
 FORMAT = 2
@@ -48,6 +50,8 @@ class Info(BaseModel):
     fingerprint: str
     """Of the whole source, skipped images and other files included."""
     origin: str
+    content: str = ""
+    """Digest of the images and labels in this file, in order; empty in files that an earlier distalex wrote."""
     skipped: tuple[str, ...]
     """A line on each image that was skipped."""
     shard: int
@@ -61,6 +65,11 @@ class Info(BaseModel):
 
     def __len__(self) -> int:
         return sum(self.counts)
+
+    @property
+    def contents(self) -> Contents:
+        """What the file holds."""
+        return Contents(self.counts, self.content)
 
     @property
     def statistics(self) -> Statistics:
@@ -140,8 +149,10 @@ def read_prepared(path: Path, fingerprint: str | None = None, whole: bool = Fals
 
 def _together(infos: Sequence[Info]) -> Info:
     """One description of all files of a set."""
+    contents = [info.content for info in infos]
     together = {
         "counts": tuple(np.sum([info.counts for info in infos], axis=0).tolist()),
+        "content": hashlib.blake2b("".join(contents).encode(), digest_size=8).hexdigest() if all(contents) else "",
         "skipped": tuple(line for info in infos for line in info.skipped),
         "bytes": sum(info.bytes for info in infos),
     }

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from distalex import random
+from distalex.data.contents import checksum_of
 from distalex.data.source import BadImage, Source
 from distalex.errors import UserError
 
@@ -43,6 +44,8 @@ class Written(NamedTuple):
 
     kept: np.ndarray
     """(n,) int64: the numbers of those that are, in order."""
+    checksums: np.ndarray
+    """(n,) int64: CRC-32 of the pixels of each of these."""
     skipped: list[str]
     """A line on each of the others."""
 
@@ -50,9 +53,9 @@ class Written(NamedTuple):
 def write_images(source: Source, path: Path, progress: Progress, encoding: Encoding, workers: int, skip_bad: bool) -> Written:
     """Write `source` to `path` as FFCV's `.beton`. Raises BadImage at the first unreadable one unless `skip_bad`."""
     writer = _writer_class()(str(path), _fields("raw", encoding), num_workers=workers)
-    bad: dict[int, str] = writer.write(source, progress, encoding, skip_bad)
-    kept = np.setdiff1d(np.arange(len(source)), np.array(sorted(bad), dtype=np.int64))
-    return Written(kept, [bad[sample] for sample in sorted(bad)])
+    checksums, bad = writer.write(source, progress, encoding, skip_bad)
+    table = np.array(sorted(checksums.items()), dtype=np.int64).reshape(-1, 2)
+    return Written(table[:, 0], table[:, 1], [bad[sample] for sample in sorted(bad)])
 
 
 def _fields(mode: str, encoding: Encoding) -> dict[str, Any]:
@@ -62,11 +65,12 @@ def _fields(mode: str, encoding: Encoding) -> dict[str, Any]:
 
 
 def _work(task: _Task, todo: Any, memory: Any, allocator: Any, done: Any, results: Any) -> None:
-    """Run a writing process: put chunks of samples into the file, then send the allocations or the first exception."""
+    """Run a writing process: put chunks of samples into the file, then send what it has done or the first exception."""
     from ffcv.writer import handle_sample
 
     source, layout = task.source, task.layout
     metadata = np.frombuffer(memory.buf, dtype=layout)
+    checksums: dict[int, int] = {}
     bad: dict[int, str] = {}
     try:
         with allocator:
@@ -81,12 +85,24 @@ def _work(task: _Task, todo: Any, memory: Any, allocator: Any, done: Any, result
                             raise
                         bad[sample] = str(error)
                         continue
+                    checksums[sample] = checksum_of(image)
                     handle_sample((image, int(source.labels[sample])), sample, layout.names, metadata, allocator, task.fields[is_jpeg])
                 with done.get_lock():
                     done.value += len(chunk)
-        results.put((allocator.allocations, bad))
+        results.put(_Done(allocator.allocations, checksums, bad))
     except Exception as error:
         results.put(error)
+
+
+class _Done(NamedTuple):
+    """What one writing process, or all of them, did."""
+
+    allocations: list[Any]
+    """Where FFCV put the data of each sample."""
+    checksums: dict[int, int]
+    """CRC-32 of the pixels of each sample."""
+    bad: dict[int, str]
+    """A line on each sample that was skipped."""
 
 
 class _Task(NamedTuple):
@@ -108,8 +124,8 @@ def _writer_class() -> Any:
     class Writer(DatasetWriter):
         """FFCV's own `_write_common` waits forever for a process that failed, and cannot skip an image."""
 
-        def write(self, source: Source, progress: Progress, encoding: Encoding, skip_bad: bool) -> dict[int, str]:
-            """Write all images; a line on each that was skipped, by its number."""
+        def write(self, source: Source, progress: Progress, encoding: Encoding, skip_bad: bool) -> tuple[dict[int, int], dict[int, str]]:
+            """Write all images; the CRC-32 of each, and a line on each that was skipped, by their numbers."""
             self.num_samples = len(source)
             self.prepare()
             fork = get_context("fork")  # a source has open files and functions, which cannot be pickled
@@ -126,15 +142,15 @@ def _writer_class() -> Any:
             try:
                 for process in processes:
                     process.start()
-                allocations, bad = _collect(processes, results, done, len(source), progress)
-                self.finalize(self.without(bad, allocations))
+                written = _collect(processes, results, done, len(source), progress)
+                self.finalize(self.without(written.bad, written.allocations))
             finally:
                 for process in processes:
                     process.terminate()
                     process.join()
                 self.metadata_sm.close()
                 self.metadata_sm.unlink()
-            return bad
+            return written.checksums, written.bad
 
         def without(self, bad: dict[int, str], allocations: list[Any]) -> list[Any]:
             """Close the gaps that skipped images leave in the file's table, and number the others through."""
@@ -152,10 +168,9 @@ def _writer_class() -> Any:
     return Writer
 
 
-def _collect(processes: list[Any], results: Any, done: Any, total: int, progress: Progress) -> tuple[list[Any], dict[int, str]]:
-    """Allocations and bad images of all processes. Raises what one of them raised, and UserError where one was killed."""
-    allocations: list[Any] = []
-    bad: dict[int, str] = {}
+def _collect(processes: list[Any], results: Any, done: Any, total: int, progress: Progress) -> _Done:
+    """What all processes did. Raises what one of them raised, and UserError where one was killed."""
+    everything = _Done([], {}, {})
     for _ in processes:
         while True:
             progress(done.value, total)
@@ -170,7 +185,8 @@ def _collect(processes: list[Any], results: Any, done: Any, total: int, progress
                     ) from None
         if isinstance(result, Exception):
             raise result
-        allocations.extend(result[0])
-        bad.update(result[1])
+        everything.allocations.extend(result.allocations)
+        everything.checksums.update(result.checksums)
+        everything.bad.update(result.bad)
     progress(total, total)
-    return allocations, bad
+    return everything
