@@ -33,6 +33,11 @@ class Evaluation:
     confusion: Tensor
     """(classes, classes) int64: images of each actual class (row) by predicted class (column)."""
 
+    def describe(self, note: str = "") -> str:
+        """Top-1, loss and the number of images, with `note`, in words; top-5 too where there are more than five classes."""
+        top5 = f"top-5 {self.top5:.2f} %  " if len(self.confusion) > 5 else ""
+        return f"top-1 {self.top1:.2f} %  {top5}loss {self.loss:.4f}  ({self.count:,} images{note})"
+
     def numbers(self) -> dict[str, Any]:
         """Return the fields of an `eval` row of metrics.jsonl."""
         return {"loss": self.loss, "top1": self.top1, "top5": self.top5, "count": self.count}

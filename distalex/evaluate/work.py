@@ -37,9 +37,8 @@ def evaluate_run(options: EvaluateOptions) -> Evaluation:
         batch_size = options.batch_size or train.eval_batch_size or train.batch_size
         data = open_data_of(trained, options.data_root, batch_size, mesh, console)
         result = evaluate(forward, data.test, mesh, train.mirror_test, options.ten_crop)
-        crops = ", ten crops each" if options.ten_crop else ""
         console.say(f"{trained.path} on the {data.test.count:,} {data.tested_on} images of {trained.config.data.name}")
-        console.say(f"top-1 {result.top1:.2f} %  top-5 {result.top5:.2f} %  loss {result.loss:.4f}  ({result.count:,} images{crops})")
+        console.say(result.describe(", ten crops each" if options.ten_crop else ""))
         if mesh.is_first:
             _write(result, trained, options.ten_crop)
             if len(trained.classes) <= LARGEST_TABLE:

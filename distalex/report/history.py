@@ -15,7 +15,7 @@ from distalex.config.loading import read_yaml
 from distalex.config.schema import flatten
 from distalex.console import counted
 from distalex.errors import UserError
-from distalex.runs.checkpoint import known_runs
+from distalex.runs.checkpoint import known_runs, newest_first, step_of
 from distalex.runs.metrics import finite
 
 Row = dict[str, Any]
@@ -37,13 +37,17 @@ class History:
     train: tuple[Row, ...]
     """Rows of metrics.jsonl of kind `train`, in order of steps."""
     evals: tuple[Row, ...]
-    """Rows of kind `eval`, in order of steps."""
+    """Rows of kind `eval`, in order of steps; without `top5` where that is always 100 %, as with five classes or fewer."""
+    epochs: tuple[Row, ...]
+    """Rows of kind `epoch`, in order of steps."""
     starts: tuple[Row, ...]
     """Rows of starts.jsonl: when, where and on how many processes it was started."""
     notes: tuple[str, ...]
     """One sentence for each thing that is missing or damaged."""
     running: bool
     """Whether it is training now."""
+    saved: int
+    """The step of its newest checkpoint; 0 without one."""
 
     @property
     def name(self) -> str:
@@ -52,8 +56,8 @@ class History:
 
     @property
     def step(self) -> int:
-        """The last step of any row; 0 without rows."""
-        return max((row["step"] for row in (*self.train, *self.evals)), default=0)
+        """The last step that is logged or saved; 0 without any."""
+        return max((self.saved, *(row["step"] for row in (*self.train, *self.evals))))
 
     @property
     def best(self) -> Row | None:
@@ -69,7 +73,8 @@ class History:
         last = self.evals[-1] if self.evals else {}
         if last and (last.get("epoch") == epochs or (most is not None and last["step"] == most)):
             return f"finished at step {self.step:,}"
-        return f"stopped at step {self.step:,}" if self.step else "no step yet"
+        saved = f", saved at step {self.saved:,}" if 0 < self.saved < self.step else ""
+        return f"stopped at step {self.step:,}{saved}" if self.step else "no step yet"
 
 
 def read_history(place: str, runs_dir: str) -> History:
@@ -79,16 +84,18 @@ def read_history(place: str, runs_dir: str) -> History:
     options = _read_options(folder / "config.yaml", notes)
     rows = _read_rows(folder / "metrics.jsonl", notes)
     rows = [row for row in rows if isinstance(row.get("step"), int) and row["step"] >= 0]
-    kinds = {
-        kind: tuple(sorted((row for row in rows if row.get("kind") == kind), key=lambda row: row["step"])) for kind in ("train", "eval")
-    }
+    rows.sort(key=lambda row: row["step"])
+    train, evals, epochs = (tuple(row for row in rows if row.get("kind") == kind) for kind in ("train", "eval", "epoch"))
+    if all(row.get("top5") == 100 for row in evals):
+        evals = tuple({key: value for key, value in row.items() if key != "top5"} for row in evals)
     if not rows:
         notes.append("no step has been logged yet")
-    bad = [row["step"] for row in kinds["train"] if "loss" in row and finite(row["loss"]) is None]
+    bad = [row["step"] for row in train if "loss" in row and finite(row["loss"]) is None]
     if bad:
         notes.append(f"{counted(len(bad), 'logged step')} with a loss that is not finite, the first at step {bad[0]:,}")
     starts = tuple(_read_rows(folder / "starts.jsonl", notes)) if (folder / "starts.jsonl").exists() else ()
-    return History(folder, options, kinds["train"], kinds["eval"], starts, tuple(notes), running)
+    saved = max(map(step_of, newest_first(folder / "checkpoints")), default=0)
+    return History(folder, options, train, evals, epochs, starts, tuple(notes), running, saved)
 
 
 def is_running(folder: Path) -> bool:

@@ -114,9 +114,11 @@ def _shown(value: Any) -> str:
 
 
 def _evaluations(run: History) -> list[Row]:
-    """All evaluations, or at most about TABLE_ROWS evenly spread ones with the last."""
-    every = -(-len(run.evals) // TABLE_ROWS)
-    return [row for place, row in enumerate(run.evals) if place % max(1, every) == 0 or row is run.evals[-1]]
+    """All evaluations, or at most about TABLE_ROWS evenly spread ones with the last, each with the training of its epoch."""
+    every = max(1, -(-len(run.evals) // TABLE_ROWS))
+    shown = [row for place, row in enumerate(run.evals) if place % every == 0 or row is run.evals[-1]]
+    trained = {row["step"]: row for row in run.epochs}
+    return [{**row, "trained": trained.get(row["step"], {})} for row in shown]
 
 
 def _shares_of_a_step(run: History) -> list[tuple[str, float]]:

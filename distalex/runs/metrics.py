@@ -20,7 +20,7 @@ class MetricsFile:
         self.waiting: list[str] = []
 
     def write(self, kind: str, values: dict[str, Any]) -> None:
-        """Append a line of `kind` ("train" or "eval"). Numbers that are not finite become null, as JSON has no others."""
+        """Append a line of `kind` ("train", "epoch" or "eval"). Numbers that are not finite become null, as JSON has no others."""
         self.waiting.append(json.dumps({"kind": kind, **_finite(values)}) + "\n")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,7 +43,7 @@ class MetricsFile:
     def rewind(self, step: int, epoch: int) -> None:
         """Drop the lines after a checkpoint at `step` with `epoch` epochs done, so that every step is logged once."""
         if self.path.is_file():
-            kept = [row for row in read_metrics(self.path) if row["step"] <= step and (row["kind"] != "eval" or row["epoch"] <= epoch)]
+            kept = [row for row in read_metrics(self.path) if row["step"] <= step and (row["kind"] == "train" or row["epoch"] <= epoch)]
             write_atomically(self.path, "".join(json.dumps(row) + "\n" for row in kept).encode())
 
 

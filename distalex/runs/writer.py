@@ -47,6 +47,11 @@ class Writer:
                 self._thread = threading.Thread(target=self._write_all, name="checkpoint")
                 self._thread.start()
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a checkpoint is being written."""
+        return self._thread is not None
+
     def wait(self) -> None:
         """Wait until every checkpoint that was begun is written, or has failed."""
         if (thread := self._thread) is not None:

@@ -113,6 +113,7 @@ class StepLog:
             "epoch": state.epoch + 1,
             "loss": loss,
             "top1": 100.0 * correct,
+            "images": result.images,
             "lr": result.lr,
             "images_per_second": rate,
             "left_out": len(state.left_out),
@@ -125,17 +126,31 @@ class StepLog:
             **(result.norms.numbers() if result.norms else {}),
         }
 
+    def write_epoch(self, state: TrainState) -> None:
+        """Log the training images' mean loss and top-1 in the epoch that has just ended, and start the next. A collective."""
+        loss, correct, images = state.epoch_mean.sums()
+        state.epoch_mean.start()
+        if not images:  # every step was left out
+            return
+        values = {"step": state.step, "epoch": state.epoch, "loss": loss / images, "top1": 100.0 * correct / images, "images": int(images)}
+        if self.mesh.is_first:
+            self.metrics.write("epoch", values)
+            if self.wandb:
+                self.wandb.log_epoch(values, state.step)
+        self.console.done(f"epoch {state.epoch}/{self.config.train.epochs}")
+        self.console.say(
+            f"epoch {state.epoch}/{self.config.train.epochs}  step {state.step:,}: "
+            f"training top-1 {values['top1']:.2f} %  loss {values['loss']:.4f}  ({values['images']:,} images)"
+        )
+
     def write_evaluation(self, evaluation: Evaluation, state: TrainState) -> None:
         """Log an evaluation after `state.epoch` whole epochs, on rank 0; a finished run that is resumed has logged it already."""
-        values = evaluation.numbers()
         if self.mesh.is_first and not self.metrics.has_eval(state.step):
-            self.metrics.write("eval", {"step": state.step, "epoch": state.epoch, **values})
+            self.metrics.write("eval", {"step": state.step, "epoch": state.epoch, **evaluation.numbers()})
             if self.wandb:
                 self.wandb.log_evaluation(evaluation, state.metadata["classes"], state.step)
-        epoch = f"epoch {state.epoch}/{self.config.train.epochs}"
+        epochs = self.config.train.epochs
+        epoch = f"in epoch {state.epoch + 1}/{epochs}" if state.step_in_epoch else f"epoch {state.epoch}/{epochs}"
         self.console.done(epoch)
-        self.console.say(
-            f"{epoch}  step {state.step:,}: {self.config.data.tested_on} top-1 {values['top1']:.2f} %  top-5 {values['top5']:.2f} %  "
-            f"loss {values['loss']:.4f}  ({values['count']:,} images)"
-        )
+        self.console.say(f"{epoch}  step {state.step:,}: {self.config.data.tested_on} {evaluation.describe()}")
         self.start_window()

@@ -133,6 +133,7 @@ def train_step(state: TrainState, forward: Parallel, batch: Batch, config: Confi
     if options.clip_norm:
         clip_gradients(state.net, options.clip_norm, state.shards)
     norms = apply_gradients(state, config) if guard.allows(loss_sum, state) else None
+    state.epoch_mean.add(loss_sum, correct, len(batch.labels))
     state.step, state.step_in_epoch = state.step + 1, state.step_in_epoch + 1
     return StepResult(loss_sum, correct, batch.total, lr, norms)
 
@@ -171,6 +172,7 @@ def end_epoch(state: TrainState, forward: Parallel, data: Data, run: Run) -> Eva
     evaluation = evaluate_average(state, forward, data, run) if is_due or is_last else None
     if is_whole:
         state.epoch, state.step_in_epoch = epochs_done, 0
+        run.log.write_epoch(state)
     is_best = False
     if evaluation is not None:
         if is_due:  # the final evaluation must not advance the schedule, or a resumed run would differ

@@ -173,8 +173,9 @@ class Run:
 
     def roll_back(self, state: TrainState) -> None:
         """Restore `state` from the newest checkpoint after a bad step. Raises TrainingError where that is not possible."""
-        self.saver.writer.wait()
-        self.mesh.barrier()
+        while self.mesh.any(self.saver.writer.is_busy):  # rank 0 alone waits for the disk; the others must not time out meanwhile
+            self.mesh.beat()
+            time.sleep(0.05)
         self.guard.roll_back(state, load_newest(self.folder.checkpoints, self.say), self.say)
         if self.mesh.is_first:
             self.log.metrics.rewind(state.step, state.epoch)

@@ -14,6 +14,7 @@ from distalex.optim.average import MovingAverage
 from distalex.optim.schedule import Schedule
 from distalex.parallel.shards import Shards
 from distalex.runs.checkpoint import FORMAT, are_finite
+from distalex.train.epoch_mean import EpochMean
 
 
 @dataclass
@@ -36,6 +37,9 @@ class TrainState:
     """Skipped steps, whose loss or gradients were not finite."""
     metadata: dict[str, Any] = field(default_factory=dict)
     """What using the weights needs, and resuming: config, classes, colour statistics, side of the stored images, contents of the data."""
+
+    def __post_init__(self) -> None:
+        self.epoch_mean = EpochMean(self.shards.mesh)
 
     def is_done(self, config: TrainConfig) -> bool:
         """Whether all the epochs or steps that `config` asks for are done."""
@@ -63,6 +67,7 @@ class TrainState:
                 "step_in_epoch": self.step_in_epoch,
                 "best_top1": self.best_top1,
             },
+            "epoch_sums": self.epoch_mean.sums(),
             **self.metadata,
         }
 
@@ -84,6 +89,7 @@ class TrainState:
                 self.average.weights[name].copy_(value)
         for name, value in state["progress"].items():
             setattr(self, name, value)
+        self.epoch_mean.restore(state.get("epoch_sums", (0.0, 0.0, 0.0)))  # an earlier distalex did not save them
 
     @staticmethod
     def _state_on_device(value: Tensor, key: str, parameter: Tensor) -> Tensor:

@@ -117,6 +117,10 @@ class WeightsAndBiases:
             sections.setdefault(section, {}).update(inner)
         self._try(lambda run: run.log(flatten(sections, separator="/"), step=step))
 
+    def log_epoch(self, values: dict[str, Any], step: int) -> None:
+        """A row of kind `epoch`."""
+        self._try(lambda run: run.log({f"epoch/{key}": values[key] for key in ("loss", "top1")}, step=step))
+
     def log_evaluation(self, evaluation: Evaluation, classes: Sequence[str], step: int) -> None:
         """The numbers, and the confusion matrix where there are few enough classes."""
 

@@ -33,6 +33,8 @@ def assert_same_run(one, other):
         assert row["top1"] == same["top1"]
         for kind in {"gradients", "weights", "updates"} & row.keys():
             assert row[kind] == pytest.approx(same[kind], rel=1e-3)
+    for row, same in zip(metrics(one, "epoch"), metrics(other, "epoch"), strict=True):
+        assert row == {**same, "loss": pytest.approx(same["loss"], abs=LOSS_TOLERANCE)}
     for row, same in zip(metrics(one, "eval"), metrics(other, "eval"), strict=True):
         assert row["loss"] == pytest.approx(same["loss"], abs=LOSS_TOLERANCE)
         assert (row["top1"], row["top5"], row["count"], row["step"], row["epoch"]) == tuple(
@@ -212,7 +214,7 @@ def test_images_and_logits_are_counted_apart(launch, tmp_path):
 def test_only_rank_0_talks_and_writes(launch, tmp_path):
     done = launch("train", *options(name="it", train__epochs="1", train__max_steps="1"), processes=2)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("epoch 0/1") == 1
+    assert done.stdout.count("in epoch 1/1  step 1") == 1
     left = sorted(path.name for path in (tmp_path / "runs" / "it").iterdir())
     assert left == ["checkpoints", "config.yaml", "metrics.jsonl", "starts.jsonl"]
 

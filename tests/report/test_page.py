@@ -45,12 +45,25 @@ def test_a_run_becomes_one_page_that_needs_nothing_else(tmp_path, capsys):
 
 
 def test_what_the_page_says_of_the_test_set_is_what_evaluate_says(tmp_path, capsys):
-    assert main(["train", *options(name="it", parallel="none")]) == 0
-    assert main(["evaluate", "it"]) == 0
-    assert main(["report", "it"]) == 0
-    found = json.loads((tmp_path / "runs" / "it" / "evaluation.json").read_text())
-    text = " ".join(page_of(tmp_path / "runs" / "it" / "report.html").text.split())
-    assert f"top-1 {found['top1']:.2f} %, top-5 {found['top5']:.2f} %, loss {found['loss']:.4f}" in text
+    for classes, top5 in (("4", ""), ("7", ", top-5 {top5:.2f} %")):
+        assert main(["train", *options(name=classes, parallel="none", data__synthetic_classes=classes)]) == 0
+        assert main(["evaluate", classes]) == 0
+        assert main(["report", classes]) == 0
+        found = json.loads((tmp_path / "runs" / classes / "evaluation.json").read_text())
+        text = " ".join(page_of(tmp_path / "runs" / classes / "report.html").text.split())
+        assert f"top-1 {found['top1']:.2f} %{top5.format(**found)}, loss {found['loss']:.4f}" in text
+        assert ("top-5 100" in text) is False
+
+
+def test_the_report_of_a_stopped_run_names_the_step_that_it_saved(tmp_path):
+    """No line of metrics ends at that step."""
+    write_run(tmp_path / "runs" / "it", [trained(20)])
+    checkpoints = tmp_path / "runs" / "it" / "checkpoints"
+    checkpoints.mkdir()
+    for saved, said in ((12, "stopped at step 20, saved at step 12"), (33, "stopped at step 33")):
+        (checkpoints / f"step-{saved:08d}.pt").touch()
+        assert main(["report", "it"]) == 0
+        assert said in page_of(tmp_path / "runs" / "it" / "report.html").text
 
 
 def test_several_runs_are_told_apart_by_their_options(tmp_path):

@@ -28,7 +28,8 @@ def test_a_stopped_run_resumes_to_the_bit(tmp_path, stop):
     assert train(name="parts", train__max_steps=stop, **more) == 0
     assert train(name="parts", checkpoint__resume="auto", **more) == 0
     runs = tmp_path / "runs"
-    assert [row["loss"] for row in metrics(runs / "parts")] == [row["loss"] for row in metrics(runs / "whole")]
+    for kind in ("train", "epoch"):
+        assert [row["loss"] for row in metrics(runs / "parts", kind)] == [row["loss"] for row in metrics(runs / "whole", kind)]
     first, second = newest(runs / "whole"), newest(runs / "parts")
     for part in ("model", "average"):
         assert all(torch.equal(value, second[part][name]) for name, value in first[part].items())

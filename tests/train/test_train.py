@@ -59,6 +59,10 @@ def test_a_run_leaves_what_the_contract_says(tmp_path):
     assert {"step", "epoch", "loss", "lr", "images_per_second", "data_wait_fraction", "comm_bytes", "comm_exposed_fraction"} <= row.keys()
     assert 0 < row["mfu"] < 1
     assert {"step", "epoch", "loss", "top1", "top5", "count"} <= metrics(run, "eval")[0].keys()
+    first = [row for row in metrics(run) if row["epoch"] == 1]
+    assert metrics(run, "epoch")[0]["images"] == sum(row["images"] for row in first)
+    mean = sum(row["loss"] * row["images"] for row in first) / sum(row["images"] for row in first)
+    assert metrics(run, "epoch")[0]["loss"] == pytest.approx(mean)
     assert len(metrics(run)) == 6
     assert [row["epoch"] for row in metrics(run, "eval")] == [1, 2]
 
