@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -14,13 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distalex.bench.small_run import small_run
+from PIL import Image
+
+from distalex.bench.faults_inside import FAULT
+from distalex.bench.small_run import IMAGES, small_run
 from distalex.config.choices import declared_in
 from distalex.config.config import MODES
 from distalex.runs.metrics import read_metrics
 
 MARK = "DISTALEX_FAULTS"  # an environment variable of every process of an attempt
 LONGEST = 180.0  # seconds until something must have happened
+SIDE = 64  # of the images, in pixels
 PROCESSES = {name: mode.facts["LEAST"] for name, mode in declared_in(MODES).items()}
 """Processes of each --parallel mode."""
 
@@ -92,18 +97,35 @@ class Attempt:
         self.process.wait()
 
 
-def start_attempt(place: Path, name: str, parallel: str) -> Attempt:
-    """Start the run `name` in the folder `place`, or resume it where it has a checkpoint."""
+def start_attempt(place: Path, name: str, parallel: str, data: Path, inside: str = "") -> Attempt:
+    """Start the run `name` on the images of `data` in the folder `place`, or resume it where it has a checkpoint.
+
+    `inside`: the value of `faults_inside.FAULT`, where a fault is to strike inside a process.
+    """
     processes = PROCESSES[parallel]
-    words = small_run({"parallel": parallel, "name": name, "runs_dir": place, "checkpoint.resume": "auto"})
+    images = {"data.name": "folder", "data.root": data, "data.image_size": SIDE, "data.stored_size": SIDE}
+    words = small_run({**images, "parallel": parallel, "name": name, "runs_dir": place, "checkpoint.resume": "auto"})
+    if inside:
+        words[1] = "distalex.bench.faults_inside"
     if processes > 1:
         words = ["-m", "torch.distributed.run", *_rendezvous(), f"--nproc_per_node={processes}", *words]
     mark, log = f"{os.getpid()}-{time.monotonic_ns()}", place / f"{name}.log"
-    environment = {**os.environ, MARK: mark, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, MARK: mark, FAULT: inside, "OMP_NUM_THREADS": "1", "DISTALEX_DATA": str(place / "data")}
     logged_before = log.stat().st_size if log.exists() else 0
     with open(log, "ab") as file:
         process = subprocess.Popen([sys.executable, *words], stdout=file, stderr=file, env=environment, start_new_session=True)
     return Attempt(place / name, process, processes, mark, log, logged_before)
+
+
+def write_images(root: Path) -> None:
+    """Noise as a folder of images: four classes, as many training images as `small_run` has, and a quarter of that for the test."""
+    noise = random.Random(0)
+    for split, count in (("train", IMAGES // 4), ("test", IMAGES // 16)):
+        for number in range(4):
+            (root / split / f"class{number}").mkdir(parents=True)
+            for image in range(count):
+                pixels = Image.frombytes("RGB", (SIDE, SIDE), noise.randbytes(3 * SIDE * SIDE))
+                pixels.save(root / split / f"class{number}" / f"{image}.png")
 
 
 def _rendezvous() -> list[str]:

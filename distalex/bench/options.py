@@ -132,7 +132,8 @@ class AccuracyOptions(BenchmarkOptions):
 
 
 class FaultsOptions(BenchmarkOptions):
-    """Training runs that are killed, stopped and signalled at random and resumed until done: is each equal to an undisturbed run?"""
+    """Training runs struck at random, by signals, inside a layer, the reader, the writer or the disk, or by changed data, and resumed
+    until done: is each equal to an undisturbed run?"""
 
     usage: ClassVar[str] = "python -m distalex.bench faults [--OPTION=VALUE …]"
 
@@ -140,6 +141,8 @@ class FaultsOptions(BenchmarkOptions):
     """Which of the --parallel modes to run. Default: all."""
     kills: Int = Field(100, ge=1, le=100_000)
     """Number of faults."""
+    only: Annotated[tuple[str, ...], BeforeValidator(split_list)] = ("",)
+    """Strike only with faults that have one of these words in their names, such as `inside,data`. Default: all."""
     seed: Int = 0
     """Random seed of the faults and their times."""
 
