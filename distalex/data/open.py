@@ -26,7 +26,7 @@ class Data:
     test: Split
     classes: tuple[str, ...]
     statistics: Statistics
-    """Colours of the training images."""
+    """Colours by which images are normalised: of the training images, or what a checkpoint has of them."""
     side: int
     """Of the stored images, in pixels."""
     resize: str
@@ -53,24 +53,26 @@ def open_data(
     micro_batches: int = 1,
     precision: str = "fp32",
     seed: int = 0,
+    statistics: Statistics | None = None,
 ) -> Data:
     """Training and test images as `config` names them, prepared by one process of each host if need be.
 
     Sizes are those of global batches; `eval_batch_size` is `batch_size` by default. `precision` is that of the network's input,
-    and `seed` keys order and augmentation. Raises UserError where data cannot be found, read or prepared, or
-    does not fit in the cache.
+    and `seed` keys order and augmentation. `statistics`, of a checkpoint, normalise the images in place of their own.
+    Raises UserError where data cannot be found, read or prepared, or does not fit in the cache.
     """
     sizes = {"train": batch_size, "test": eval_batch_size or batch_size}
     largest = _largest(sizes, mesh, micro_batches)
     opened = open_readers(config, largest, _workers(config, mesh), say, progress)
     if config.cache != "none" and config.loader != "synthetic":
         opened = cached(opened, config.cache, largest, mesh.device, mesh.topology.local_world_size, progress)
-    augmentation = Augmentation(config, opened.side, opened.statistics, seed, mesh.device, arithmetic(precision, mesh.device))
+    statistics = statistics or opened.statistics
+    augmentation = Augmentation(config, opened.side, statistics, seed, mesh.device, arithmetic(precision, mesh.device))
     train, test = (
         Split(opened.readers[split], opened.counts[split], size, augmentation, mesh, seed, micro_batches, config.order)
         for split, size in sizes.items()
     )
-    return Data(train, test, opened.classes, opened.statistics, opened.side, opened.resize, opened.contents, config.tested_on)
+    return Data(train, test, opened.classes, statistics, opened.side, opened.resize, opened.contents, config.tested_on)
 
 
 def open_training_images(

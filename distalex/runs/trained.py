@@ -41,10 +41,14 @@ class Trained:
     def augmentation(self, device: torch.device, dtype: torch.dtype | None = None) -> Augmentation:
         """Return what crops and normalises stored images as in the run, on `device`; in the run's arithmetic unless `dtype` is given."""
         state, config = self.state, self.config
-        statistics = Statistics(tuple(state["mean"]), tuple(tuple(row) for row in state["covariance"]))
         return Augmentation(
-            config.data, state["side"], statistics, config.seed, device, dtype or arithmetic(config.train.precision, device)
+            config.data, state["side"], statistics_in(state), config.seed, device, dtype or arithmetic(config.train.precision, device)
         )
+
+
+def statistics_in(state: dict[str, Any]) -> Statistics:
+    """Return the colours by which a checkpoint's run normalises images."""
+    return Statistics(tuple(state["mean"]), tuple(tuple(row) for row in state["covariance"]))
 
 
 def load_trained(place: str, runs_dir: str) -> Trained:
@@ -78,6 +82,7 @@ def open_data_of(trained: Trained, data_root: str | None, batch_size: int, mesh:
             micro_batches=train.accumulate,
             precision=train.precision,
             seed=trained.config.seed,
+            statistics=statistics_in(trained.state),
         )
     if changed := changed_classes(trained.classes, data.classes):
         raise UserError(
@@ -86,5 +91,4 @@ def open_data_of(trained: Trained, data_root: str | None, batch_size: int, mesh:
         )
     if changed := changed_images(trained.state.get("data", {}), describe_contents(data.contents), data.classes, ("test",)):
         console.say(f"{trained.path}: the data has changed since the checkpoint: {changed}")
-    data.train.augmentation = data.test.augmentation = trained.augmentation(mesh.device)
     return data

@@ -22,6 +22,7 @@ from distalex.parallel.parallelize import Parallel
 from distalex.parallel.start import start_processes
 from distalex.parallel.topology import Topology
 from distalex.plan.measure import choose
+from distalex.runs.trained import statistics_in
 from distalex.train.build import build_state, describe_run
 from distalex.train.layer_norms import LayerNorms
 from distalex.train.log import StepResult
@@ -67,6 +68,7 @@ def train(config: Config) -> Summary:
             micro_batches=config.train.accumulate,
             precision=config.train.precision,
             seed=config.seed,
+            statistics=statistics_in(run.resumed) if run.resumed else None,
         )
         require_agreement({"data": data.describe(), "classes": data.classes, "colours": data.statistics, "images": data.contents})
         state, forward = build_state(run.config, mesh, data, run.say, run.resumed is not None)

@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image
-from support.runs import metrics
+from support.runs import metrics, newest
 from support.train import train
 
 
@@ -109,12 +109,14 @@ def test_another_runs_checkpoint_needs_the_same_classes(folder, capsys):
     assert run_on(folder, "third", model__weights="it") == 0
 
 
-def test_another_runs_checkpoint_goes_with_more_images_at_the_end_of_an_epoch_alone(folder, capsys):
+def test_another_runs_checkpoint_goes_with_more_images_at_the_end_of_an_epoch_alone(folder, tmp_path, capsys):
     assert run_on(folder, "whole", train__epochs="1") == 0
     assert run_on(folder, "part", train__max_steps="2") == 0
     add_images(folder)
     assert run_on(folder, "second", checkpoint__resume="whole") == 0
     assert "the data has changed since the checkpoint: train has 15 images of bee, and had 12" in capsys.readouterr().out
+    first, second = (newest(tmp_path / "runs" / name) for name in ("whole", "second"))
+    assert (first["mean"], first["covariance"]) == (second["mean"], second["covariance"])  # as its weights were trained
     assert run_on(folder, "third", checkpoint__resume="part") == 2
     assert "train has 15 images of bee" in capsys.readouterr().err
 
