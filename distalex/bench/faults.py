@@ -106,7 +106,7 @@ class Struck:
         inside = ""
         if fault.inside:
             rank = chance.randrange(PROCESSES[self.parallel]) if fault.on_any_rank else 0
-            inside = json.dumps({"kind": fault.inside, "rank": rank, "at": chance.randint(1, max(1, fault.events))})
+            inside = json.dumps([{"kind": fault.inside, "rank": rank, "at": chance.randint(1, fault.events)}])
         if fault.change is None:
             return start_attempt(self.place, self.name, self.parallel, self.data, inside)
         kept = self.data.with_name("kept")

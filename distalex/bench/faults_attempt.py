@@ -17,7 +17,7 @@ from typing import Any
 
 from PIL import Image
 
-from distalex.bench.faults_inside import FAULT
+from distalex.bench.faults_inside import FAULTS
 from distalex.bench.small_run import IMAGES, small_run
 from distalex.config.choices import declared_in
 from distalex.config.config import MODES
@@ -100,7 +100,7 @@ class Attempt:
 def start_attempt(place: Path, name: str, parallel: str, data: Path, inside: str = "") -> Attempt:
     """Start the run `name` on the images of `data` in the folder `place`, or resume it where it has a checkpoint.
 
-    `inside`: the value of `faults_inside.FAULT`, where a fault is to strike inside a process.
+    `inside`: the value of `faults_inside.FAULTS`, where a fault is to strike inside a process.
     """
     processes = PROCESSES[parallel]
     images = {"data.name": "folder", "data.root": data, "data.image_size": SIDE, "data.stored_size": SIDE}
@@ -110,7 +110,7 @@ def start_attempt(place: Path, name: str, parallel: str, data: Path, inside: str
     if processes > 1:
         words = ["-m", "torch.distributed.run", *_rendezvous(), f"--nproc_per_node={processes}", *words]
     mark, log = f"{os.getpid()}-{time.monotonic_ns()}", place / f"{name}.log"
-    environment = {**os.environ, MARK: mark, FAULT: inside, "OMP_NUM_THREADS": "1", "DISTALEX_DATA": str(place / "data")}
+    environment = {**os.environ, MARK: mark, FAULTS: inside, "OMP_NUM_THREADS": "1", "DISTALEX_DATA": str(place / "data")}
     logged_before = log.stat().st_size if log.exists() else 0
     with open(log, "ab") as file:
         process = subprocess.Popen([sys.executable, *words], stdout=file, stderr=file, env=environment, start_new_session=True)

@@ -1,6 +1,6 @@
 """Faults inside a training process: in a layer, the reader, the writer or the disk.
 
-`python -m distalex.bench.faults_inside` trains as `python -m distalex.train` does, with the fault that the environment names.
+`python -m distalex.bench.faults_inside` trains as `python -m distalex.train` does, with the faults that the environment names.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-FAULT = "DISTALEX_FAULT"
-"""Environment variable: {"kind": one of INSIDE, "rank": the rank that it strikes, "at": the event that it strikes, counted from 1}."""
+FAULTS = "DISTALEX_FAULTS_INSIDE"
+"""Environment variable, a JSON list of {"kind": one of INSIDE, "rank": where it strikes, "at": the event that it strikes, from 1}."""
 
 
 def _countdown(at: int) -> Callable[[], bool]:
@@ -123,7 +123,7 @@ INSIDE = {
 
 
 if __name__ == "__main__":
-    fault = json.loads(os.environ[FAULT])
-    if int(os.environ.get("RANK", "0")) == fault["rank"]:
-        INSIDE[fault["kind"]](fault["at"])
+    for fault in json.loads(os.environ[FAULTS]):
+        if int(os.environ.get("RANK", "0")) == fault["rank"]:
+            INSIDE[fault["kind"]](fault["at"])
     runpy.run_module("distalex.train", run_name="__main__")

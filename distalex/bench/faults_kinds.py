@@ -24,7 +24,7 @@ class Fault:
     """Strike from outside. All processes of the attempt must end afterwards."""
     inside: str = ""
     """Key of `faults_inside.INSIDE`, for a fault that strikes inside a process."""
-    events: int = 0
+    events: int = 1
     """The most events of that kind after which it strikes there."""
     on_any_rank: bool = True
     """Whether it strikes there on any rank, and not on rank 0 alone, which writes."""

@@ -1,15 +1,17 @@
 """The paper's ten crops against a plain loop over them, without distalex's data, augmentation and evaluation."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
 from support.data import opened
-from support.runs import newest, options, small
+from support.runs import metrics, newest, options, small
 from torch.nn import functional
 
 from distalex.cli.main import main
+from distalex.evaluate.evaluation import likeliest, places_of
 from distalex.model.initial_weights import build_model
 
 
@@ -45,6 +47,42 @@ def test_ten_crops_are_the_mean_of_ten_soft_max_outputs_on_any_topology(launch, 
         assert report["loss"] == pytest.approx(loss, abs=1e-5), parallel  # fp32 sums in another order
         assert report["top1"] == pytest.approx(top1), parallel
         assert (report["top5"], report["count"], report["crops"]) == (100.0, 11, "ten")
+
+
+def test_equal_logits_are_ordered_by_class_everywhere():
+    """bf16 has many; top-1, confusion and predictions agree, and a label beside NaN is never right."""
+    logits = torch.randint(-2, 3, (500, 7), generator=torch.Generator().manual_seed(0)).float()
+    labels = torch.arange(500) % 7
+    likely, places = likeliest(logits, 7), places_of(logits, labels)
+    assert torch.equal(likely[:, 0], logits.argmax(1))
+    assert torch.equal(likely.gather(1, places[:, None])[:, 0], labels)
+    logits[:, 3] = float("nan")
+    assert (places_of(logits, torch.full((500,), 3)) == 7).all()
+
+
+def test_an_evaluation_normalises_by_the_checkpoints_statistics(tmp_path, monkeypatch, photographs):
+    """Other training images beside the same test images, as on a machine that has the test set alone."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(photographs, tmp_path / "here")
+    shutil.copytree(photographs / "test", tmp_path / "there" / "test")
+    shutil.copytree(photographs / "test", tmp_path / "there" / "train")
+    data = {"data__name": "folder", "data__root": str(tmp_path / "here"), "data__stored_size": "72"}
+    assert main(["train", *options(name="it", train__epochs="1", **data)]) == 0
+    found = []
+    for place in ("here", "there"):
+        assert main(["evaluate", "it", f"--data_root={tmp_path / place}"]) == 0
+        found.append(json.loads((tmp_path / "runs" / "it" / "evaluation.json").read_text())["loss"])
+    assert found[0] == found[1] == metrics(tmp_path / "runs" / "it", "eval")[-1]["loss"]
+
+
+def test_an_evaluation_reports_that_the_test_images_have_changed(tmp_path, monkeypatch, photographs, capsys):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(photographs, tmp_path / "data")
+    data = {"data__name": "folder", "data__root": str(tmp_path / "data"), "data__stored_size": "72"}
+    assert main(["train", *options(name="it", train__max_steps="1", **data)]) == 0
+    next((tmp_path / "data" / "test" / "cat").iterdir()).unlink()
+    assert main(["evaluate", "it"]) == 0
+    assert "the data has changed since the checkpoint: test has 3 images of cat, and had 4" in capsys.readouterr().out
 
 
 def test_an_evaluation_says_how_many_crops_it_took(tmp_path, monkeypatch, capsys):
