@@ -104,6 +104,13 @@ def test_the_files_that_the_tour_names_exist():
     assert not missing
 
 
+def test_the_tests_that_the_table_of_states_names_exist():
+    named = re.findall(r"`(test_\w+)`", (REPOSITORY / "docs" / "run-directory.md").read_text())
+    tests = "".join(path.read_text() for path in (REPOSITORY / "tests").rglob("test_*.py"))
+    assert len(named) > 10
+    assert [name for name in named if f"def {name}(" not in tests] == []
+
+
 @pytest.mark.slow(20)
 def test_the_tour_can_be_walked(tmp_path, launch):
     """Its commands one after the other, of a narrow network for one epoch; what it says of them holds."""

@@ -29,6 +29,14 @@ def test_equal_to_torchs_layer():
     )  # fp32 sums
 
 
+def test_what_no_kernel_takes_is_computed_in_fp32_for_bf16_too():
+    """As a compiled network does, whose arithmetic must be the plain one's."""
+    x = torch.randn(2, 16, 3, 3).bfloat16() * 30
+    with torch.autocast("cpu", torch.bfloat16):
+        ours = local_response_norm(x, window=3, alpha=1.0)
+    assert torch.equal(ours, torch.nn.LocalResponseNorm(3, 1.0, k=2.0)(x.float()).bfloat16())
+
+
 def test_a_column_does_not_see_its_neighbour():
     x = torch.randn(2, 12, 3, 3, dtype=torch.float64) * 50
     both = local_response_norm(x, alpha=0.1, columns=2)
