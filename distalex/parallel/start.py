@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -22,6 +23,7 @@ from distalex.parallel.agreement import require_agreement
 from distalex.parallel.mesh import Mesh, mesh_of
 from distalex.parallel.topology import Topology, layout
 
+STORE_ANSWERS = 5.0  # seconds within which the store answers, or is lost
 TIMEOUT = timedelta(minutes=30)
 """Collective time-out until `Mesh.expect_answers_within` sets another."""
 
@@ -128,6 +130,20 @@ def loopback_variables() -> dict[str, str]:
 
 
 def _who_is_silent(topology: Topology) -> str:
+    """Say which rank the others wait for. The store may be at the other end of a cut link, where it never answers."""
+    found: list[str] = []
+
+    def ask() -> None:
+        with suppress(RuntimeError):  # the store is gone
+            found.append(_find_silent(topology))
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(3.0 + STORE_ANSWERS)
+    return found[0] if found else "neither another process nor rank 0's host answers: the link to it is cut, or that host is lost"
+
+
+def _find_silent(topology: Topology) -> str:
     """Name the rank that the others wait for: all that time out record so now, and the oldest record is that rank's."""
     store, started = distributed_c10d._get_default_store(), time.time()
     keys = {rank: f"distalex/beat/{rank}" for rank in range(topology.world_size)}
@@ -137,8 +153,9 @@ def _who_is_silent(topology: Topology) -> str:
     first = min(heard, key=lambda rank: heard[rank])
     if heard[first] > started - 3.0:
         return "another process of this job does not answer; see its own message"
+    cut = "" if topology.on_one_node else ", or the link to its host is cut"
     return (
-        f"rank {first} does not answer and was last alive {started - heard[first]:.0f} s ago: it is stopped, stuck or out of memory; "
+        f"rank {first} does not answer and was last alive {started - heard[first]:.0f} s ago: it is stopped, stuck or out of memory{cut}; "
         "if it is only slow, increase --train.timeout=SECONDS"
     )
 
