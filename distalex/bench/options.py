@@ -21,8 +21,9 @@ class BenchOptions(CommandOptions):
     usage: ClassVar[str] = "python -m distalex.bench WHAT [--OPTION=VALUE …]"
     words: ClassVar[tuple[str, ...]] = ("what",)
 
-    what: Literal["plain", "parallel", "loader", "lrn", "accuracy", "faults", "soak", "all"]
-    """`plain`, `parallel`, `loader`, `lrn` and `accuracy` compare speeds, `all` runs these; `faults` and `soak` disturb or watch runs."""
+    what: Literal["plain", "parallel", "loader", "lrn", "accuracy", "hosts", "faults", "soak", "all"]
+    """`plain`, `parallel`, `loader`, `lrn` and `accuracy` compare speeds, `all` runs these; `hosts` measures over slow links; `faults` and
+    `soak` disturb or watch runs."""
 
 
 class BenchmarkOptions(CommandOptions):
@@ -131,6 +132,30 @@ class AccuracyOptions(BenchmarkOptions):
     """A script to measure instead of our own plain PyTorch, as for `bench plain`."""
 
 
+class HostsOptions(BenchmarkOptions):
+    """The paper's network over links of a given speed, between hosts that are network namespaces of this machine: images/s, bytes on the
+    wire beside bytes counted, and the gain of columns. Needs root on Linux, and iproute2."""
+
+    usage: ClassVar[str] = "python -m distalex.bench hosts [--OPTION=VALUE …]"
+
+    hosts: Int = Field(2, ge=2, le=4)
+    """Number of hosts. They share this machine's cores."""
+    rate: Annotated[tuple[Annotated[str, Field(pattern=r"^\d+[kmg]bit$")], ...], BeforeValidator(split_list)] = Field(
+        ("10gbit", "1gbit", "100mbit"), min_length=1
+    )
+    """Speeds of every host's link, as tc writes them, such as `1gbit,100mbit`."""
+    modes: Modes = ("none", "data", "model", "owt")
+    """Which to measure; `hybrid` has two processes on each host."""
+    batches: Counts = Field((32, 64, 128, 256, 512), min_length=1)
+    """Global batch sizes."""
+    precision: Literal["fp32", "bf16"] = "bf16"
+    """Arithmetic; fp32 where the processor has no bf16 instructions."""
+    repeats: Int = Field(1, ge=1, le=100)
+    """Interleaved repeats."""
+    steps: Int = Field(4, ge=2)
+    """Timed steps of each run, after two untimed steps."""
+
+
 class FaultsOptions(BenchmarkOptions):
     """Training runs struck at random, by signals, inside a layer, the reader, the writer or the disk, or by changed data, and resumed
     until done: is each equal to an undisturbed run?"""
@@ -173,6 +198,7 @@ BENCHMARKS: dict[str, type[BenchmarkOptions]] = {
     "loader": LoaderOptions,
     "lrn": LrnOptions,
     "accuracy": AccuracyOptions,
+    "hosts": HostsOptions,
     "faults": FaultsOptions,
     "soak": SoakOptions,
     "all": AllOptions,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 
 from distalex.bench.options import ParallelOptions
+from distalex.bench.paper_run import CLASSES, rates_of, steps_of, training_run
 from distalex.bench.parallel_report import heading, progress, report
 from distalex.bench.parallel_summary import find_crossing, summarize_batch
 from distalex.bench.peaks import measure_peaks, median_peaks
@@ -23,11 +23,9 @@ from distalex.machine.precision import has_bf16
 from distalex.machine.resources import cores
 from distalex.parallel.start import choose_device
 from distalex.parallel.topology import Topology, layout
-from distalex.runs.metrics import read_metrics
 
 COLUMNS = 2  # of the paper's network
 WARM_UP = 2  # untimed steps: the first allocates and compiles, in the second the allocator settles
-CLASSES = 1000
 
 
 def bench_parallel(options: ParallelOptions) -> dict[str, Any]:
@@ -123,43 +121,12 @@ def measure_mode(options: ParallelOptions, mode: str, processes: int, batch: int
     """One training run: rates and bytes sent of its timed steps on rank 0, or its error."""
     threads = max(1, cores() // processes)
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"] if processes > 1 else []
-    steps = WARM_UP + options.steps
+    arguments = [f"--device={options.device}", f"--model.lrn={options.lrn}", f"--data.image_size={options.image_size}"]
     with tempfile.TemporaryDirectory() as folder:
-        arguments = [
-            f"--parallel={mode}",
-            f"--device={options.device}",
-            f"--runs_dir={folder}",
-            "--name=bench",
-            f"--model.lrn={options.lrn}",
-            *("--data.name=synthetic", "--data.loader=synthetic", "--data.augment=none"),
-            f"--data.image_size={options.image_size}",
-            f"--data.synthetic_classes={CLASSES}",
-            f"--data.synthetic_images={batch * steps}",  # one epoch: the evaluation, of a quarter as many, comes after all steps
-            f"--train.batch_size={batch}",
-            f"--train.eval_batch_size={min(batch, 64)}",
-            f"--train.precision={options.precision}",
-            f"--train.max_steps={steps}",
-            *("--train.epochs=1", "--checkpoint.every_epochs=0", "--log.every=1", "--log.wandb=disabled"),
-        ]
+        run = training_run(mode, batch, WARM_UP + options.steps, options.precision, Path(folder))
         try:
-            run_python([*launcher, "-m", "distalex.train", *arguments], {"OMP_NUM_THREADS": str(threads)})
+            run_python([*launcher, "-m", "distalex.train", *run, *arguments], {"OMP_NUM_THREADS": str(threads)})
         except UserError as error:
             return {"processes": processes, "threads": threads, "error": str(error)}
-        rows = [row for row in read_metrics(Path(folder) / "bench" / "metrics.jsonl") if row["kind"] == "train"][WARM_UP:]
-
-    def median(key: str) -> float:
-        return statistics.median(row[key] for row in rows)
-
-    return {
-        "processes": processes,
-        "threads": threads,
-        "images_per_second": median("images_per_second"),
-        "images_per_second_of_steps": [row["images_per_second"] for row in rows],
-        "data_wait_fraction": median("data_wait_fraction"),
-        "comm_bytes": rows[-1]["comm_bytes"],
-        "comm_bytes_by": rows[-1]["comm_bytes_by"],
-        "comm_exposed_fraction": median("comm_exposed_fraction"),
-        "comm_exposed_by": {
-            purpose: statistics.median(row["comm_exposed_by"].get(purpose, 0.0) for row in rows) for purpose in rows[-1]["comm_exposed_by"]
-        },
-    }
+        rows = steps_of(Path(folder))[WARM_UP:]
+    return {"processes": processes, "threads": threads, **rates_of(rows)}

@@ -38,7 +38,7 @@ def _draw_rates(axes: Any, result: dict[str, Any]) -> None:
             _draw_spread(axes, points, colour, name if processes == 1 else f"{name}, {processes} processes")
     axes.set_title("images/s of whole training steps", fontsize=11)
     axes.set_ylim(bottom=0)
-    _label_batches(axes, [one["batch"] for one in result["batches"]])
+    label_batches(axes, [one["batch"] for one in result["batches"]])
 
 
 def _draw_ratios(axes: Any, result: dict[str, Any]) -> None:
@@ -54,7 +54,7 @@ def _draw_ratios(axes: Any, result: dict[str, Any]) -> None:
         axes.annotate(f"data parallel ahead from {at:,.0f}", (at, 1.0), (3, 6), textcoords="offset points", fontsize=9)
     axes.set_ylim(bottom=0)
     axes.set_title("gain of two columns", fontsize=11)
-    _label_batches(axes, [one["batch"] for one in result["batches"]])
+    label_batches(axes, [one["batch"] for one in result["batches"]])
 
 
 def _draw_spread(axes: Any, points: dict[int, dict[str, float]], colour: str, label: str) -> None:
@@ -92,10 +92,11 @@ def _draw_bytes(axes: Any, result: dict[str, Any]) -> None:
         ticks = [2**power for power in range(batches[0].bit_length() - 1, int(end).bit_length(), 2)]
     axes.set_title("MB sent by a process per step", fontsize=11)
     axes.yaxis.set_major_formatter("{x:,g}")
-    _label_batches(axes, ticks, loc="upper left")
+    label_batches(axes, ticks, loc="upper left")
 
 
-def _label_batches(axes: Any, batches: list[int], loc: str = "best") -> None:
+def label_batches(axes: Any, batches: list[int], loc: str = "best") -> None:
+    """Give a panel its axis of batch sizes, a grid and a legend."""
     axes.set_xscale("log", base=2)
     axes.set_xticks(batches, [f"{batch:,}" for batch in batches])
     axes.minorticks_off()

@@ -8,6 +8,9 @@ from pydantic import Field
 
 from distalex.config.schema import Float, Int, Section
 
+BYTES = {"fp32": 4, "bf16": 2}
+"""Of a number, by precision."""
+
 
 class TrainConfig(Section):
     """The training loop."""
@@ -24,6 +27,8 @@ class TrainConfig(Section):
     """Gradient accumulation: micro-batches per step. Saves memory; the gradient is the same."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Arithmetic of the network; weights, gradients and the loss are fp32."""
+    reduce_precision: Literal["fp32", "bf16"] = "fp32"
+    """Precision in which replicas send and sum gradients. bf16 halves the bytes and rounds each sum to 8 bits; weights stay fp32."""
     compile: bool = False
     """Compile the network with torch.compile: a slower start, often faster steps."""
     profile: Int = Field(0, ge=0, le=100)

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from distalex.config.choices import declared_in
 from distalex.config.config import MODES, Config
 from distalex.config.data import DataConfig
+from distalex.config.train import BYTES
 from distalex.data.splits import classes_of
 from distalex.errors import UserError
 from distalex.optim.optimizer import find_optimizer
@@ -162,7 +163,7 @@ def _exchange(
     """Return exposed seconds of activations, logits and images."""
     if mesh.mp == 1:
         return 0.0
-    width = 2 if config.train.precision == "bf16" else 4
+    width = BYTES[config.train.precision]
     rounds = rounds_of(parallel, mesh, held.joint_images)
     exposed = 0.0
     for number, layer in enumerate(layers):
@@ -202,7 +203,9 @@ def _gradients(
     for number in reversed(range(len(layers))):
         layer, rows, cut = layers[number], held.rows[number], held.divided[number]
         clock += passes[number].backward
-        nbytes = 4 * exchanged_parameters(layer, rows, cut, parallel, mesh, layer.name in config.model.freeze)
+        nbytes = BYTES[config.train.reduce_precision] * exchanged_parameters(
+            layer, rows, cut, parallel, mesh, layer.name in config.model.freeze
+        )
         waiting, total = waiting + nbytes, total + nbytes
         if waiting and (number == 0 or waiting >= (FIRST_BUCKET if on_the_way == 0 else BUCKET)):
             seconds = machine.all_reduce(waiting, devices, mesh.dp * mesh.mp, 1 if spreads else mesh.mp)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from distalex import shares
 from distalex.config.config import Config
+from distalex.config.train import BYTES
 from distalex.optim.optimizer import find_optimizer
 from distalex.parallel.topology import Layout, mode_of
 from distalex.parallel.traffic import all_reduce_bytes
@@ -112,7 +113,7 @@ def activation_bytes(layers: tuple[Layer, ...], held: Holding, number: int, para
 def sent(config: Config, layers: tuple[Layer, ...], parallel: str, mesh: Layout, rank: int, batch: int) -> Sent:
     """Return the bytes that process `rank` sends in a step of `batch` images."""
     held, column = holding(layers, parallel, mesh, rank, batch), rank % mesh.mp
-    width = 2 if config.train.precision == "bf16" else 4
+    width = BYTES[config.train.precision]
     spreads = mode_of(parallel).SPREADS_IMAGES
     ring = mesh.mp if spreads else mesh.dp
     shared = sum(
@@ -123,7 +124,7 @@ def sent(config: Config, layers: tuple[Layer, ...], parallel: str, mesh: Layout,
     read = shares.share(held.joint_images, column, mesh.mp)
     gathers_images = mesh.mp > 1 and not spreads
     return Sent(
-        gradients=all_reduce_bytes(4 * shared, ring),
+        gradients=all_reduce_bytes(BYTES[config.train.reduce_precision] * shared, ring),
         activations=activations,
         images=(read.stop - read.start) * (mesh.mp - 1) * 3 * config.data.side**2 if gathers_images else 0,
         logits=width * held.joint_images * len(held.rows[-1]) * (mesh.mp - 1),
@@ -134,7 +135,7 @@ def memory(config: Config, layers: tuple[Layer, ...], parallel: str, mesh: Layou
     """Return the bytes of memory that process `rank` needs for a step of `batch` images."""
     held = holding(layers, parallel, mesh, rank, batch)
     bf16 = config.train.precision == "bf16"
-    width = 2 if bf16 else 4
+    width = BYTES[config.train.precision]
     learning, kept = 0, 0.0
     for layer, rows in zip(layers, held.rows, strict=True):
         part = len(rows) / layer.rows

@@ -228,6 +228,18 @@ def test_gradient_bytes_are_those_of_a_ring(launch, tmp_path):
     assert 0 <= row["comm_exposed_fraction"] <= 1
 
 
+def test_gradients_in_bf16_are_half_the_bytes_and_the_same_run_but_for_their_rounding(launch, tmp_path):
+    for precision in ("fp32", "bf16"):
+        done = launch("train", *options(name=precision, train__reduce_precision=precision, train__epochs="1"), processes=2)
+        assert done.returncode == 0, done.stderr
+    fp32, bf16 = (metrics(tmp_path / "runs" / name) for name in ("fp32", "bf16"))
+    assert 2 * bf16[0]["comm_bytes"] == fp32[0]["comm_bytes"]
+    first, second = (newest(tmp_path / "runs" / name) for name in ("fp32", "bf16"))
+    for name, values in first["optimizer"].items():  # sums of gradients: each rounded by 2**-9 at most, some of which cancel
+        momentum, rounded = values["momentum_buffer"], second["optimizer"][name]["momentum_buffer"]
+        assert 0 < (momentum - rounded).norm() < 0.01 * momentum.norm()
+
+
 @pytest.mark.slow
 def test_networks_that_the_paper_compares_with_divide_too(launch, tmp_path):
     """Other exchanges, a layer less, plain pooling and tanh, on a column each as on one process."""
