@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
+import ipaddress
 import os
 import re
 import signal
@@ -42,9 +43,8 @@ class Head(NamedTuple):
 
 def find_head(typed: str) -> Head:
     """Resolve HEAD. Exits where it is not HOST or HOST:PORT, or has no address."""
-    found = re.fullmatch(r"(?:\[([^\]]+)\]|([^:\[\]]+))(?::(\d{1,5}))?", typed)
-    if found is None and ":" in typed and "[" not in typed:  # IPv6 without a port
-        found = re.fullmatch(r"([0-9A-Fa-f:.%\w]+)()()", typed)
+    whole = f"[{typed}]" if typed.count(":") > 1 and "[" not in typed else typed  # IPv6 without a port
+    found = re.fullmatch(r"(?:\[([^\]]+)\]|([^:\[\]]+))(?::(\d{1,5}))?", whole)
     if found is None or not 0 < int(found[3] or 29400) < 2**16:
         stop(2, f"HEAD={typed}: give a name or address, and perhaps a port: node01, 10.0.0.1:29400, [fd00::1]:29400")
     host, port = found[1] or found[2], int(found[3] or 29400)
@@ -72,7 +72,9 @@ def family_of(address: str) -> socket.AddressFamily:
 def own_address(head: Head) -> str:
     """The address by which other nodes reach this one: the head's own, or the one from which the head is reached."""
     if head.is_here:
-        return head.address
+        # Debian lets a host's own name stand for 127.0.1.1.
+        is_loopback = ipaddress.ip_address(head.address.partition("%")[0]).is_loopback
+        return next(addresses_of_interfaces(), head.address) if is_loopback else head.address
     with socket.socket(family_of(head.address), socket.SOCK_DGRAM) as probe:
         try:
             probe.connect((head.address, head.port))  # sends nothing
@@ -81,13 +83,26 @@ def own_address(head: Head) -> str:
         return str(probe.getsockname()[0])
 
 
+def addresses_of_interfaces() -> Iterator[str]:
+    """IPv4 addresses of this node's interfaces, without the loopback's."""
+    for _, name in socket.if_nameindex():
+        if (address := address_of(name)) and not ipaddress.ip_address(address).is_loopback:
+            yield address
+
+
+def address_of(interface: str) -> str:
+    """The IPv4 address of an interface; empty where it has none."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, suppress(OSError):
+        answer = fcntl.ioctl(probe, SIOCGIFADDR, struct.pack("256s", interface.encode()[:15]))
+        return socket.inet_ntoa(answer[20:24])
+    return ""
+
+
 def interface_of(address: str) -> str:
     """The name of the interface that has an address of this node; empty where that is not found out."""
     for _, name in socket.if_nameindex():
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, suppress(OSError):
-            answer = fcntl.ioctl(probe, SIOCGIFADDR, struct.pack("256s", name.encode()[:15]))
-            if socket.inet_ntoa(answer[20:24]) == address:
-                return name
+        if address_of(name) == address:
+            return name
     if ":" in address:
         wanted = socket.inet_pton(socket.AF_INET6, address.partition("%")[0]).hex()
         for line in Path("/proc/net/if_inet6").read_text().splitlines():
@@ -103,6 +118,33 @@ def connection_error(head: Head) -> str:
     except OSError as error:
         return error.strerror or str(error)
     return ""
+
+
+def claim(head: Head, job: str) -> list[socket.socket]:
+    """Claim the head's port for a job, until the sockets are closed; empty where another part of the same job on this node has it.
+
+    Exits where another job or program has the port.
+    """
+    claimed = []
+    for name in (f"distalex {head.port}", f"distalex {head.port} {job}"):
+        one = socket.socket(socket.AF_UNIX)
+        with suppress(OSError):
+            one.bind(f"\0{name}")  # in Linux's abstract namespace, which belongs to the node and is cleared by the system
+            claimed.append(one)
+    if not claimed:
+        return []
+    if len(claimed) == 1 or not connection_error(head):
+        other = "job" if len(claimed) == 1 else "program"
+        stop(
+            2, f"HEAD={head.typed}: another {other} on this node has port {head.port}; give all nodes of this job another: {another(head)}"
+        )
+    return claimed
+
+
+def another(head: Head) -> str:
+    """HEAD with the next port."""
+    host = f"[{head.host}]" if ":" in head.host else head.host
+    return f"HEAD={host}:{head.port + 1}"
 
 
 def wait_for(head: Head, seconds: float) -> None:
@@ -228,10 +270,10 @@ def main(options: Sequence[str]) -> int:
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     wait, grace = int(os.environ.get("WAIT") or 300), float(os.environ.get("GRACE") or 30)
     head = find_head(os.environ["HEAD"])
-    serves = head.is_here and bool(connection_error(head))  # else another job on this node serves there, and any may meet
-    if not serves:
+    claimed = claim(head, os.environ["JOB"]) if head.is_here else []
+    if not claimed:
         wait_for(head, wait)
-    return watch(torchrun(head, serves, wait, options), head, wait, grace)
+    return watch(torchrun(head, bool(claimed), wait, options), head, wait, grace)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ usage: launch/test.sh [pytest options]
 
 Without options: ruff (lint and format), mypy, pip check and the whole test suite. Every check runs; the exit status is 0
 only if all pass. With options: pytest alone, with these options and its exit status. Skipped tests are listed with the
-reason: some need a GPU, a browser, or CIFAR-10 in the folder that DISTALEX_TEST_DATA names.
+reason: some need a GPU, a browser, network namespaces, or CIFAR-10 in the folder that DISTALEX_TEST_DATA names.
 
   launch/test.sh                        everything, two tests at a time
   launch/test.sh -n 2 -m 'not slow'     the quick tests, two at a time
@@ -28,18 +28,19 @@ case "${1:-}" in
         ;;
 esac
 
-# A test opens a report in a browser, and is skipped where there is none.
-install_browser() {
-    if command -v chromium >/dev/null || [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then return; fi
-    echo "== installing chromium for the tests"
-    env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends chromium >.venv/logs/chromium.log 2>&1 ||
-        echo "   cannot install chromium (see .venv/logs/chromium.log)"
+# A test opens a report in a browser, others make hosts with network namespaces; they are skipped where that is missing.
+install_for_tests() { # COMMAND PACKAGE
+    if command -v "$1" >/dev/null || [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then return; fi
+    echo "== installing $2 for the tests"
+    env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$2" >".venv/logs/$2.log" 2>&1 ||
+        echo "   cannot install $2 (see .venv/logs/$2.log)"
 }
 
 launch/setup.sh
 [ $# -eq 0 ] || exec .venv/bin/python -m pytest "$@"
 
-install_browser
+install_for_tests chromium chromium
+install_for_tests tc iproute2
 failed=()
 check() { # NAME COMMAND...
     echo "== $1"

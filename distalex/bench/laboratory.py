@@ -45,7 +45,10 @@ def why_not() -> str:
 
 @dataclass
 class Host:
-    """One host: a network namespace with one interface, and a host name that does not resolve, not even on the host itself."""
+    """One host: a network namespace with one interface. Its own name, `host1`, does not resolve, not even there.
+
+    Others know it as `node1`, or `node1-6` for IPv6, and as `debian1`, which on the host itself is 127.0.1.1, as Debian has it.
+    """
 
     number: int
     """From 1."""
@@ -63,7 +66,7 @@ class Host:
 
     @property
     def alias(self) -> str:
-        """The name under which all hosts know it."""
+        """A name under which all hosts know it."""
         return f"node{self.number}"
 
     @property
@@ -171,6 +174,7 @@ class Laboratory:
     def _add(self, host: Host) -> None:
         inside, port = host.namespace, host.port
         known = "".join(f"{one.address} {one.alias}\n{one.address6} {one.alias}-6\n" for one in self.hosts)
+        known += "".join(f"{'127.0.1.1' if one is host else one.address} debian{one.number}\n" for one in self.hosts)
         hosts_file = Path("/etc/netns") / inside / "hosts"  # `ip netns exec` puts it over /etc/hosts
         hosts_file.parent.mkdir(parents=True)
         hosts_file.write_text(f"127.0.0.1 localhost\n{known}")
