@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -13,14 +14,18 @@ from typing import Any
 
 from distalex.bench.laboratory import INTERFACE, Host, Laboratory
 from distalex.bench.options import HostsOptions
-from distalex.bench.paper_run import rates_of, steps_of, training_run
+from distalex.bench.paper_run import CLASSES, rates_of, steps_of, training_run
 from distalex.bench.results import make_result, open_folder, spread, write_result
 from distalex.config.choices import declared_in
-from distalex.config.config import MODES
+from distalex.config.config import MODES, Config
+from distalex.config.loading import load_config
 from distalex.console import aligned, bytes_text
 from distalex.machine.precision import has_bf16
 from distalex.machine.resources import cores
 from distalex.parallel.topology import layout
+from distalex.plan.cost import predict
+from distalex.plan.machine import Machine
+from distalex.plan.measure import machine_from, measure
 
 WARM_UP = 2  # untimed steps
 PORT = 29500
@@ -35,16 +40,20 @@ def bench_hosts(options: HostsOptions) -> dict[str, Any]:
     import torch
 
     precision = options.precision if has_bf16(torch.device("cpu")) else "fp32"
+    config = load_config(None, {"train.precision": precision})
     folder = open_folder(options.out)
     processes = {mode: _processes(mode, options) for mode in options.modes}
     runs = []
     for repeat in range(options.repeats):
         for rate in options.rate:
             with Laboratory(options.hosts, rate) as laboratory:
+                machines = {count: _machine(laboratory.hosts, count, config, rate) for count in set(processes.values())}
                 for batch in options.batches:
-                    for mode in options.modes:
-                        run = {"rate": rate, "batch": batch, "parallel": mode, "processes": processes[mode], "repeat": repeat + 1}
-                        runs.append({**run, **_measure(laboratory.hosts, mode, processes[mode], batch, options.steps, precision)})
+                    for mode, count in processes.items():
+                        predicted = predict(config, CLASSES, machines[count], mode, count, batch).images_per_second
+                        run = {"rate": rate, "batch": batch, "parallel": mode, "processes": count, "repeat": repeat + 1}
+                        found = _measure(laboratory.hosts, mode, count, batch, options.steps, precision)
+                        runs.append({**run, "predicted": predicted, **found})
                         print(_progress(runs[-1]), flush=True)
     result = make_result(
         options,
@@ -72,22 +81,34 @@ def _processes(mode: str, options: HostsOptions) -> int:
     return processes
 
 
+def _machine(hosts: Sequence[Host], processes: int, config: Config, rate: str) -> Machine:
+    """The planner's machine: layers timed in so many processes that share the cores, links as they are between the hosts."""
+
+    def start(number: int, arguments: list[str]) -> subprocess.Popen[str]:
+        host, pipe = hosts[number * len(hosts) // processes], subprocess.PIPE
+        environment = {**os.environ, **_environment(processes)}
+        return subprocess.Popen(host.command([sys.executable, *arguments]), stdout=pipe, stderr=pipe, text=True, env=environment)
+
+    return machine_from(measure(config, CLASSES, processes, "cpu", start), f"hosts at {rate}", config, processes, "cpu")
+
+
+def _environment(processes: int) -> dict[str, str]:
+    """Variables of a process on a host."""
+    path = os.pathsep.join(path for path in sys.path if path)
+    return {"OMP_NUM_THREADS": str(max(1, cores() // processes)), "GLOO_SOCKET_IFNAME": INTERFACE, "PYTHONPATH": path}
+
+
 def _measure(hosts: Sequence[Host], mode: str, processes: int, batch: int, steps: int, precision: str) -> dict[str, Any]:
     """One run: its rates, and the bytes that leave the first host's interface in a step beside those that its processes count."""
     used = hosts[: 1 if processes == 1 else len(hosts)]
     here = processes // len(used)
-    environment = {
-        "OMP_NUM_THREADS": str(max(1, cores() // processes)),
-        "GLOO_SOCKET_IFNAME": INTERFACE,
-        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-    }
     with tempfile.TemporaryDirectory() as place:
         folder, log = Path(place), Path(place) / "log"
         words = ["-m", "distalex.train", *training_run(mode, batch, WARM_UP + steps, precision, folder), "--train.timeout=600"]
         for host in used:
             meeting = [f"--nnodes={len(used)}", f"--node_rank={host.number - 1}", f"--master_addr={hosts[0].address}"]
             launcher = ["-m", "torch.distributed.run", *meeting, f"--master_port={PORT}", f"--nproc_per_node={here}"]
-            host.start([sys.executable, *(launcher if processes > 1 else []), *words], environment, folder, log)
+            host.start([sys.executable, *(launcher if processes > 1 else []), *words], _environment(processes), folder, log)
         counted = _count_bytes(used[0], folder, WARM_UP + steps)
         statuses = [host.processes[-1].wait() for host in used]
         rows = steps_of(folder)[WARM_UP:]
@@ -120,9 +141,8 @@ def summarize(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         modes = {}
         for mode in dict.fromkeys(run["parallel"] for run in here):
             own = [run for run in here if run["parallel"] == mode]
-            medians = {
-                key: statistics.median(run[key] for run in own) for key in ("comm_exposed_fraction", "interface_bytes", "counted_bytes")
-            }
+            keys = ("predicted", "comm_exposed_fraction", "interface_bytes", "counted_bytes")
+            medians = {key: statistics.median(run[key] for run in own) for key in keys}
             modes[mode] = {"images_per_second": spread([run["images_per_second"] for run in own]), **medians}
         gain = None
         if {"model", "data"} <= modes.keys():
@@ -136,15 +156,18 @@ def _progress(run: dict[str, Any]) -> str:
     if "error" in run:
         return f"{start}  failed: {run['error']}"
     sent = f"{bytes_text(run['interface_bytes'])} on the wire, {bytes_text(run['counted_bytes'])} counted"
-    return f"{start}  {run['images_per_second']:>7,.1f} images/s  {sent}  exposed {100 * run['comm_exposed_fraction']:.0f} %"
+    rate = f"{run['images_per_second']:>7,.1f} images/s, predicted {run['predicted']:,.1f}"
+    return f"{start}  {rate}  {sent}  exposed {100 * run['comm_exposed_fraction']:.0f} %"
 
 
 def report(summary: Sequence[dict[str, Any]]) -> str:
     """A table of a summary."""
-    rows = [["link", "batch", "parallel", "images/s", "on the wire", "counted", "exposed", "columns ÷ data"]]
+    rows = [["link", "batch", "parallel", "images/s", "predicted", "on the wire", "counted", "exposed", "columns ÷ data"]]
     for one in summary:
         for mode, of in one["modes"].items():
             gain = f"{one['columns_to_data']:.2f}" if mode == "model" and one["columns_to_data"] else ""
-            numbers = [f"{of['images_per_second']['median']:,.1f}", bytes_text(of["interface_bytes"]), bytes_text(of["counted_bytes"])]
-            rows.append([one["rate"], str(one["batch"]), mode, *numbers, f"{100 * of['comm_exposed_fraction']:.0f} %", gain])
+            measured = of["images_per_second"]["median"]
+            rates = [f"{measured:,.1f}", f"{of['predicted']:,.1f} ({100 * (of['predicted'] / measured - 1):+.0f} %)"]
+            sent = [bytes_text(of[key]) for key in ("interface_bytes", "counted_bytes")]
+            rows.append([one["rate"], str(one["batch"]), mode, *rates, *sent, f"{100 * of['comm_exposed_fraction']:.0f} %", gain])
     return "\n" + aligned(rows)

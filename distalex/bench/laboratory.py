@@ -84,12 +84,19 @@ class Host:
         """The other end of its link."""
         return f"port{self.number}"
 
+    def command(self, command: Sequence[str]) -> list[str]:
+        """The command of this machine that runs a command on the host."""
+        return [
+            *("ip", "netns", "exec", self.namespace),
+            *("unshare", "--uts", "sh", "-c", f'hostname {self.name}; exec "$@"', "sh"),
+            *command,
+        ]
+
     def start(self, command: Sequence[str], environment: Mapping[str, str], folder: Path, log: Path) -> subprocess.Popen[bytes]:
         """Start a command on the host, in a session of its own; standard output and errors go to the end of `log`."""
-        inside = ["unshare", "--uts", "sh", "-c", f'hostname {self.name}; exec "$@"', "sh", *command]
         with open(log, "ab") as file:
             started = subprocess.Popen(
-                ["ip", "netns", "exec", self.namespace, *inside],
+                self.command(command),
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ def as_computed(config: Config, device: torch.device) -> Config:
     return config.model_copy(update={"train": config.train.model_copy(update={"precision": precision})})
 
 
+Start = Callable[[int, list[str]], "subprocess.Popen[str]"]
+"""Starts Python with arguments as the measuring process of this number, its output and errors in pipes."""
 BETWEEN_NODES = Link(1e-4, 1.25e9)  # cannot be measured on one host: 10 Gb/s Ethernet is assumed
 SECONDS = 180.0
 LAUNCHER = ("RANK", "WORLD_SIZE", "MASTER_", "LOCAL_", "GROUP_", "ROLE_", "TORCHELASTIC_", "TORCH_NCCL", "OMP_NUM_THREADS")
@@ -66,10 +69,15 @@ def this_machine(config: Config, classes: int, processes: int, device: str, reme
     path = _cache() / f"machine-{hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]}.json"
     found = None if remeasure else _remembered(path, key)
     if found is None:
-        found = _measure(config, classes, processes, device)
+        found = measure(config, classes, processes, device)
         _remember(path, key, found)
+    return machine_from(found, f"this ({processes} {device} process{'es' * (processes > 1)})", config, processes, device)
+
+
+def machine_from(found: dict[str, Any], name: str, config: Config, processes: int, device: str) -> Machine:
+    """Return the machine, called `name`, that was `found` by `measure` of so many processes that train `config`."""
     return Machine(
-        name=f"this ({processes} {device} process{'es' * (processes > 1)})",
+        name=name,
         flops=0.0,
         efficiency=1.0,
         memory_bandwidth=found["memory_bandwidth"],
@@ -132,8 +140,8 @@ def _memory(processes: int, device: str) -> float:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / processes
 
 
-def _measure(config: Config, classes: int, processes: int, device: str) -> dict[str, Any]:
-    """Start the measuring processes and return what the first one prints."""
+def measure(config: Config, classes: int, processes: int, device: str, start: Start | None = None) -> dict[str, Any]:
+    """Start the measuring processes, here or as `start` does, and return what the first one prints. Raises UserError where one fails."""
     columns = config.model.columns
     parts = sorted({1, *(count for count in (2, columns, processes) if count > 1 and processes > 1)})
     layers = layers_of(config.model, classes, config.data.image_size, config.train.precision)
@@ -146,20 +154,15 @@ def _measure(config: Config, classes: int, processes: int, device: str) -> dict[
         "macs": sum(layer.macs for layer in layers),
         "device": device,
     }
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(LAUNCHER)}
-    environment |= loopback_variables()
     with tempfile.TemporaryDirectory() as folder:
-        started = [
-            subprocess.Popen(
-                [sys.executable, "-m", "distalex.plan.worker", json.dumps({**task, "rank": number, "store": f"{folder}/store"})],
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                env=environment,
-            )
-            for number in range(processes)
-        ]
-        return _collect(started)
+        tasks = [json.dumps({**task, "rank": number, "store": f"{folder}/store"}) for number in range(processes)]
+        return _collect([(start or _start_here)(number, ["-m", "distalex.plan.worker", one]) for number, one in enumerate(tasks)])
+
+
+def _start_here(_: int, arguments: list[str]) -> subprocess.Popen[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(LAUNCHER)} | loopback_variables()
+    pipe = subprocess.PIPE
+    return subprocess.Popen([sys.executable, *arguments], stdout=pipe, stderr=pipe, text=True, env=environment)
 
 
 def _collect(started: list[subprocess.Popen[str]]) -> dict[str, Any]:
