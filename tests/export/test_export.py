@@ -152,7 +152,7 @@ def test_one_tower_is_torchvisions(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["it"], "out"),
+        (["it"], "--out is missing: File to write"),
         (["it", "--out=it.xyz"], "out=it.xyz"),
         (["it", "--out=it.pth"], "use .safetensors"),
         (["it", "--out=there.onnx"], "add --overwrite"),
