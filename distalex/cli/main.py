@@ -16,6 +16,8 @@ from distalex.cli.commands import COMMANDS, Command
 from distalex.cli.failures import leave_cause, lost_a_peer, print_failure
 from distalex.config.schema import nearest
 from distalex.errors import TrainingError, UserError
+from distalex.machine.home import provide_home
+from distalex.parallel.launchers import set_ranks
 
 
 def entry(command: str | None = None) -> None:
@@ -68,6 +70,8 @@ def main(arguments: Sequence[str]) -> int:
         if "--help" in rest or "-h" in rest:
             print(command.help())
             return 0
+        provide_home()
+        set_ranks(os.environ)
         status = command.run(rest)
         if status > 128:
             leave_cause(f"distalex {name}: stopped by {signal.Signals(status - 128).name}, after saving")

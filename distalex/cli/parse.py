@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
@@ -29,6 +31,8 @@ def parse(arguments: Sequence[str]) -> Request:
     import fire
     from fire.decorators import SetParseFn
 
+    if "LOCAL_RANK" in os.environ:  # torch.distributed.launch adds what the environment says
+        arguments = [argument for argument in arguments if not re.fullmatch(r"--local[-_]rank=\d+", argument)]
     for argument in arguments:
         if argument == "-":
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -61,7 +62,7 @@ def with_network_of_run(model: Mapping[str, Any], runs_dir: str) -> dict[str, An
     network is given by `name`. Raises UserError where the run's config.yaml cannot be read.
     """
     place = model.get("weights")
-    for path in (Path(str(place)).expanduser(), Path(runs_dir) / str(place)) if place else ():
+    for path in (Path(os.path.expanduser(str(place))), Path(runs_dir) / str(place)) if place else ():
         folder = path.parent.parent if path.is_file() else path.parent if path.name == "checkpoints" else path
         if (folder / "config.yaml").is_file() and (folder / "checkpoints").is_dir():
             network = read_yaml(folder / "config.yaml")[0].get("model") or {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -76,7 +77,7 @@ def _find(place: str, runs_dir: str) -> Path:
     """The file of a place: itself, or the newest checkpoint of a run."""
     if "://" in place:
         raise UserError(f"model.weights={place}: is an address; fetch the file first, e.g. with `curl -LO`, and pass its path")
-    path = Path(place).expanduser()
+    path = Path(os.path.expanduser(place))
     if path.is_dir() and not (path / "checkpoints").is_dir() and path.name != "checkpoints":
         if record := next(path.rglob("data.pkl"), None):
             way = f"pack it again: (cd {record.parent.parent} && zip -0 -r weights.pth {record.parent.name}), and pass weights.pth"
