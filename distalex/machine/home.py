@@ -8,6 +8,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from distalex.errors import UserError
+
 CACHES = {"XDG_CACHE_HOME": "", "MPLCONFIGDIR": "matplotlib", "TRITON_CACHE_DIR": "triton", "TORCHINDUCTOR_CACHE_DIR": "torchinductor"}
 """Variables that say where libraries cache, with the folder below that of all caches."""
 
@@ -16,7 +18,7 @@ def provide_home() -> None:
     """Let libraries cache in the system's temporary folder where the user's own cache cannot be written, and print that on rank 0.
 
     HOME is set too where there is no such folder, and LOGNAME where the system does not know the user: Numba, W&B and torch.compile
-    need them. Variables that are set stay.
+    need them. Raises UserError where nothing can be written.
     """
     home = Path(os.path.expanduser("~"))
     has_home = home.is_absolute() and home.is_dir()
@@ -45,6 +47,9 @@ def _may_write(folder: Path) -> bool:
 
 def _own_folder() -> Path:
     """The user's folder in the system's temporary one; a new one where somebody else has that name."""
-    folder = Path(tempfile.gettempdir()) / f"distalex-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
+    try:
+        folder = Path(tempfile.gettempdir()) / f"distalex-{os.getuid()}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"no folder for caches can be written ({error}); set HOME or TMPDIR to one that can") from None
     return folder if folder.lstat().st_uid == os.getuid() and not folder.is_symlink() else Path(tempfile.mkdtemp(prefix="distalex-"))
