@@ -8,7 +8,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from distalex.config.config import Config
@@ -19,7 +21,7 @@ from distalex.model.fitting import differing_options, options_that_fit
 from distalex.model.layer_names import Found, find_layers
 from distalex.model.network import Network
 from distalex.model.released import from_released, released_prefix
-from distalex.runs.checkpoint import are_finite, find
+from distalex.runs.checkpoint import FORMAT, are_finite, find
 from distalex.runs.weights_file import OF_TORCH, WeightsFile, converting, read_weights_file
 
 IMAGENET_CLASSES = 1000
@@ -63,14 +65,17 @@ def load_weights(net: Network, config: Config, classes: Sequence[str], say: Call
     kept = {name: tensor for name, tensor in own.items() if name.rpartition(".")[0] not in fresh}
     for name, tensor in kept.items():
         _require_fit(name, tensor, source, net, config)
-    if not are_finite([source.tensors[name] for name in kept]):
+    taken = {name: source.tensors[name].float() for name in kept}
+    if not are_finite(taken.values()):
         raise UserError(f"model.weights={place}: has numbers that are not finite; pass weights from before training failed")
-    net.load_state_dict({**own, **{name: source.tensors[name] for name in kept}})
+    net.load_state_dict({**own, **taken})
     left = ", ".join(f"{name} ({count})" for name, count in source.left.most_common(5))
-    say(f"model.weights={place}: {len(kept)} tensors taken{source.taken_from}" + f"; left in the file: {left}" * bool(left))
+    say(f"model.weights={place}: {len(taken)} tensors taken{source.taken_from}" + f"; left in the file: {left}" * bool(left))
     for layer, reason in reversed(fresh.items()):
         say(f"{layer} re-initialised: {place} {reason}")
-    _report_other_options(source, net, config, say)
+    if net.classifier not in fresh and source.classes is None:
+        say(f"{net.classifier} kept: {place} has {net.classes} classes, as this run, and does not name them")
+    _report_other_options(source, config, say)
 
 
 def _find(place: str, runs_dir: str) -> Path:
@@ -91,7 +96,7 @@ def _read(path: Path, place: str, net: Network) -> Source:
     """Read a file and find the tensors of `net` in it by name. Raises UserError where it has none, or several networks."""
     file = read_weights_file(path)
     content, tensors = file.content, file.tensors()
-    if isinstance(content, dict) and {"format", "model", "config"} <= content.keys():  # a checkpoint
+    if _is_checkpoint(content):
         trained, average = content["config"], bool(content.get("average"))
         names = tuple(content["classes"]) if "classes" in content else None
         taken_from = " (the moving average of its weights)" if average else ""
@@ -108,6 +113,14 @@ def _read(path: Path, place: str, net: Network) -> Source:
     if not found:
         raise UserError(f"model.weights={place}: {_without_layers(file, tensors, path)}")
     return _described(file, tensors, found[0], net)
+
+
+def _is_checkpoint(content: Any) -> bool:
+    """Whether a file's content is a checkpoint of distalex."""
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        return False
+    config = content.get("config")
+    return isinstance(config, dict) and {"model", "data"} <= config.keys() and isinstance(content.get("model"), dict)
 
 
 def _are_equal(tensors: dict[str, Tensor], one: Found, other: Found) -> bool:
@@ -137,7 +150,7 @@ def _described(file: WeightsFile, tensors: dict[str, Tensor], found: Found, net:
     ours = {own: tensors[name] for own, name in found.names.items()}
     classes, network, normalize = _facts_of_export(file)
     last = ours.get(f"{net.classifier}.bias")
-    if found.are_torchvisions and last is not None and len(last) == IMAGENET_CLASSES:
+    if found.are_torchvisions and last is not None and last.shape == (IMAGENET_CLASSES,):
         normalize = "imagenet"  # torchvision's weights, and those of PyTorch's ImageNet example
     return Source(ours, f" ({', '.join(words)})" * bool(words), left, beside, found.are_torchvisions, classes, network, normalize)
 
@@ -163,7 +176,7 @@ def _re_initialised(net: Network, source: Source, classes: Sequence[str]) -> dic
     weight = source.tensors.get(f"{net.classifier}.weight")
     if net.classifier in fresh or weight is None:
         return fresh
-    if len(weight) != net.classes:
+    if weight.dim() and len(weight) != net.classes:
         fresh[net.classifier] = f"has {len(weight)} classes, this run {net.classes}"
     elif source.classes is not None and source.classes != tuple(classes):
         theirs, ours = next(pair for pair in zip(source.classes, classes, strict=True) if pair[0] != pair[1])
@@ -177,8 +190,9 @@ def _require_fit(name: str, tensor: Tensor, source: Source, net: Network, config
     if theirs is None:
         present = ", ".join([*(source.beside or source.tensors)][:4])
         raise UserError(f"model.weights={place}: has no {name}, but {present}, …; {_options_that_fit(source, net, config)}")
-    if theirs.is_quantized or not theirs.is_floating_point():
-        raise UserError(f"model.weights={place}: {name} holds {theirs.dtype} numbers; pass weights before they were quantized")
+    if theirs.is_quantized or not theirs.is_floating_point() or theirs.layout is not torch.strided:
+        kind = f"{theirs.dtype} numbers, {theirs.layout}"
+        raise UserError(f"model.weights={place}: {name} holds {kind}; pass weights from before they were quantized or made sparse")
     if theirs.shape != tensor.shape:
         shapes = f"{tuple(theirs.shape)}, this network {tuple(tensor.shape)}"
         raise UserError(f"model.weights={place}: {name} has shape {shapes}; {_options_that_fit(source, net, config)}")
@@ -193,7 +207,7 @@ def _options_that_fit(source: Source, net: Network, config: Config) -> str:
     return f"it fits with {options}" if options else "no options of distalex give a network of its shapes; pass weights of an AlexNet"
 
 
-def _report_other_options(source: Source, net: Network, config: Config, say: Callable[[str], None]) -> None:
+def _report_other_options(source: Source, config: Config, say: Callable[[str], None]) -> None:
     """Report options that the weights were trained with and this run has not."""
     place, normalize = config.model.weights, config.data.normalize
     if source.network and (options := differing_options(source.network, config.model)):

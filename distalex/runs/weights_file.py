@@ -39,6 +39,8 @@ OF_PICKLE = "{k: torch.as_tensor(v) for k, v in pickle.load(open(FILE, 'rb')).it
 OF_TORCH = "torch.load(FILE, map_location='cpu', weights_only=False)"
 LONGEST_HEADER = 100_000_000
 """Most bytes of the header of a safetensors file: its length stands in the first eight bytes, JSON follows."""
+DEEPEST = 30
+"""Levels of dicts that are looked into; a dict may contain itself."""
 MOST_CLASSES = 500
 """Unknown classes that a file may name."""
 
@@ -82,8 +84,8 @@ class _Unknown:
 
 
 def _leaves(value: Any, above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Every value in dicts inside dicts, with the keys that lead to it."""
-    if not isinstance(value, dict):
+    """Every value in dicts inside dicts, with the keys that lead to it; what is deeper than DEEPEST counts as a value."""
+    if not isinstance(value, dict) or len(above) > DEEPEST:
         yield above, value
         return
     for key, inside in value.items():
