@@ -7,6 +7,7 @@ launcher of MPICH and Intel MPI.
 from __future__ import annotations
 
 import re
+import sys
 import zlib
 from collections.abc import Mapping, MutableMapping
 
@@ -18,8 +19,8 @@ MPI = {
     "mpiexec": ("PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS"),
 }
 """Variables of Open MPI and Hydra with a process's rank, the number of processes, and the same on its host."""
-JOBS = ("PMIX_NAMESPACE", "OMPI_MCA_ess_base_jobid", "PMI_JOBID")
-"""Variables with a name that all processes of one mpirun share."""
+JOBS = ("PMIX_NAMESPACE", "OMPI_MCA_ess_base_jobid")
+"""Variables with a name that all processes of one mpirun share, and no other's; Hydra has none, and the command line must do."""
 FIRST_PORT, PORTS = 15000, 15000
 """Ports for the meeting place: below those that systems give out by themselves."""
 
@@ -35,7 +36,10 @@ def set_ranks(environment: MutableMapping[str, str]) -> None:
     for launcher, names in MPI.items():  # first, as mpirun itself may start its processes with srun
         if all(environment.get(name, "").isdigit() for name in names):
             topology = Topology(*(int(environment[name]) for name in names))
-            host, job = _host_of_mpi(launcher, topology, environment), next((environment[name] for name in JOBS if name in environment), "")
+            host, job = (
+                _host_of_mpi(launcher, topology, environment),
+                next((environment[name] for name in JOBS if name in environment), " ".join(sys.argv)),
+            )
             break
     else:
         if (found := _tasks_of_srun(environment)) is None:

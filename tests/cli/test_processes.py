@@ -18,7 +18,7 @@ def test_one_process_was_asked_for_and_two_started(launch):
     assert done.returncode == 1  # torchrun's own
     lines = [line for line in done.stderr.splitlines() if line.startswith(("distalex train:", "[rank 1] distalex train:"))]
     assert len(lines) == 1, "torchrun repeats it in its report"
-    assert "parallel=none needs 1 process and torchrun started 2" in lines[0]
+    assert "parallel=none needs 1 process and 2 were started" in lines[0]
     assert "torchrun --nproc_per_node=2 -m distalex.train --parallel=data" in lines[0]
 
 
