@@ -21,7 +21,7 @@ def provide_home() -> None:
     need them. Raises UserError where nothing can be written.
     """
     home = Path(os.path.expanduser("~"))
-    has_home = home.is_absolute() and home.is_dir()
+    has_home = home.is_absolute() and (home.is_dir() or _may_write(home))
     cache = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
     if not (has_home and _may_write(cache)):
         own = _own_folder()

@@ -23,6 +23,7 @@ def own_environment(tmp_path, monkeypatch):
 
 def test_a_home_that_is_not_there_is_replaced_in_the_temporary_folder(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("HOME", str(tmp_path / "none"))
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
     provide_home()
     own = tmp_path / "tmp" / f"distalex-{os.getuid()}"
     assert (os.environ["HOME"], os.environ["XDG_CACHE_HOME"]) == (str(own), str(own))
