@@ -44,7 +44,7 @@ train() {
     cores=$(env -u OMP_NUM_THREADS nproc) # the cores this process may use; nproc would echo OMP_NUM_THREADS
     say "training on $data: $PROCESSES processes, one column each"
     OMP_NUM_THREADS=$((cores > PROCESSES ? cores / PROCESSES : 1)) \
-        .venv/bin/torchrun --standalone --nproc_per_node="$PROCESSES" -m distalex.train \
+        .venv/bin/torchrun --standalone --local-addr=localhost --nproc_per_node="$PROCESSES" -m distalex.train \
         --config="quickstart_$data" --parallel=model --name="$name" "$@"
 }
 

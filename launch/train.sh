@@ -32,4 +32,5 @@ case "${1:-}" in
 esac
 
 choose_processes
-exec "$here/.venv/bin/torchrun" --standalone --nproc_per_node="$processes" -m distalex.train "$@"
+# The address, as torchrun would wait for minutes where this host's own name has none.
+exec "$here/.venv/bin/torchrun" --standalone --local-addr=localhost --nproc_per_node="$processes" -m distalex.train "$@"

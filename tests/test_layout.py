@@ -36,7 +36,7 @@ def room_of(module: str) -> str:
 
 
 def test_every_room_is_listed():
-    assert {room_of(name) for name in modules() if "." in name} == set(ROOMS)
+    assert {room_of(name) for name in modules() if "." in name} - {"__main__"} == set(ROOMS)
 
 
 def test_imports_between_rooms_point_one_way():

@@ -120,7 +120,8 @@ def lrn_implementation(lrn: bool, device: torch.device) -> str:
 def measure_mode(options: ParallelOptions, mode: str, processes: int, batch: int) -> dict[str, Any]:
     """One training run: rates and bytes sent of its timed steps on rank 0, or its error."""
     threads = max(1, cores() // processes)
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"] if processes > 1 else []
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--local-addr=localhost", f"--nproc_per_node={processes}"]
+    launcher = torchrun if processes > 1 else []
     arguments = [f"--device={options.device}", f"--model.lrn={options.lrn}", f"--data.image_size={options.image_size}"]
     with tempfile.TemporaryDirectory() as folder:
         run = training_run(mode, batch, WARM_UP + options.steps, options.precision, Path(folder))

@@ -16,6 +16,8 @@ from distalex.cli.commands import COMMANDS, Command
 from distalex.cli.failures import leave_cause, lost_a_peer, print_failure
 from distalex.config.schema import nearest
 from distalex.errors import TrainingError, UserError
+from distalex.machine.home import provide_home
+from distalex.parallel.launchers import set_ranks
 
 
 def entry(command: str | None = None) -> None:
@@ -24,9 +26,18 @@ def entry(command: str | None = None) -> None:
         status = main(sys.argv[1:] if command is None else [command, *sys.argv[1:]])
     except SystemExit as leaving:  # raised by a signal's handler
         status = int(leaving.code or 0)
+    _flush()
     if os.environ.get("WORLD_SIZE", "1") != "1":
         _leave(status)
     sys.exit(status)
+
+
+def _flush() -> None:
+    """Write what is left of the output; drop it where its reader is gone, as after `| head`, or Python reports that at its end."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _leave(status: int) -> NoReturn:
@@ -47,18 +58,20 @@ def main(arguments: Sequence[str]) -> int:
     Returns the exit status: 0 done; 1 a defect of distalex, failed training, or runs that `compare` finds to differ; 2 a mistake of the
     user, one line on stderr; 128 + a signal.
     """
-    if not arguments or arguments[0] in ("--help", "-h", "help"):
-        print(overview())
-        return 0 if arguments else 2
-    if arguments[0] == "--version":
-        print(f"distalex {__version__}")
-        return 0
-    name = arguments[0]
+    name = arguments[0] if arguments else "--help"
     try:
+        if name in ("--help", "-h", "help"):
+            print(overview())
+            return 0 if arguments else 2
+        if name in ("--version", "-V"):
+            print(f"distalex {__version__}")
+            return 0
         command, rest = _command(arguments)
         if "--help" in rest or "-h" in rest:
             print(command.help())
             return 0
+        provide_home()
+        set_ranks(os.environ)
         status = command.run(rest)
         if status > 128:
             leave_cause(f"distalex {name}: stopped by {signal.Signals(status - 128).name}, after saving")

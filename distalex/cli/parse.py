@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
@@ -29,6 +31,8 @@ def parse(arguments: Sequence[str]) -> Request:
     import fire
     from fire.decorators import SetParseFn
 
+    if "LOCAL_RANK" in os.environ:  # torch.distributed.launch adds what the environment says
+        arguments = [argument for argument in arguments if not re.fullmatch(r"--local[-_]rank=\d+", argument)]
     for argument in arguments:
         if argument == "-":
             continue
@@ -77,12 +81,12 @@ def _validated(given: tuple[str, ...], named: dict[str, str], kind: type[Options
         values[kind.rest] = tuple(words)
     elif words:
         raise UserError(f"{words[0]}: unexpected argument; options look like --name=value (usage: {_usage(kind)})")
-    for name in (*kind.words, *([kind.rest] if kind.rest else [])):
-        field = kind.model_fields[name]
+    for name, field in kind.model_fields.items():
         if name not in values and field.is_required():
             choices = choices_of(field)
             wanted = f"one of {', '.join(choices)}" if choices else (field.description or name).splitlines()[0].rstrip(".")
-            raise UserError(f"{name.upper()} is missing: {wanted} (usage: {_usage(kind)})")
+            typed = name.upper() if name in (*kind.words, kind.rest) else f"--{name}"
+            raise UserError(f"{typed} is missing: {wanted} (usage: {_usage(kind)})")
     return validate(kind, values, dict.fromkeys(values, "command line"))
 
 

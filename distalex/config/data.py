@@ -72,9 +72,10 @@ class DataConfig(Section):
     pad: Float | None = Field(None, ge=0, le=0.5)
     """Black margin that a random crop may reach over, as a fraction of the stored image. Default: 0 for photographs of any size,
     else 0.125."""
-    normalize: Literal["tutorial", "paper", "standard"] = "standard"
+    normalize: Literal["tutorial", "paper", "standard", "imagenet"] = "standard"
     """Scale of the input. `tutorial`: 0..255 to -1..1; `paper`: minus the training set's channel means, on 0..255 (Section 2);
-    `standard`: zero mean and unit variance of the training set's channels."""
+    `standard`: zero mean and unit variance of the training set's channels; `imagenet`: as `standard`, with ImageNet's mean and
+    variance, which torchvision's weights expect."""
     loader: Literal["ffcv", "torchvision", "synthetic"] = "ffcv"
     """`ffcv` reads `.beton` files; `torchvision` reads the original images and needs no FFCV; `synthetic` gives noise, to time the rest."""
     workers: Int = Field(0, ge=0, le=256)

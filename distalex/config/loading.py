@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, cast
 import yaml
 
 from distalex.config.config import Config
+from distalex.config.model import OF_TRAINING
 from distalex.config.schema import Section, check_key, nearest, validate
 from distalex.errors import UserError
 
@@ -36,6 +38,8 @@ def load_config(config: str | None = None, overrides: Mapping[str, str] | None =
         target = values.setdefault(section, {}) if section else values
         target[leaf] = value
         places[key] = "command line"
+    if model := values.get("model"):
+        values["model"] = with_network_of_run(model, str(values.get("runs_dir", "runs")))
     return validate(Config, values, places)
 
 
@@ -49,6 +53,23 @@ def config_to_resume(overrides: Mapping[str, str]) -> str | None:
         return None
     path = Path(overrides.get("runs_dir", "runs")) / overrides["name"] / "config.yaml"
     return str(path) if path.is_file() else None
+
+
+def with_network_of_run(model: Mapping[str, Any], runs_dir: str) -> dict[str, Any]:
+    """Add to the options `model` those of the network of the run that `weights` names, where they are not given.
+
+    The run is a folder, a name in `runs_dir` or a checkpoint inside a run. Nothing is added for another file, nor where another
+    network is given by `name`. Raises UserError where the run's config.yaml cannot be read.
+    """
+    place = model.get("weights")
+    for path in (Path(os.path.expanduser(str(place))), Path(runs_dir) / str(place)) if place else ():
+        folder = path.parent.parent if path.is_file() else path.parent if path.name == "checkpoints" else path
+        if (folder / "config.yaml").is_file() and (folder / "checkpoints").is_dir():
+            network = read_yaml(folder / "config.yaml")[0].get("model") or {}
+            if model.get("name", network.get("name")) != network.get("name"):
+                break
+            return {**{option: value for option, value in network.items() if option not in OF_TRAINING}, **model}
+    return dict(model)
 
 
 _SECTIONS = {

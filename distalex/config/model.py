@@ -11,6 +11,8 @@ from distalex.config.choices import OneOf, declared_in, facts_in
 from distalex.config.schema import Counts, Float, Int, Names, Section, plain_text
 
 NETWORKS = "model/networks"
+OF_TRAINING = ("dropout", "init", "weights", "freeze")
+"""Options of the network that do not change what it computes in evaluation."""
 
 
 class ModelConfig(Section):
@@ -56,8 +58,9 @@ class ModelConfig(Section):
     N(0, 0.01), biases 1 in conv2, conv4, conv5, fc6, fc7 (Section 5). `released`: the 2012 code's. The last two expect
     `data.normalize=paper`."""
     weights: str | None = None
-    """File or run to take initial weights from: torchvision's AlexNet, the 2012 code's two columns, a checkpoint, a run directory. A
-    classifier for another number of classes is re-initialised."""
+    """Run, checkpoint or file to take initial weights from: a state dict or a checkpoint of another program, as torch.save or safetensors
+    wrote it, of torchvision's AlexNet, a network of distalex or the 2012 code's two columns. Of a run, the network's other options are
+    taken too where they are not given. A classifier for other classes is re-initialised."""
     freeze: Names = ()
     """Layers that keep their weights, e.g. `conv1,conv2`."""
 

@@ -108,20 +108,38 @@ def check_key(key: str, place: str, *kinds: type[Section], also: tuple[str, ...]
 
 
 OTHER_NAMES = {
-    "learning_rate": "optim.lr",
-    "wd": "optim.weight_decay",
-    "batch": "train.batch_size",
-    "bs": "train.batch_size",
-    "gpus": "device",
-    "arch": "model.name",
-    "pretrained": "model.weights",
-    "output_dir": "runs_dir",
-    "amp": "train.precision",
-    "num_workers": "data.workers",
-    "dataset": "data.name",
-    "optimizer": "optim.name",
-    "scheduler": "optim.schedule",
-    "pictures": "log.images",
+    other: ours
+    for ours, others in {
+        "data.root": "data dir data_dir data_path datadir dataroot folder input path images_dir",
+        "data.name": "dataset dataset_name",
+        "data.image_size": "img_size imgsz im_size input_size resolution crop_size",
+        "data.workers": "num_workers n_workers j",
+        "data.normalize": "mean std norm",
+        "data.test": "val valid val_data test_data",
+        "model.name": "model arch net network backbone architecture",
+        "model.weights": "pretrained finetune init_from load checkpoint_path weights_path",
+        "optim.name": "optim optimizer opt",
+        "optim.lr": "learning_rate base_lr rate",
+        "optim.weight_decay": "wd decay l2",
+        "optim.schedule": "scheduler lr_scheduler sched",
+        "optim.warmup_epochs": "warmup warm_up",
+        "train.batch_size": "batch bs batchsize b",
+        "train.max_steps": "steps iterations iters max_iters num_steps",
+        "train.epochs": "num_epochs max_epochs n_epochs",
+        "train.precision": "amp fp16 half bf16 mixed_precision dtype",
+        "train.accumulate": "accum grad_accum accum_steps gradient_accumulation_steps accumulate_grad_batches",
+        "train.clip_norm": "clip grad_clip clip_grad max_grad_norm gradient_clip_val",
+        "checkpoint.resume": "checkpoint ckpt ckpt_path restart load_from",
+        "checkpoint.every_steps": "save_every save_freq save_interval",
+        "log.every": "log print_freq log_interval log_freq log_every",
+        "log.images": "pictures",
+        "parallel": "distributed strategy ddp dp mode",
+        "device": "gpus gpu cuda cpu accelerator",
+        "seed": "random_seed manual_seed",
+        "name": "exp_name experiment run_name exp run_id",
+        "runs_dir": "output_dir out output save_dir log_dir out_dir logdir outdir",
+    }.items()
+    for other in others.split()
 }
 """Options by the names that other programs and earlier versions use."""
 

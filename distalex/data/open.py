@@ -14,7 +14,7 @@ from distalex.data.open_readers import cached, open_readers
 from distalex.data.pipeline import Split
 from distalex.data.prepared import Progress, Say
 from distalex.machine.precision import arithmetic
-from distalex.machine.resources import cores
+from distalex.machine.resources import cores_of_each
 from distalex.parallel.mesh import Mesh
 
 
@@ -91,4 +91,4 @@ def _largest(sizes: Mapping[str, int], mesh: Mesh, micro_batches: int) -> dict[s
 
 def _workers(config: DataConfig, mesh: Mesh) -> int:
     """Threads or processes that read, in this process."""
-    return config.workers or max(1, cores() // mesh.topology.local_world_size)
+    return config.workers or cores_of_each(mesh.topology.local_world_size)

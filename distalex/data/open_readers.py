@@ -18,10 +18,16 @@ from distalex.data.prepared import SPLITS, Progress, Say, is_prepared, measured_
 from distalex.data.readers import CachedReader, FFCVReader, Reader, SyntheticReader, TorchvisionReader
 from distalex.data.splits import open_sources
 from distalex.errors import UserError
-from distalex.machine.resources import cores, free_memory
+from distalex.machine.resources import cores, free_memory, shared_memory
 
 NOISE = Statistics((127.5,) * 3, tuple(tuple(row) for row in (np.eye(3) * 73.6**2).tolist()))
 """Colours of the synthetic loader's images, which are uniform on 0..255."""
+
+
+AHEAD = 2
+"""Batches that each process of a DataLoader has ready."""
+SEMAPHORES = 2**16
+"""Bytes of shared memory that a DataLoader's queues need, at most."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +61,25 @@ def open_readers(config: DataConfig, largest: Mapping[str, int], workers: int, s
     train = sources["train"]
     contents = {split: contents_of(sources[split], are_read=config.loader == "torchvision") for split in largest}
     if config.loader == "torchvision":
-        own = {split: TorchvisionReader(sources[split], workers if cores() > 1 else 0) for split in largest}
+        loading = _loading_processes(workers if cores() > 1 else 0, max(largest.values()) * train.side**2 * 3, say)
+        own = {split: TorchvisionReader(sources[split], *loading) for split in largest}
         return Opened(own, contents, train.classes, train.side, measured_statistics(train, say), config.resize)
     noise = {split: SyntheticReader(sources[split].labels, train.side, size) for split, size in largest.items()}
     return Opened(noise, contents, train.classes, train.side, NOISE, config.resize)
+
+
+def _loading_processes(workers: int, batch: int, say: Say) -> tuple[int, bool]:
+    """How many of `workers` processes can load batches of `batch` bytes, and whether in shared memory; reports where it is too small."""
+    needed, free = (AHEAD * workers + 2) * batch, shared_memory()
+    if not workers or free >= needed:
+        return workers, True
+    can_start = free >= SEMAPHORES
+    how = "batches go through pipes" if can_start else "images are loaded without these"
+    say(
+        f"/dev/shm has {bytes_text(free)} free and {workers} loading processes need {bytes_text(needed)}: {how}, which is slower; "
+        "in Docker pass --shm-size=8g"
+    )
+    return workers if can_start else 0, False
 
 
 def _open_prepared(prepared: Mapping[str, Prepared], largest: Mapping[str, int], workers: int) -> Opened:

@@ -89,8 +89,9 @@ class CachedReader:
 class TorchvisionReader:
     """Reads the original images with PyTorch's DataLoader; needs neither FFCV nor prepared files."""
 
-    def __init__(self, source: Source, workers: int) -> None:
-        self.source, self.workers = source, workers
+    def __init__(self, source: Source, workers: int, shares_memory: bool = True) -> None:
+        """`workers`: processes that read; `shares_memory`: whether they hand batches over in shared memory, else through pipes."""
+        self.source, self.workers, self.shares_memory = source, workers, shares_memory
 
     def read(self, batches: Sequence[np.ndarray]) -> Reading:
         """See `Reader.read`. Raises BadImage, a UserError, for an unreadable image."""
@@ -99,14 +100,21 @@ class TorchvisionReader:
             batch_sampler=[batch.tolist() for batch in batches if len(batch)],
             num_workers=self.workers,
             multiprocessing_context="fork" if self.workers else None,  # a source holds open files and functions
+            collate_fn=None if self.shares_memory else _arrays,  # PyTorch shares tensors only
         )
         iterator = iter(loader)
         try:
             for batch in batches:
-                yield next(iterator) if len(batch) else empty_batch(self.source.side)
+                images, labels = next(iterator) if len(batch) else empty_batch(self.source.side)
+                yield torch.as_tensor(images), torch.as_tensor(labels)
         except BadImage as error:  # from a worker it has the traceback, and then the message as its last line
             last = str(error).strip().splitlines()[-1]
             raise BadImage(last.removeprefix(f"{BadImage.__module__}.{BadImage.__name__}: ")) from None
+
+
+def _arrays(samples: list[tuple[Tensor, int]]) -> tuple[np.ndarray, np.ndarray]:
+    """A batch as arrays: images (n, side, side, 3) and labels (n,)."""
+    return np.stack([image.numpy() for image, _ in samples]), np.array([label for _, label in samples])
 
 
 class _Images(Dataset):

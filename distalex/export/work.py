@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from distalex.config.model import OF_TRAINING
 from distalex.console import bytes_text
 from distalex.errors import UserError
 from distalex.export.options import ExportOptions
@@ -69,13 +70,16 @@ def export_run(options: ExportOptions) -> Path:
 
 
 def describe_network(trained: Trained) -> dict[str, str]:
-    """Return what a reader of the file needs to know, as text by name: classes, image size, input, output, source."""
+    """Return what a reader of the file needs to know, as text by name: classes, image size, input, output, source, network."""
+    network = trained.config.model.model_dump(mode="json", exclude=set(OF_TRAINING))
     return {
         "classes": json.dumps(list(trained.classes)),
         "size": str(trained.config.data.image_size),
         "input": "images: float32 (n, 3, size, size), RGB, 0 to 255; normalised inside",
         "output": "logits: float32 (n, classes), before softmax",
         "source": f"distalex, {trained.config.model.name} network, {trained.path.name}",
+        "network": json.dumps(network),
+        "normalize": trained.config.data.normalize,
     }
 
 

@@ -31,6 +31,23 @@ def _triton_compiles() -> bool:
     return False
 
 
+def can_compile(device: torch.device) -> bool:
+    """Whether torch.compile works on `device`; prints once why it does not. On a CPU it needs a C++ compiler."""
+    return _torch_compiles(device.type)
+
+
+@cache
+def _torch_compiles(device: str) -> bool:
+    try:
+        torch.compile(torch.sin)(torch.ones(8, device=device))
+        return True
+    except Exception as error:  # raised by torch.compile's parts, the C++ compiler or the disk
+        reason = " ".join(str(getattr(error, "inner_exception", error)).split())[:160] or type(error).__name__
+    needed = "a C++ compiler (Debian: apt-get install g++)" if device == "cpu" else "a C compiler (Debian: apt-get install gcc)"
+    print(f"distalex: torch.compile does not work here ({reason}) and is left out; it needs {needed}", file=sys.stderr, flush=True)
+    return False
+
+
 def is_traced() -> bool:
     """Whether torch.compile or torch.export is tracing, which cannot record these kernels."""
     return torch.compiler.is_compiling()

@@ -27,6 +27,23 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def cores_of_each(processes: int) -> int:
+    """Number of cores for each of a host's processes: an equal share, or as many as srun gives each task."""
+    given = "" if "TORCHELASTIC_RUN_ID" in os.environ else os.environ.get("SLURM_CPUS_PER_TASK", "")
+    return min(cores(), int(given)) if processes > 1 and given.isdigit() else max(1, cores() // processes)
+
+
+def shared_memory() -> int:
+    """Bytes that processes can still share with each other in /dev/shm, 0 where it cannot be written; very many on other systems."""
+    if sys.platform != "linux":
+        return 2**62
+    try:
+        free = os.statvfs("/dev/shm")
+    except OSError:
+        return 0
+    return free.f_bavail * free.f_frsize if os.access("/dev/shm", os.W_OK) else 0
+
+
 def free_memory() -> int:
     """Bytes of host memory that this process can still allocate: the system's free memory or its control group's, whichever is less."""
     free = [

@@ -7,7 +7,7 @@ one number for each filter or output.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -31,9 +31,10 @@ OWN_FIRST = ("fc2048bb",)
 """Layers of the second column that list their inputs from it before those from the first."""
 
 
-def is_released(weights: Mapping[str, Tensor]) -> bool:
-    """Return whether `weights` are in the layout of the released code."""
-    return "conv1a.weights.0" in weights
+def released_prefix(names: Iterable[str]) -> str | None:
+    """Return what stands before the released code's names of tensors among `names`; None where there are none."""
+    first = "conv1a.weights.0"
+    return next((name.removesuffix(first) for name in names if f".{name}".endswith(f".{first}")), None)
 
 
 def from_released(weights: Mapping[str, Tensor], place: str) -> dict[str, Tensor]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
 TORCHVISION_KEYS = {
     "features.0": "conv1",
     "features.3": "conv2",
@@ -14,14 +12,4 @@ TORCHVISION_KEYS = {
     "classifier.4": "fc7",
     "classifier.6": "fc8",
 }
-
-
-def from_torchvision(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the keys of a state dict of torchvision's AlexNet to ours; return any other state dict unchanged."""
-    if "features.0.weight" not in state:
-        return state
-    renamed = {}
-    for key, value in state.items():
-        layer, _, parameter = key.rpartition(".")
-        renamed[f"{TORCHVISION_KEYS.get(layer, layer)}.{parameter}"] = value
-    return renamed
+"""Our names of layers by torchvision's."""

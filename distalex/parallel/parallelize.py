@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from distalex.config.train import TrainConfig
+from distalex.kernels.available import can_compile
 from distalex.model.network import Network
 from distalex.parallel import gpu_convolutions
 from distalex.parallel.batch_norm import BatchNormOfAll, share_statistics
@@ -70,7 +71,8 @@ def parallelize(net: Network, config: TrainConfig, mesh: Mesh, trains: bool = Tr
     share_statistics(net, mesh)
     gpu_convolutions.adapt(net, mesh)
     net.to(device=mesh.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    wrapped: nn.Module = _compile(plain) if config.compile and trains else plain
+    compiles = config.compile and trains and not mesh.any(not can_compile(mesh.device))
+    wrapped: nn.Module = _compile(plain) if compiles else plain
     own = tuple(shards.rows) if mesh.spreads_images else ()  # rows that no other process of the gradient group has
     shares = any(parameter.requires_grad for name, parameter in net.named_parameters() if name not in own)
     if mesh.gradient_group is not None and trains and shares:

@@ -18,7 +18,7 @@ from torch.distributed import distributed_c10d
 from torch.distributed.rendezvous import rendezvous
 
 from distalex.errors import TrainingError, UserError
-from distalex.machine.resources import cores, keep_freed_memory
+from distalex.machine.resources import cores_of_each, keep_freed_memory
 from distalex.parallel.agreement import require_agreement
 from distalex.parallel.mesh import Mesh, mesh_of
 from distalex.parallel.topology import Topology, layout
@@ -73,7 +73,7 @@ def start_processes(
     if parallel != "auto":
         layout(parallel, topology.world_size, columns)
     chosen = choose_device(device, topology)
-    torch.set_num_threads(threads or max(1, cores() // topology.local_world_size))
+    torch.set_num_threads(threads or cores_of_each(topology.local_world_size))
     keep_freed_memory()
     _set_kernels(chosen, deterministic)
     if topology.world_size == 1:

@@ -35,7 +35,7 @@ def build_state(
     """
     net = build_model(config.model, len(data.classes), config.data.image_size, config.seed)
     if config.model.weights and not is_resumed:
-        load_weights(net, config.model.weights, config.runs_dir, config.data.normalize, say)
+        load_weights(net, config, data.classes, say)
     freeze(net, config.model.freeze)
     forward = parallelize(net, config.train, mesh)
     optimizer = build_optimizer(net, config.optim, forward.shards)

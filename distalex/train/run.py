@@ -13,12 +13,15 @@ import torch
 
 from distalex import __version__
 from distalex.config.config import Config
+from distalex.config.model import ModelConfig
+from distalex.config.schema import validate
 from distalex.console import Console
 from distalex.data.batches import Batch
 from distalex.errors import Stopped, UserError
 from distalex.machine.description import computes_on, describe_machine
 from distalex.machine.precision import arithmetic
 from distalex.machine.speed import memory_speed
+from distalex.model.fitting import differing_options
 from distalex.parallel.mesh import Mesh
 from distalex.runs.checkpoint import load_newest, newest_first, step_in, step_of
 from distalex.runs.folder import RunFolder
@@ -114,9 +117,11 @@ class Run:
         try:
             state.load_state_dict(saved)
         except (KeyError, RuntimeError) as error:
-            reason = " ".join(str(error).split())[:200]
+            options = differing_options(validate(ModelConfig, saved["config"]["model"], {}), self.config.model)
+            reason = f"its network has {options}" if options else " ".join(str(error).split())[:200]
             raise UserError(
-                f"checkpoint.resume={self.config.checkpoint.resume}: it belongs to another network ({reason}); choose another --name"
+                f"checkpoint.resume={self.config.checkpoint.resume}: does not fit this network: {reason}; use its options, or train anew "
+                "under another --name"
             ) from None
         if saved["average"] and state.average is None:
             self.say("the checkpoint has a moving average of the weights (train.ema), which this run drops")

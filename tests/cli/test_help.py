@@ -1,11 +1,13 @@
 """Help answers at once and lists every option."""
 
+import os
 import subprocess
 import sys
 
 import pytest
 from support.runs import REPOSITORY
 
+import distalex
 from distalex.cli.main import main
 from distalex.config.config import Config
 from distalex.config.schema import options_of
@@ -36,6 +38,20 @@ def test_help_lists_every_option_with_its_default(capsys):
         assert field.description, f"{name} has no description"
     assert "--optim.lr=X [0.01]" in text
     assert "Section 5" in text
+
+
+def test_a_reader_that_is_gone_ends_help_in_silence():
+    """As in `python -m distalex --help | head -1`."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([sys.executable, "-m", "distalex", "--help"], stdout=writer, stderr=subprocess.PIPE, text=True, cwd=REPOSITORY)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_version_is_printed(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"distalex {distalex.__version__}\n"
 
 
 def test_no_command_lists_the_commands(capsys):

@@ -10,6 +10,7 @@ from pathlib import Path
 from support.runs import REPOSITORY, options
 
 from distalex.cli.main import main
+from distalex.cli.parse import parse
 
 
 def test_one_process_was_asked_for_and_two_started(launch):
@@ -17,7 +18,7 @@ def test_one_process_was_asked_for_and_two_started(launch):
     assert done.returncode == 1  # torchrun's own
     lines = [line for line in done.stderr.splitlines() if line.startswith(("distalex train:", "[rank 1] distalex train:"))]
     assert len(lines) == 1, "torchrun repeats it in its report"
-    assert "parallel=none needs 1 process and torchrun started 2" in lines[0]
+    assert "parallel=none needs 1 process and 2 were started" in lines[0]
     assert "torchrun --nproc_per_node=2 -m distalex.train --parallel=data" in lines[0]
 
 
@@ -39,6 +40,11 @@ def test_one_of_several_processes_leaves_without_taking_its_interpreter_down():
         variables = {**os.environ, "WORLD_SIZE": processes}
         done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=REPOSITORY, env=variables)
         assert (done.stdout, done.returncode) == (said, 3), done.stderr
+
+
+def test_what_torch_distributed_launch_adds_is_left_out(monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert parse(["--local-rank=1", "--seed=3"]).options == parse(["--local_rank=1", "--seed=3"]).options == {"seed": "3"}
 
 
 def test_torchruns_variables_are_checked(capsys, monkeypatch):

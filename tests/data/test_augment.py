@@ -222,6 +222,15 @@ def test_scales(normalize, mean, std):
         assert torch.allclose(x[:, channel], (images[..., channel].float() - middle) / spread, atol=1e-4)
 
 
+def test_imagenets_scale_is_the_one_of_torchvisions_weights():
+    from torchvision.transforms.functional import normalize
+
+    images = random_images(2, 64)
+    ours = augmentation(image_size=64, crop=1.0, normalize="imagenet", side=64).test(images)
+    theirs = normalize(images.permute(0, 3, 1, 2).float() / 255, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    assert torch.allclose(ours, theirs, atol=1e-5)
+
+
 def test_colour_noise_has_the_papers_covariance():
     """0.1 standard deviations along each principal component, so a hundredth of the colours' covariance."""
     noise = augmentation(augment="paper")._colour_noise(np.arange(50_000), 0).view(-1, 3).double()

@@ -8,6 +8,7 @@ import torch
 from support.data import opened
 from support.runs import small
 
+from distalex.data import open_readers
 from distalex.errors import UserError
 
 
@@ -20,6 +21,19 @@ def test_loaders_give_the_same_batches(alone, photographs):
     for ours, theirs in zip(*batches, strict=True):
         assert torch.equal(ours.images, theirs.images)
         assert torch.equal(ours.labels, theirs.labels)
+
+
+@pytest.mark.parametrize(("free", "says"), [(2**20, "batches go through pipes"), (0, "images are loaded without these")])
+def test_little_shared_memory_gives_the_same_batches(alone, photographs, monkeypatch, free, says):
+    options = {"data__name": "folder", "data__root": str(photographs), "data__loader": "torchvision", "data__workers": "2"}
+    monkeypatch.setattr(open_readers, "cores", lambda: 2)
+    expected = [*opened(small(**options), alone).train.train(0)]
+    monkeypatch.setattr(open_readers, "shared_memory", lambda: free)
+    said: list[str] = []
+    found = [*opened(small(**options), alone, said.append).train.train(0)]
+    assert all(torch.equal(one.images, other.images) for one, other in zip(found, expected, strict=True))
+    assert all(torch.equal(one.labels, other.labels) for one, other in zip(found, expected, strict=True))
+    assert says in said[0]
 
 
 def test_an_epoch_can_be_entered_in_the_middle(alone):

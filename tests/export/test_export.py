@@ -110,8 +110,9 @@ def test_the_released_codes_columns_become_the_papers_network(tmp_path, monkeypa
     weights = released_weights()
     torch.save(weights, "columns.pth")
     images = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(1))
-    net = build_model(load_config(None, {"model.fc6": "32", "model.fc7": "32"}).model, 4, 224, 0).eval()
-    load_weights(net, "columns.pth", "runs", "paper", print)
+    config = load_config(None, {"model.fc6": "32", "model.fc7": "32", "model.weights": "columns.pth", "data.normalize": "paper"})
+    net = build_model(config.model, 4, 224, 0).eval()
+    load_weights(net, config, "abcd", print)
     with torch.no_grad():
         expected, logits = released_network(weights, images), net(images)
     assert expected.std() > 0.01
@@ -151,7 +152,7 @@ def test_one_tower_is_torchvisions(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["it"], "out"),
+        (["it"], "--out is missing: File to write"),
         (["it", "--out=it.xyz"], "out=it.xyz"),
         (["it", "--out=it.pth"], "use .safetensors"),
         (["it", "--out=there.onnx"], "add --overwrite"),

@@ -37,7 +37,7 @@ def test_the_flag_makes_the_mesh(parallel, processes, columns, mesh):
 @pytest.mark.parametrize(
     ("parallel", "processes", "columns", "said"),
     [
-        ("none", 2, 2, "needs 1 process and torchrun started 2; try: torchrun --nproc_per_node=2 -m distalex.train --parallel=data"),
+        ("none", 2, 2, "needs 1 process and 2 were started; try: torchrun --nproc_per_node=2 -m distalex.train --parallel=data"),
         ("model", 1, 2, "needs 2 processes, a divisor of model.columns=2, and there is 1; try: torchrun --nproc_per_node=2 -m"),
         ("model", 3, 2, "needs 2 processes, a divisor of model.columns=2, and there are 3"),
         ("model", 4, 2, "torchrun --nproc_per_node=4 -m distalex.train --parallel=hybrid"),

@@ -131,17 +131,17 @@ def test_weights_start_a_network_and_another_classifier_starts_anew(tmp_path):
     net = build_model(small().model, 7, 64, seed=0)
     fresh = net.fc8.weight.detach().clone()
     said: list[str] = []
-    load_weights(net, str(tmp_path / "x.pt"), "runs", "standard", said.append)
+    load_weights(net, small(model__weights=str(tmp_path / "x.pt")), "abcdefg", said.append)
     assert torch.equal(net.conv1.weight, build_model(small().model, 4, 64, seed=5).conv1.weight)
     assert torch.equal(net.fc8.weight, fresh)
-    assert "fc8 re-initialised" in said[0]
+    assert said[1] == f"fc8 re-initialised: {tmp_path / 'x.pt'} has 4 classes, this run 7"
 
 
 def test_weights_of_another_network_are_refused(tmp_path):
     save(state().state_dict(), tmp_path / "x.pt")
     net = build_model(small(model__name="seed").model, 4, 64, seed=0)
     with pytest.raises(UserError, match=r"conv1\.weight has shape \(24, 3, 11, 11\), this network \(64, 3, 11, 11\)"):
-        load_weights(net, str(tmp_path / "x.pt"), "runs", "standard", print)
+        load_weights(net, small(model__name="seed", model__weights=str(tmp_path / "x.pt")), "abcd", print)
 
 
 def test_frozen_layers_keep_their_weights_and_all_frozen_is_refused():

@@ -4,6 +4,8 @@ import json
 
 import pytest
 import torch
+import torchvision
+from safetensors.torch import save_file
 from support.runs import metrics, newest
 from support.train import train
 
@@ -28,13 +30,29 @@ def test_fine_tuning_keeps_frozen_layers_and_renews_the_classifier(tmp_path, pho
 
 @pytest.mark.slow
 def test_torchvisions_weights_file_starts_a_run(tmp_path, photographs):
-    import torchvision
-
     torch.save(torchvision.models.alexnet().state_dict(), tmp_path / "alexnet.pth")
     folder = ["--data.name=folder", f"--data.root={photographs}", "--data.stored_size=72", "--data.image_size=64", "--train.batch_size=12"]
     start = ["--model.name=torchvision", "--model.weights=alexnet.pth", "--train.max_steps=1", "--name=it", "--log.wandb=disabled"]
     assert main(["train", *folder, *start]) == 0
     assert newest(tmp_path / "runs" / "it")["model"]["fc8.weight"].shape == (3, 4096)
+
+
+def test_three_files_of_the_same_weights_give_the_same_first_loss(tmp_path):
+    """torchvision's, a checkpoint of PyTorch's ImageNet example, which wraps the convolutions alone, and safetensors."""
+    net = torchvision.models.alexnet(num_classes=7)
+    net.classifier[1], net.classifier[4], net.classifier[6] = torch.nn.Linear(9216, 32), torch.nn.Linear(32, 32), torch.nn.Linear(32, 7)
+    weights = net.state_dict()
+    torch.save(weights, tmp_path / "alexnet.pth")
+    wrapped = {name.replace("features.", "features.module."): tensor for name, tensor in weights.items()}
+    torch.save({"epoch": 90, "arch": "alexnet", "state_dict": wrapped, "best_acc1": 56.5}, tmp_path / "checkpoint.pth.tar")
+    save_file(weights, tmp_path / "alexnet.safetensors")
+    losses = []
+    for number, name in enumerate(["alexnet.pth", "checkpoint.pth.tar", "alexnet.safetensors"]):
+        more = {"model__name": "torchvision", "data__normalize": "imagenet", "train__max_steps": "1"}
+        assert train(name=f"run{number}", model__weights=name, **more) == 0
+        losses.append(metrics(tmp_path / "runs" / f"run{number}")[0]["loss"])
+    assert train(name="anew", **more) == 0
+    assert losses[0] == losses[1] == losses[2] != metrics(tmp_path / "runs" / "anew")[0]["loss"]
 
 
 def test_prepared_files_train_and_evaluate(tmp_path, photographs, capsys):

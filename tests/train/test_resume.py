@@ -72,6 +72,12 @@ def test_a_run_resumes_from_a_checkpoint_of_another(tmp_path):
     assert [row["step"] for row in metrics(tmp_path / "runs" / "second")] == [4, 5, 6]
 
 
+def test_a_run_of_another_network_is_refused_with_the_option_that_differs(capsys):
+    assert train(name="a", train__max_steps="1") == 0
+    assert train(name="b", checkpoint__resume="a", model__fc6="64") == 2
+    assert "checkpoint.resume=a: does not fit this network: its network has --model.fc6=32; use its options" in capsys.readouterr().err
+
+
 def test_an_epoch_begun_in_one_order_is_not_finished_in_another(tmp_path, capsys):
     assert train(name="first", train__max_steps="4") == 0  # three steps an epoch
     assert train(name="second", checkpoint__resume="first", train__batch_size="20") == 2

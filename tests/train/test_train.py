@@ -141,3 +141,11 @@ def test_the_tutorials_job_on_real_images(tmp_path, cifar10_jpeg):
     assert metrics(run, "eval")[-1]["count"] == 10_000
     assert metrics(run)[0]["loss"] == pytest.approx(2.303, abs=0.01)
     assert metrics(run)[-1]["loss"] < 2.303
+
+
+@pytest.mark.slow(8)
+def test_without_a_compiler_a_run_goes_on_without_compiling(launch, tmp_path):
+    done = launch("train", *options(name="it", train__compile="true", train__max_steps="1", parallel="none"), PATH="/nowhere")
+    assert done.returncode == 0, done.stderr
+    assert "torch.compile does not work here (No working C++ compiler" in done.stderr
+    assert (tmp_path / "runs" / "it" / "metrics.jsonl").is_file()

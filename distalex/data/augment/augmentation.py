@@ -29,6 +29,8 @@ IMAGENET_COMPONENTS = np.array([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0
     19.72,
 ]
 """Principal components of ImageNet's colours in the 2012 code, on 0..255: eigenvectors (columns) times roots of eigenvalues."""
+IMAGENET_MEAN, IMAGENET_STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+"""Of ImageNet's red, green and blue on 0..1, as torchvision's weights expect them."""
 TRIES = 10
 """Draws of a random resized crop until it fits, as in torchvision's RandomResizedCrop."""
 LONGEST_SHAPE = 4 / 3
@@ -60,6 +62,7 @@ class Augmentation:
             "tutorial": (np.full(3, 127.5), np.full(3, 127.5)),
             "paper": (np.array(statistics.mean), np.ones(3)),
             "standard": (np.array(statistics.mean), statistics.std),
+            "imagenet": (255 * IMAGENET_MEAN, 255 * IMAGENET_STD),
         }[config.normalize]
         self.mean = torch.tensor(mean, dtype=torch.float32, device=device)
         self.scale = torch.tensor(1.0 / std, dtype=torch.float32, device=device)

@@ -24,7 +24,7 @@ SPREADS_IMAGES = False
 def layout(world_size: int, columns: int, command: str) -> Layout:
     """Return the mesh (1, 1). Raises UserError for several processes."""
     if world_size != 1:
-        raise UserError(f"parallel=none needs 1 process and torchrun started {world_size}; try: {command_for(world_size, 'data', command)}")
+        raise UserError(f"parallel=none needs 1 process and {world_size} were started; try: {command_for(world_size, 'data', command)}")
     return Layout(1, 1)
 
 

@@ -1,0 +1,3 @@
+from distalex.cli.main import entry
+
+entry()
