@@ -42,7 +42,7 @@ log=$PWD/slurm-requeue.log
 rm -f "$log"
 # SLURM's least time limit is a minute; the signal comes up to a minute early, so the job has about 45 s each time.
 job=$(sbatch --parsable --time=2 --signal=B:USR1@45 --cpus-per-task="$(nproc)" --output="$log" launch/slurm.sbatch \
-    --config=digits --data.image_size=64 --train.epochs="${EPOCHS:-8}" --log.wandb=disabled)
+    --config=digits --data.image_size=64 --train.epochs="${EPOCHS:-14}" --log.wandb=disabled)
 for _ in $(seq 900); do
     state=$(scontrol show job "$job" | grep -o 'JobState=[A-Z_]*')
     case $state in JobState=COMPLETED | JobState=FAILED | JobState=TIMEOUT | JobState=CANCELLED) break ;; esac
