@@ -50,4 +50,4 @@ for _ in $(seq 900); do
 done
 scontrol show job "$job" | grep -E 'JobState|Restarts|RunTime'
 cat "$log"
-grep -q 'job $job: requeued' "$log" && grep -q 'resuming from step' "$log" && [ "$state" = JobState=COMPLETED ]
+grep -q "job $job: requeued" "$log" && grep -q 'resuming from step' "$log" && [ "$state" = JobState=COMPLETED ]
