@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from distalex.config.choices import OneOf, declared_in, facts_in
-from distalex.config.schema import Float, Floats, Int, Section, plain_text
+from distalex.config.schema import Float, Floats, Int, Pairs, Section, plain_text
 
 WANTED = {
     "root": "DIR, a folder of CLASS/*.jpg or of train/ and test/ with such folders, a tar archive or a table",
@@ -18,17 +19,34 @@ WANTED = {
 """What to give for the options that a source may need."""
 
 
+def name_at(root: str) -> str:
+    """The data set whose files lie at a root, by those that its source says it has; `folder` where it is none of these."""
+    at = Path(root).expanduser()
+    for name, declared in declared_in("data/sources").items():
+        for files in declared.facts.get("HAS", ()):
+            if all((at / file).exists() for file in files) or files == (at.name,):
+                return name
+    return "folder"
+
+
 class DataConfig(Section):
     """The images, how they are read and how they are augmented."""
 
     name: Annotated[str, OneOf("data/sources")] = "cifar10"
     """Data set, or kind of source."""
     root: str | None = None
-    """Folder, tar archive or table that holds the data. Default: the environment's DISTALEX_DATA, then `data/`, then a download."""
+    """Folder, archive or table that holds the data. Without `data.name` it is recognised by its content. Default: the environment's
+    DISTALEX_DATA, then `data/`, then a download."""
     dataset: str | None = None
     """`data.name=torchvision`: the set's name in torchvision, e.g. Flowers102."""
     labels: str | None = None
-    """File with the classes of ImageNet's validation images, where it does not lie beside them."""
+    """Table with the classes of the images at `data.root`, where it does not lie beside them or several do; also ImageNet's of its
+    validation images."""
+    columns: Pairs | None = None
+    """Columns of a table of images, `path:NAME,label:NAME` and perhaps `split:NAME`, or their numbers from 1. Default: known names."""
+    class_from: Literal["auto", "top_folder", "last_folder", "file_name"] = "auto"
+    """Where the class stands in an image's path. `auto`: understood from folders and tables; `top_folder`: the first folder below
+    `data.root`, or below a split; `last_folder`: the folder that the image lies in; `file_name`: its name up to a number (cat.1.jpg)."""
     train: str | None = None
     """`data.name=beton`: prepared training file, FILE.beton; also stands for the files FILE-00000-of-….beton of a set in several files."""
     test: str | None = None
@@ -96,13 +114,29 @@ class DataConfig(Section):
     synthetic_classes: Int = Field(10, ge=2)
     """`data.name=synthetic`: classes."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _recognise_what_lies_at_root(cls, values: Any) -> Any:
+        if isinstance(values, dict) and isinstance(values.get("root"), str) and values.get("name") is None:
+            return {**values, "name": name_at(values["root"])}
+        return values
+
+    @model_validator(mode="after")
+    def _require_known_columns(self) -> DataConfig:
+        if self.columns is not None and not {"path", "label"} <= set(self.columns) <= {"path", "label", "split"}:
+            raise ValueError(
+                f"data.columns={plain_text(self.columns)}: columns of path and label are needed, and perhaps split; e.g. "
+                "--data.columns=path:image_id,label:breed"
+            )
+        return self
+
     @model_validator(mode="after")
     def _require_options_of_source(self) -> DataConfig:
         facts = self._facts
         for option in facts["NEEDS"]:
             if getattr(self, option) is None:
                 raise ValueError(f"data.name={self.name} needs data.{option}={WANTED[option]}")
-        for option in ("dataset", "labels", "train", "test"):
+        for option in ("dataset", "labels", "columns", "train", "test"):
             if getattr(self, option) is not None and option not in (*facts["NEEDS"], *facts["TAKES"]):
                 taking = [name for name, one in declared_in("data/sources").items() if option in (*one.facts["NEEDS"], *one.facts["TAKES"])]
                 raise ValueError(

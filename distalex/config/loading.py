@@ -51,7 +51,7 @@ def config_to_resume(overrides: Mapping[str, str]) -> str | None:
     """Path of the config.yaml of the run that `name` and `checkpoint.resume=auto` resume; None where there is none yet."""
     if overrides.get("checkpoint.resume") != "auto" or "name" not in overrides:
         return None
-    path = Path(overrides.get("runs_dir", "runs")) / overrides["name"] / "config.yaml"
+    path = Path(overrides.get("runs_dir", "runs")).expanduser() / overrides["name"] / "config.yaml"
     return str(path) if path.is_file() else None
 
 
@@ -103,7 +103,7 @@ def _read_with_base(path: Path, above: tuple[Path, ...] = ()) -> tuple[dict[str,
 
 def find_config(name: str) -> Path:
     """Return the path of a config given as a path or as the name of a shipped one. Raises UserError where there is none."""
-    for path in (Path(name), CONFIGS / f"{name}.yaml", CONFIGS / name):
+    for path in (Path(name).expanduser(), CONFIGS / f"{name}.yaml", CONFIGS / name):
         if path.is_file():
             return path
     raise UserError(f"--config={name}: no such file{nearest(name, shipped_configs())}; shipped are: {', '.join(shipped_configs())}")

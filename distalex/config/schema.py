@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
 import re
 import types
 import typing
@@ -28,6 +29,13 @@ def split_list(value: Any) -> Any:
     return [item for item in (part.strip() for part in value.strip("[]").split(",")) if item] if isinstance(value, str) else value
 
 
+def expand_home(value: Any) -> Any:
+    """Replace `~` at the beginning of a text, or of those of a tuple, by the home folder, which a shell does not do in `--option=~/DIR`."""
+    if isinstance(value, tuple):
+        return tuple(map(expand_home, value))
+    return os.path.expanduser(value) if isinstance(value, str) and value.startswith("~") else value
+
+
 def _split_pairs(value: Any) -> Any:
     """Split the text `fc8:10,fc7:5` of a command line into a mapping; other values are returned as they are."""
     if not isinstance(value, str):
@@ -43,6 +51,7 @@ Names = Annotated[tuple[str, ...], BeforeValidator(split_list)]
 Floats = Annotated[tuple[Float, ...], BeforeValidator(split_list)]
 Counts = Annotated[tuple[Annotated[Int, Field(ge=1)], ...], BeforeValidator(split_list)]
 Rates = Annotated[dict[str, Float], BeforeValidator(_split_pairs)]
+Pairs = Annotated[dict[str, str], BeforeValidator(_split_pairs)]
 Device = Annotated[Literal["auto", "cpu", "cuda"], Field(description="`auto` uses a GPU if there is one.")]
 
 
@@ -68,12 +77,17 @@ class Section(BaseModel):
         renamed = {cls.earlier[key]: value for key, value in values.items() if key in cls.earlier}
         return {**renamed, **{key: value for key, value in values.items() if key not in cls.earlier}}
 
+    @model_validator(mode="before")
+    @classmethod
+    def _expand_home(cls, values: Any) -> Any:
+        return {key: expand_home(value) for key, value in values.items()} if isinstance(values, dict) else values
+
 
 def flatten(values: dict[str, Any], prefix: str = "", separator: str = ".") -> dict[str, Any]:
     """Flatten nested dicts into one, keyed by dotted name."""
     found: dict[str, Any] = {}
     for key, value in values.items():
-        if isinstance(value, dict) and key != "layer_lr":
+        if isinstance(value, dict) and key not in ("layer_lr", "columns"):
             found |= flatten(value, f"{prefix}{key}{separator}", separator)
         else:
             found[f"{prefix}{key}"] = value

@@ -5,7 +5,10 @@ Colour profiles are not applied. Of an animation the first frame is taken.
 
 from __future__ import annotations
 
+import importlib
+import struct
 import warnings
+from importlib.util import find_spec
 from io import BytesIO
 
 import numpy as np
@@ -25,15 +28,44 @@ Image.MAX_IMAGE_PIXELS = None  # `open_image` checks, and names the size; Pillow
 warnings.filterwarnings("ignore", module="PIL")  # on broken EXIF and the like, once for each file of a large set
 
 
+PLUGINS = {"HEIC": ("pillow_heif", "pillow-heif"), "JPEG XL": ("pillow_jxl", "pillow-jxl-plugin")}
+"""Packages that teach Pillow kinds of images: the module, and what pip calls it. One that is installed is used."""
+STARTS = {
+    "a JPEG": (b"\xff\xd8\xff",),
+    "a PNG": (b"\x89PNG\r\n\x1a\n",),
+    "a GIF": (b"GIF87a", b"GIF89a"),
+    "a TIFF": (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
+    "JPEG XL": (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n"),
+    "JPEG 2000": (b"\0\0\0\x0cjP  \r\n\x87\n",),
+}
+"""How files of each kind begin."""
+
+
 def is_image(name: str) -> bool:
     """Whether a file is named as an image."""
     return name.lower().endswith(SUFFIXES)
 
 
+def kind_of_image(head: bytes) -> str:
+    """Tell from the first bytes of a file what image it is; an empty text where it is none that is known."""
+    if head[4:8] == b"ftyp":
+        return "HEIC" if head[8:12] in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1") else "AVIF" * (head[8:11] == b"avi")
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WebP"
+    if head[:2] == b"BM" and head[6:10] == bytes(4):
+        return "a BMP"
+    return next((kind for kind, starts in STARTS.items() if head.startswith(starts)), "")
+
+
+def is_read(kind: str) -> bool:
+    """Whether images of a kind, as `kind_of_image` names it, can be read: always, or with a package that is installed."""
+    return bool(kind) and (kind not in PLUGINS or find_spec(PLUGINS[kind][0]) is not None)
+
+
 def open_image(content: bytes) -> Image.Image:
     """The image in a file's bytes, not decoded yet. Raises OSError, with the reason, where there is none."""
     try:
-        image = Image.open(BytesIO(content))
+        image = _opened(content)
     except UNREADABLE as error:
         raise OSError(_what_else(content) or f"damaged: {_words(error)}") from None
     if image.width * image.height > LARGEST:
@@ -41,9 +73,34 @@ def open_image(content: bytes) -> Image.Image:
     return image
 
 
+def _opened(content: bytes) -> Image.Image:
+    kind = kind_of_image(content[:32])
+    if kind in PLUGINS and is_read(kind):
+        plugin = importlib.import_module(PLUGINS[kind][0])
+        getattr(plugin, "register_heif_opener", lambda: None)()
+    try:
+        return Image.open(BytesIO(content))
+    except UNREADABLE:
+        if kind != "a PNG":
+            raise
+        return Image.open(BytesIO(_without_texts(content)))  # Pillow refuses a text or a profile that unpacks to over 1 MiB
+
+
+def _without_texts(content: bytes) -> bytes:
+    """A PNG without its texts and colour profile, which are not used."""
+    kept, at = [content[:8]], 8
+    while at + 12 <= len(content):
+        end = at + 12 + int.from_bytes(content[at : at + 4], "big")
+        if content[at + 4 : at + 8] not in (b"tEXt", b"zTXt", b"iTXt", b"iCCP"):
+            kept.append(content[at:end])
+        at = end
+    return b"".join(kept)
+
+
 def _what_else(content: bytes) -> str:
     """What bytes are that Pillow cannot open, where that is recognised; else an empty text."""
     start = content[:256].lstrip().lower()
+    kind = kind_of_image(content[:32])
     if not content:
         return "an empty file"
     if not content.strip(b"\0"):
@@ -56,10 +113,25 @@ def _what_else(content: bytes) -> str:
         return "a drawing or XML, not pixels"
     if start.startswith((b"%pdf", b"pk\3\4", b"\x1f\x8b")):
         return "a PDF or an archive"
-    if start[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1"):
-        return "HEIC, which is not read; convert it to JPEG"
-    known = start.startswith((b"\xff\xd8", b"\x89png", b"gif8", b"bm", b"ii*\0", b"mm\0*", b"riff"))
-    return "" if known else "not a known image format"
+    if kind in PLUGINS:
+        return f"{kind}, which is not read without a package: pip install {PLUGINS[kind][1]}, or convert it to JPEG"
+    if (bands := _bands(content)) > 4:
+        return f"a TIFF of {bands} bands, of which Pillow reads 1 to 4; write three of them as RGB (of EuroSAT, take the RGB release)"
+    return "" if kind or start.startswith((b"\xff\xd8", b"bm", b"riff")) else "not a known image format"
+
+
+def _bands(content: bytes) -> int:
+    """Samples per pixel of a TIFF file; 0 where it says nothing of them."""
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(content[:4])
+    try:
+        if order is None:
+            return 0
+        (at,) = struct.unpack_from(f"{order}I", content, 4)
+        (count,) = struct.unpack_from(f"{order}H", content, at)
+        tags = (struct.unpack_from(f"{order}HHIH", content, at + 2 + 12 * number) for number in range(count))
+        return next((value for tag, _, _, value in tags if tag == 277), 0)
+    except struct.error:
+        return 0
 
 
 def _words(error: BaseException) -> str:

@@ -57,7 +57,7 @@ def open_readers(config: DataConfig, largest: Mapping[str, int], workers: int, s
     """
     if config.loader == "ffcv" or is_prepared(config):
         return _open_prepared(dict(zip(largest, prepared_files(config, list(largest), say, progress), strict=True)), largest, workers)
-    sources = dict(zip(SPLITS, open_sources(config), strict=True))
+    sources = dict(zip(SPLITS, open_sources(config, say), strict=True))
     train = sources["train"]
     contents = {split: contents_of(sources[split], are_read=config.loader == "torchvision") for split in largest}
     if config.loader == "torchvision":

@@ -10,7 +10,7 @@ from distalex.errors import UserError
 
 def data_folder() -> Path:
     """Folder of the data sets: DISTALEX_DATA of the environment, else `data/` in the current folder."""
-    return Path(os.environ.get("DISTALEX_DATA") or "data")
+    return Path(os.environ.get("DISTALEX_DATA") or "data").expanduser()
 
 
 def prepared_folder() -> Path:

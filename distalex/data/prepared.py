@@ -13,6 +13,7 @@ from distalex.data.augment.statistics import Statistics, measure
 from distalex.data.beton.estimate import RAW, How, estimate
 from distalex.data.beton.files import Encoding, write_all
 from distalex.data.beton.sidecar import Prepared, read_prepared, sidecar
+from distalex.data.found import describe_classes, describe_split
 from distalex.data.places import prepared_folder
 from distalex.data.source import Source
 from distalex.data.splits import open_sources, source_module
@@ -34,7 +35,9 @@ def is_prepared(config: DataConfig) -> bool:
 def prepared_files(config: DataConfig, splits: Sequence[str], say: Say, progress: Progress) -> list[Prepared]:
     """The prepared files of `splits`, written first where there are none. Raises UserError."""
     if is_prepared(config):
-        return [source_module(config.name).open_prepared(config, split) for split in splits]
+        opened = [source_module(config.name).open_prepared(config, split) for split in splits]
+        say(_describe(opened, splits))
+        return opened
     both = dict(zip(SPLITS, prepare(config, say, progress), strict=True))
     return [both[split] for split in splits]
 
@@ -48,7 +51,7 @@ def prepare(config: DataConfig, say: Say, progress: Progress, workers: int = 0) 
     suffix = "" if how.encoding == RAW else f"-{config.encoding}{config.quality}"
     with locked(prepared_folder() / f"{config.name}.lock", lambda: say(f"waiting for another process that prepares {config.name}")):
         prepared = []
-        for source in open_sources(config):
+        for source in open_sources(config, say):
             fingerprint = source.fingerprint
             path = prepared_folder() / f"{source.name}-{source.split}-{source.side}{suffix}-{fingerprint}.beton"
             try:
@@ -60,14 +63,25 @@ def prepare(config: DataConfig, say: Say, progress: Progress, workers: int = 0) 
             except UserError as error:
                 if path.exists():
                     say(f"{error} - doing so")
-                if source.note:
-                    say(source.note)
                 say(f"preparing {estimate(source, how).describe(source, how.encoding)}")
                 done = partial(progress, f"preparing {source.name} {source.split}")
                 found = write_all(source, path, done, how)
                 report_skipped(found, say)
             prepared.append(found)
         return prepared
+
+
+def _describe(prepared: Sequence[Prepared], splits: Sequence[str]) -> str:
+    """Lines on what prepared files hold, as those on what lies at a root."""
+    classes = prepared[0].info.classes
+    counts = [[one.info.counts[label] for one in prepared] for label in range(len(classes))] if _agree(prepared) else []
+    images = ", ".join(f"{len(one.info):,} {describe_split(split)}" for one, split in zip(prepared, splits, strict=True))
+    listed = describe_classes(classes, counts) if counts else f"{len(classes):,}"
+    return f"found prepared files at {' and '.join(str(one.paths[0]) for one in prepared)}\n  images   {images}\n  classes  {listed}"
+
+
+def _agree(prepared: Sequence[Prepared]) -> bool:
+    return len({one.info.classes for one in prepared}) == 1
 
 
 LISTED = 10

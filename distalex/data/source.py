@@ -44,8 +44,6 @@ class Source:
     """What the split was opened from, such as a folder."""
     resize: str = "short_side"
     """Which side of an image is scaled to `side`; see `images.square`."""
-    note: str = ""
-    """A line for the user on what was left out; empty where nothing was."""
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import importlib
+import os
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from distalex.config.choices import facts_in
 from distalex.config.data import DataConfig
+from distalex.data.found import Found
 from distalex.data.source import Source, a_share_of, hold_out
 from distalex.errors import UserError
 
 
-def open_sources(config: DataConfig) -> tuple[Source, Source]:
-    """Return the training and test images; split off a held-out set if configured.
+def open_sources(config: DataConfig, say: Callable[[str], None] = lambda _: None) -> tuple[Source, Source]:
+    """Return the training and test images; split off a held-out set if configured. What was recognised is printed with `say`.
 
     Raises UserError where they cannot be found or understood.
     """
-    train, *test = list_sources(config)
+    found = find(config)
+    say(found.describe())
+    train, *test = found.sources
     if not test:
         train, *test = hold_out(train, config.holdout)
     if config.validation:
@@ -32,17 +37,26 @@ def list_sources(config: DataConfig) -> tuple[Source, ...]:
 
     Raises UserError where they cannot be found or understood.
     """
-    return tuple(replace(source, resize=config.resize) for source in source_module(config.name).open_source(config))
+    return find(config).sources
+
+
+def find(config: DataConfig) -> Found:
+    """Recognise and open the images that `config` names. Raises UserError where they cannot be found or understood."""
+    found: Found = source_module(config.name).open_source(config)
+    return replace(found, sources=tuple(replace(source, resize=config.resize) for source in found.sources))
 
 
 def classes_of(config: DataConfig) -> int | None:
     """Number of classes of the images that `config` names; None where that is not known before they are there.
 
     A file's description or the names in a folder are read where the number depends on them; nothing is downloaded or decoded.
+    Raises UserError where what lies at `data.root` is not understood.
     """
     try:
         counted: int | None = getattr(source_module(config.name), "count_classes", lambda _: None)(config)
     except (UserError, OSError):
+        if config.root and os.path.exists(config.root):
+            raise
         counted = None
     return counted or facts_in("data/sources", config.name)["CLASSES"]
 

@@ -2,35 +2,46 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from distalex.config.choices import OneOf
 from distalex.config.command import CommandOptions
-from distalex.config.schema import Float, Int
+from distalex.config.schema import Float, Int, Pairs, nearest
 
 AUTO = ("auto", "Whatever lies at `root`, recognised by content, as with `folder`.")
+
+
+KINDS = OneOf("data/sources", also=(AUTO,), without=("beton",))
 
 
 class PrepareOptions(CommandOptions):
     """Write images into .beton files, verified and atomic. `train` does this by itself for a named data set."""
 
-    usage: ClassVar[str] = """python -m distalex.prepare [SOURCE] [--root=DIR] [--out=FILE.beton] [--OPTION=VALUE …]
+    usage: ClassVar[str] = """python -m distalex.prepare [DIR|SOURCE] [--out=FILE.beton] [--dry_run] [--OPTION=VALUE …]
 python -m distalex.prepare check FILE.beton
 python -m distalex.prepare show [FILE.beton] [--out=FILE.png] [--config=NAME] [--OPTION=VALUE …]"""
     words: ClassVar[tuple[str, ...]] = ("source",)
 
-    source: Annotated[str, OneOf("data/sources", also=(AUTO,), without=("beton",))] = "auto"
-    """Data set, or kind of source, to prepare."""
+    source: Annotated[str, KINDS] = "auto"
+    """Data set, or kind of source, to prepare; or what holds the images, as `root`."""
     root: str | None = None
-    """What holds the images: a folder of CLASS/*.jpg, or of train/ and test/ with such folders; a tar archive or a folder of archives;
-    WebDataset's shards (part-{000..009}.tar); CIFAR's pickles; a table of path,label (.csv, .tsv, .parquet)."""
+    """What holds the images: a folder of CLASS/*.jpg, or of train/ and test/ with such folders; a tar or zip archive or a folder of
+    archives; WebDataset's shards (part-{000..009}.tar); a table of path,label (.csv, .tsv, .json, .jsonl, .parquet); and the layouts of
+    many published sets."""
     dataset: str | None = None
     """`torchvision`: the set's name in torchvision, e.g. Flowers102."""
     labels: str | None = None
-    """File with the classes of ImageNet's validation images, where it does not lie beside them."""
+    """Table with the classes of the images, where it does not lie beside them or several do."""
+    columns: Pairs | None = None
+    """Columns of a table of images: `path:NAME,label:NAME` and perhaps `split:NAME`."""
+    class_from: Literal["auto", "top_folder", "last_folder", "file_name"] = "auto"
+    """Where the class stands in an image's path; see `data.class_from`."""
+    dry_run: bool = False
+    """Print what is recognised, and write nothing."""
     out: str | None = None
     """File to write, FILE.beton; test images go to FILE.test.beton. Default: where `train` finds them."""
     split: Literal["both", "train", "test"] = "both"
@@ -57,6 +68,19 @@ python -m distalex.prepare show [FILE.beton] [--out=FILE.png] [--config=NAME] [-
     """Writing processes. 0: one per core."""
     overwrite: bool = False
     """Replace existing files."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_folder_alone_means_that_folder(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or values.get("source") in (None, "beton", *KINDS.meanings):
+            return values
+        given = str(values["source"])
+        if not os.path.exists(given) and not set("/*{") & set(given):
+            kinds = list(KINDS.meanings)
+            raise ValueError(f"source={given}: no such file or folder, and must be one of {', '.join(kinds)}{nearest(given, kinds)}")
+        if values.get("root") is not None:
+            raise ValueError(f"{given}: is what to prepare, and so is root={values['root']}; give one of them")
+        return {**values, "source": "auto", "root": given}
 
 
 class CheckOptions(CommandOptions):

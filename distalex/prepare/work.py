@@ -5,12 +5,13 @@ from __future__ import annotations
 import shlex
 import signal
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from distalex.config.choices import facts_in
-from distalex.config.data import WANTED, DataConfig
-from distalex.config.schema import validate
+from distalex.config.data import WANTED, DataConfig, name_at
+from distalex.config.schema import plain_text, validate
 from distalex.console import Console
 from distalex.data.beton.estimate import How, estimate
 from distalex.data.beton.ffcv import import_ffcv
@@ -18,7 +19,7 @@ from distalex.data.beton.files import Encoding, files_of, write_all
 from distalex.data.beton.sidecar import Prepared, existing, path_of_test_split, read_info, read_prepared, remove, shard_path
 from distalex.data.prepared import prepare, report_skipped
 from distalex.data.source import Source, hold_out
-from distalex.data.splits import list_sources
+from distalex.data.splits import find
 from distalex.errors import UserError
 from distalex.files import locked, refuse_unwritable
 from distalex.prepare.options import CheckOptions, PrepareOptions
@@ -29,6 +30,9 @@ def prepare_source(options: PrepareOptions) -> list[Prepared]:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that temporary files are removed
     console = Console()
     data = _data_section(options)
+    if options.dry_run:
+        console.say(find(data).describe())
+        return []
     import_ffcv()
     with console.showing():
         if options.out is None:
@@ -47,12 +51,10 @@ def _how_to_train(options: PrepareOptions, config: DataConfig, prepared: list[Pr
     """The command that trains on what was prepared."""
     command = "train on it with: python -m distalex.train"
     if options.out is None:
-        values = {"name": config.name, "root": config.root, "dataset": config.dataset, "labels": config.labels}
-        values["skip_bad"] = "true" if options.skip_bad else None
-        changed = {"stored_size": options.size} | {
-            key: value for key in ("resize", "encoding", "quality") if (value := getattr(options, key)) != getattr(DataConfig(), key)
-        }
-        words = [f"--data.{key}={value}" for key, value in {**values, **changed}.items() if value is not None]
+        default = DataConfig()
+        given = ("root", "dataset", "labels", "columns", "class_from", "skip_bad", "stored_size", "resize", "encoding", "quality")
+        changed = {key: value for key in given if (value := getattr(config, key)) != getattr(default, key)}
+        words = [f"--data.{key}={plain_text(value)}" for key, value in {"name": config.name, **changed}.items()]
         return " ".join([command, *map(shlex.quote, words)])
     line = f"{command} --data.name=beton {shlex.quote(f'--data.train={options.out}')}"
     if len(prepared) == 2:
@@ -76,20 +78,25 @@ def check(options: CheckOptions) -> Prepared:
 
 def _data_section(options: PrepareOptions) -> DataConfig:
     """The `data` section with which `train` reads the same images. Raises UserError for options that do not go together."""
-    source = "folder" if options.source == "auto" else options.source
+    source = options.source if options.source != "auto" else name_at(options.root) if options.root else "folder"
     if "root" in facts_in("data/sources", source)["NEEDS"] and options.root is None:
         raise UserError(f"prepare {options.source}: --root is missing; give --root={WANTED['root']}")
     if options.out is None and (options.split != "both" or options.holdout or options.per_file or options.overwrite):
         raise UserError("--split, --holdout, --per_file and --overwrite need --out=FILE.beton, which is missing; add it")
     if options.out is not None and not options.out.endswith(".beton"):
         raise UserError(f"out={options.out}: the name of a .beton file is needed, e.g. --out=images.beton")
-    values = {key: getattr(options, key) for key in ("root", "dataset", "labels", "resize", "encoding", "quality", "skip_bad")}
+    values = {
+        key: getattr(options, key)
+        for key in ("root", "dataset", "labels", "columns", "class_from", "resize", "encoding", "quality", "skip_bad")
+    }
     return validate(DataConfig, {**values, "name": source, "stored_size": options.size}, {})
 
 
-def _sources(options: PrepareOptions, config: DataConfig) -> list[Source]:
-    """The splits to write, in order."""
-    sources: tuple[Source, ...] = list_sources(config)
+def _sources(options: PrepareOptions, config: DataConfig, say: Callable[[str], None]) -> list[Source]:
+    """The splits to write, in order; what was recognised is printed."""
+    found = find(config)
+    say(found.describe())
+    sources: tuple[Source, ...] = found.sources
     if len(sources) == 1 and options.split == "both" and not options.holdout:
         return [sources[0].shuffled()]
     if len(sources) == 1:
@@ -100,7 +107,7 @@ def _sources(options: PrepareOptions, config: DataConfig) -> list[Source]:
 
 def _write(config: DataConfig, out: Path, options: PrepareOptions, console: Console) -> list[Prepared]:
     """Write the splits to `out` and its test file; one process at a time writes into a folder."""
-    sources = _sources(options, config)
+    sources = _sources(options, config, console.say)
     targets = [out, path_of_test_split(out)][: len(sources)]
     how = How(Encoding(options.encoding, options.quality), options.workers, options.skip_bad)
     with refuse_unwritable(out, "out"):
@@ -110,8 +117,6 @@ def _write(config: DataConfig, out: Path, options: PrepareOptions, console: Cons
             _require_free(sources, out, options.per_file)
         prepared = []
         for source, path in zip(sources, targets, strict=True):
-            if source.note:
-                console.say(source.note)
             console.say(f"preparing {estimate(source, how).describe(source, how.encoding)}")
             done = partial(console.progress, f"preparing {path.name}")
             prepared.append(write_all(source, path, done, how, options.per_file, options.overwrite))

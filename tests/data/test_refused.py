@@ -17,8 +17,8 @@ from support.runs import small
 from support.sources import CLASSES, IMAGENET, JPEG, PAIRS, PNG, SPLITS, archive, at_root, encoded, files, image, rows, write
 
 from distalex.cli.main import main
-from distalex.data.files import tar as archives
-from distalex.data.files.tar import tar_files
+from distalex.data.files import archives
+from distalex.data.files.archives import archive_files
 from distalex.errors import UserError
 
 # What is refused.
@@ -191,11 +191,11 @@ def test_a_long_archives_list_is_read_again_only_where_it_changed(tmp_path, monk
                 tar.addfile(member, io.BytesIO(name.encode()))
 
     pack(["a/1.png", "a/2.png", "b/3.png"])
-    first = tar_files([archive], str(archive))
+    first = archive_files([archive], str(archive))
     with monkeypatch.context() as patch:
         patch.setattr(archives, "_members", None)  # would fail if it were called
-        again = tar_files([archive], str(archive))
+        again = archive_files([archive], str(archive))
     assert list(again.names) == list(first.names) == ["a/1.png", "a/2.png", "b/3.png"]
     assert again.read("b/3.png") == b"b/3.png"
     pack(["a/1.png", "c/4.png", "c/5.png", "c/6.png"])
-    assert list(tar_files([archive], str(archive)).names) == ["a/1.png", "c/4.png", "c/5.png", "c/6.png"]
+    assert list(archive_files([archive], str(archive)).names) == ["a/1.png", "c/4.png", "c/5.png", "c/6.png"]

@@ -10,6 +10,9 @@ from pathlib import Path
 
 from distalex.errors import UserError
 
+HEAD = 32
+"""Bytes that tell kinds of files apart."""
+
 
 @dataclass(frozen=True)
 class Files:
@@ -21,6 +24,8 @@ class Files:
     """Paths with forward slashes, relative to the origin."""
     read: Callable[[str], bytes]
     """The content of a file, from any thread or forked process. Raises OSError where it cannot be read."""
+    head: Callable[[str], bytes]
+    """The first HEAD bytes of a file, as `read`."""
     where: Callable[[str], str]
     """The path of a file, or its archive and its name there, for messages."""
     stamp: Callable[[str], str]
@@ -46,7 +51,12 @@ def folder_files(root: Path) -> Files:
     """
     names = sorted(_names_below(root, "", {os.path.realpath(root)}))
     return Files(
-        str(root), names, lambda name: read_file(root / name), lambda name: printable(str(root / name)), lambda name: stamp(root / name)
+        str(root),
+        names,
+        lambda name: read_file(root / name),
+        lambda name: read_file(root / name, HEAD),
+        lambda name: printable(str(root / name)),
+        lambda name: stamp(root / name),
     )
 
 
@@ -75,8 +85,9 @@ def _names_below(folder: Path, prefix: str, seen: set[str]) -> Iterator[str]:
             yield prefix + entry.name
 
 
-def read_file(path: Path) -> bytes:
-    """The content of a regular file. Raises OSError where it cannot be read."""
+def read_file(path: Path, length: int = -1) -> bytes:
+    """The content of a regular file, or its first `length` bytes. Raises OSError where it cannot be read."""
     if not stat.S_ISREG(os.stat(path).st_mode):  # reading a pipe would wait forever
         raise OSError("not a regular file")
-    return path.read_bytes()
+    with open(path, "rb") as file:
+        return file.read(length)

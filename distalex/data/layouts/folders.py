@@ -1,127 +1,186 @@
-"""Recognises class folders, with or without a split above them, and flat files named by ImageNet's synsets."""
+"""What the folders that images lie in stand for: splits, parts, renderings, masks or classes."""
 
 from __future__ import annotations
 
 import os
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import takewhile
 
-from distalex.data.files.tree import Files, printable
-from distalex.data.images import is_image
-from distalex.data.layouts.imagenet import SYNSET, VALIDATION_IMAGE, validation_samples
-from distalex.data.layouts.names import TEST, TRAIN, Sample, Splits, class_name, split_word
-from distalex.data.layouts.webdataset import is_webdataset, webdataset
-from distalex.errors import UserError
+from distalex.data.files.kinds import without_suffix
+from distalex.data.files.tree import Files
+from distalex.data.layouts.names import (
+    MASK,
+    PART,
+    TEST,
+    TRAIN,
+    Sample,
+    class_name,
+    differ_only_in_form,
+    doubled,
+    meaning,
+    split_in,
+    split_word,
+    tokens,
+)
+
+SIDES = {
+    "16",
+    "28",
+    "32",
+    "48",
+    "64",
+    "96",
+    "112",
+    "128",
+    "160",
+    "192",
+    "224",
+    "256",
+    "299",
+    "320",
+    "384",
+    "448",
+    "512",
+    "640",
+    "768",
+    "1024",
+}
+"""Names of folders that are sizes of images where all are."""
+NO_CLASS = {"BACKGROUND_Google": "Caltech-101's background, which is no class"}
+"""Folders among the classes of published sets that are none."""
 
 
-def recognise(files: Files, labels: str | None = None) -> Splits:
-    """The labelled images of `files` by split. `labels` names a file with the classes of ImageNet's validation images.
-
-    Raises UserError, with what was found, where no layout fits.
-    """
-    images = [name for name in files.names if is_image(name)]
-    if not images:
-        found = f", e.g. {printable(files.names[0])}" if files.names else ""
-        raise UserError(
-            f"data.root={files.origin}: none of its {len(files.names):,} files is an image (.jpg, .png, …){found}; name another folder"
-        )
-    if is_webdataset(files, images):
-        return webdataset(files)
-    prefix = _common_folder(images)
-    tops = _folders_of(images, prefix)
-    train = _named(files, tops, TRAIN)
-    if train and any(split_word(files, top) in TEST for top in tops):
-        return _with_test_set(files, images, prefix, train, tops, labels)
-    if labels:
-        raise UserError(f"data.labels={labels}: {files.origin} has no train/ and val/ with ImageNet's validation images; leave it out")
-    if not tops:
-        return {"all": _flat(files, images, prefix)}
-    only = train if train and len(tops) == 1 else None
-    return {"all": _class_folders(files, images, f"{prefix}{only}/" if only else prefix)}
-
-
-def _common_folder(names: Sequence[str]) -> str:
+def common_folder(names: Sequence[str]) -> str:
     """The longest folder that all names lie in, with its slash; empty where there is none."""
     first, last = min(names).split("/")[:-1], max(names).split("/")[:-1]
     shared = [one for one, _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))]
     return "".join(f"{folder}/" for folder in shared)
 
 
-def _folders_of(names: Iterable[str], prefix: str) -> list[str]:
+def folders_of(names: Iterable[str], prefix: str) -> list[str]:
     """Folders directly below `prefix` that hold one of `names`, in order."""
     start = len(prefix)
     return sorted({name[start : name.index("/", start)] for name in names if name.startswith(prefix) and "/" in name[start:]})
 
 
-def _named(files: Files, folders: Iterable[str], words: Sequence[str]) -> str | None:
-    """The folder with one of the split's `words` for a name; of several the one with the first word, then the shortest name."""
-    candidates = [(words.index(word), len(folder), folder) for folder in folders if (word := split_word(files, folder)) in words]
-    return min(candidates)[2] if candidates else None
+def split_folders(files: Files, tops: Sequence[str]) -> dict[str, list[str]]:
+    """Folders by the split that they are: of names that are words for splits, or differ only by such a word; empty where they are none.
+
+    There are a training set and another; folders of the list `unlabelled` belong to neither.
+    """
+    exact: dict[str, list[str]] = defaultdict(list)
+    for top in tops:
+        if word := split_word(files, top):
+            exact["train" if word in TRAIN else word].append(top)
+    if "train" in exact and len(exact) > 1:
+        for word in exact:
+            exact[word].sort(key=lambda top: (top.lower() not in TRAIN + TEST, len(top), top))
+        return dict(exact)
+    found: dict[str, list[str]] = defaultdict(list)
+    for top in tops:
+        if word := split_in(top):
+            found[word].append(top)
+    alike = [top for tops_ in found.values() for top in tops_]
+    if "train" in found and len(found) > 1 and len(set(map(meaning, alike))) == 1 and len(alike) >= len(tops) - 1:
+        return dict(found)
+    return {}
 
 
-def _with_test_set(files: Files, images: list[str], prefix: str, train: str, tops: list[str], labels: str | None) -> Splits:
-    """Splits where the folder `train`, of the folders `tops` below `prefix`, has a test set beside it."""
-    samples = _class_folders(files, images, f"{prefix}{train}/")
-    unlabelled = []
-    for word in TEST:
-        for folder in (top for top in tops if split_word(files, top) == word):
-            inside = [name for name in images if name.startswith(f"{prefix}{folder}/")]
-            if _folders_of(inside, f"{prefix}{folder}/"):
-                return {"train": samples, "test": _class_folders(files, inside, f"{prefix}{folder}/", alone=False)}
-            if VALIDATION_IMAGE.match(os.path.basename(inside[0])):
-                return {"train": samples, "test": validation_samples(files, inside, labels, sorted({sample.label for sample in samples}))}
-            unlabelled.append(folder)
-    raise UserError(
-        f"data.root={files.origin}: {unlabelled[0]}/ holds images without class folders; sort them into {unlabelled[0]}/CLASS/, "
-        "or remove that folder, so that some of the training images are held out for testing"
+def without_masks(images: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Images, and apart from these the masks that lie in folders of their own beside them or are named after them."""
+    children: dict[str, set[str]] = defaultdict(set)
+    for folder in {os.path.dirname(name) for name in images}:
+        parts = folder.split("/") if folder else []
+        for depth, part in enumerate(parts):
+            children["/".join(parts[:depth])].add(part)
+    masked = {
+        f"{parent}/{child}".lstrip("/")
+        for parent, found in children.items()
+        if differ_only_in_form(sorted(found)) and not all(_of_masks(child) for child in found)
+        for child in found
+        if _of_masks(child)
+    }
+    stems = {without_suffix(name) for name in images}
+    kept: list[str] = []
+    masks: list[str] = []
+    for name in images:
+        parts = name.split("/")[:-1]
+        inside = any("/".join(parts[: depth + 1]) in masked for depth in range(len(parts)))
+        (masks if inside or _named_after(name, stems) else kept).append(name)
+    return kept, masks
+
+
+def _of_masks(folder: str) -> bool:
+    return not meaning(folder) and bool(MASK & set(tokens(folder)))
+
+
+def _named_after(name: str, stems: set[str]) -> bool:
+    """Whether an image is named as the mask of another: `benign (1)_mask.png` beside `benign (1).png`."""
+    folder, slash, base = name.rpartition("/")
+    stem = without_suffix(base)
+    cut = max(stem.lower().rfind(word) for word in ("_mask", "_segmentation", "-mask", "_seg", "_gt"))
+    return cut > 0 and folder + slash + stem[:cut] in stems
+
+
+def why_no_classes(images: Sequence[str], prefix: str, tops: Sequence[str]) -> str | None:
+    """Why folders below `prefix` are no classes: names that differ only in form, or the same folders in each; None where they may be."""
+    if differ_only_in_form(tops):
+        return f"{listed(tops)} differ only by split, part, year, size or rendering"
+    if len(tops) > 1 and set(tops) <= SIDES:
+        return f"{listed(tops)} are sizes of images"
+    if pair := doubled(tops):
+        return f"{pair[0]}/ and {pair[1]}/ differ only by split or mask"
+    below = folders_below(images, prefix)
+    shared = set.intersection(*below.values()) if len(below) > 1 and len(below) == len(tops) else set()
+    if len(shared) > 1 and 2 * len(shared) > len(set.union(*below.values())):
+        return f"{listed(tops)} hold the same folders {listed(sorted(shared))}"
+    return None
+
+
+def folders_below(images: Sequence[str], prefix: str) -> dict[str, set[str]]:
+    """The folders of images in each folder below `prefix` that has some."""
+    below: dict[str, set[str]] = defaultdict(set)
+    for name in images:
+        if name.startswith(prefix):
+            parts = name[len(prefix) :].split("/")
+            if len(parts) > 2:
+                below[parts[0]].add(parts[1])
+    return below
+
+
+def listed(names: Sequence[str], most: int = 4) -> str:
+    """Name folders, e.g. `a/, b/ and 3 more`."""
+    shown = ", ".join(f"{name}/" for name in names[:most])
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
+
+
+def in_letters(tops: Sequence[str], images: Sequence[str], prefix: str) -> bool:
+    """Whether classes lie in folders of their first letter, as those of Places365 and SUN397: `a/abbey`, `a/apartment/outdoor`."""
+    below = folders_below(images, prefix)
+    return (
+        set(below) == set(tops)
+        and all(len(top) == 1 and top.isalpha() for top in tops)
+        and all(name.lower().startswith(top.lower()) for top, names in below.items() for name in names)
+        and all(name.count("/", len(prefix)) > 1 for name in images)
     )
 
 
-def _class_folders(files: Files, images: Iterable[str], prefix: str, alone: bool = True) -> list[Sample]:
-    """Samples in `CLASS/` folders below `prefix`, nested folders included. Raises UserError; unless `alone`, one class is enough."""
-    start = len(prefix)
-    samples, flat = [], []
+def are_parts(tops: Sequence[str]) -> bool:
+    """Whether folders are parts or years of one set: names that differ only by such a word or a number."""
+    same = len({tuple(word for word in tokens(top) if not word.isdigit()) for top in tops}) == 1
+    return len(tops) > 1 and same and all(PART & set(tokens(top)) or top.isdigit() for top in tops) and differ_only_in_form(tops)
+
+
+def samples_in(images: Iterable[str], start: int, level: str) -> list[Sample]:
+    """Samples of images in folders below the first `start` characters of their names; others are left out.
+
+    `level` says which folder is the class: `top_folder`, the `second`, `last_folder`, or the whole `path` behind the first.
+    """
+    samples = []
     for name in images:
-        if name.startswith(prefix):
-            class_, slash, _ = name[start:].partition("/")
-            if slash:
-                samples.append(Sample(name, class_name(class_)))
-            else:
-                flat.append(name)
-    classes = sorted({sample.label for sample in samples})
-    if not samples and flat:
-        return _flat(files, flat, prefix)
-    if len(classes) < 2 and alone:
-        found = f"only {classes[0]}/" if classes else "none"
-        place = f"{files.origin}/{prefix.rstrip('/')}" if prefix else files.origin
-        raise UserError(f"data.root={place}: two or more class folders of images are needed (CLASS/*.jpg), found {found}")
-    _refuse_empty(files, prefix, set(classes))
+        *folders, _ = name[start:].split("/")
+        named = {"top_folder": folders[:1], "second": folders[1:2], "last_folder": folders[-1:], "path": folders[1:]}[level]
+        if named:
+            samples.append(Sample(name, class_name("/".join(named))))
     return samples
-
-
-def _refuse_empty(files: Files, prefix: str, classes: set[str]) -> None:
-    """Raise UserError for a class folder without any image, which is a mistake."""
-    for folder in _folders_of(files.names, prefix):
-        if class_name(folder) not in classes:
-            raise UserError(f"data.root={files.origin}: class folder {prefix}{printable(folder)}/ holds no image; remove it or fill it")
-
-
-def _flat(files: Files, images: Sequence[str], prefix: str) -> list[Sample]:
-    """Samples named like `n01440764_tench.JPEG`: the class is `n01440764_tench`, or the synset alone where several words follow it."""
-    stems = [os.path.splitext(name[len(prefix) :])[0] for name in images]
-    if not all(SYNSET.match(stem) for stem in stems):
-        odd = next(name for name, stem in zip(images, stems, strict=True) if not SYNSET.match(stem))
-        only = f" (only {prefix.rstrip('/').rpartition('/')[2]}/)" if prefix else ""
-        raise UserError(
-            f"data.root={files.origin}: two or more class folders of images are needed (CLASS/*.jpg){only}, or names that begin with "
-            f"ImageNet's synsets (n01440764_….JPEG), or a table of paths and labels (.csv); found {printable(odd)}"
-        )
-    words = defaultdict(set)
-    for stem in stems:
-        words[stem[:9]].add(re.sub(r"_?\d*$", "", stem[9:]))
-    names = {synset: synset + min(found) if len(found) == 1 else synset for synset, found in words.items()}
-    if len(names) < 2:
-        raise UserError(f"data.root={files.origin}: images of two or more classes are needed, found only {next(iter(names.values()))}")
-    return [Sample(name, names[stem[:9]]) for name, stem in zip(images, stems, strict=True)]

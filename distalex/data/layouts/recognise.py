@@ -1,71 +1,108 @@
-"""Open what lies at a root, recognised by content: a table, CIFAR's pickles, class folders, ImageNet's layouts, WebDataset's pairs."""
+"""Recognise what lies at a root by its content, and open it: arrays of one small size, a table, or image files in any layout."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from distalex.config.data import DataConfig
+from distalex.data.files.kinds import Kinds, sort_by_kind
 from distalex.data.files.open_files import open_files
-from distalex.data.files.tree import Files, printable
-from distalex.data.images import is_image, open_image
+from distalex.data.files.tree import Files
+from distalex.data.found import Found
+from distalex.data.images import open_image
+from distalex.data.layouts.arrays import open_arrays
 from distalex.data.layouts.cifar import CIFAR10, CIFAR100, Cifar, find_cifar, is_cifar, read_cifar
-from distalex.data.layouts.folders import recognise
-from distalex.data.layouts.names import Splits, common_classes
-from distalex.data.layouts.table import is_table, read_table
+from distalex.data.layouts.given import Asked
+from distalex.data.layouts.names import Layout, common_classes
+from distalex.data.layouts.parquet import is_parquet, read_parquet
+from distalex.data.layouts.root_table import read_root_table
+from distalex.data.layouts.table import is_table
+from distalex.data.layouts.understand import understand
+from distalex.data.layouts.webdataset import webdataset
 from distalex.data.source import Source
 from distalex.errors import UserError
 
 
-def open_root(root: str, config: DataConfig) -> tuple[Source, ...]:
-    """Training and test split of what lies at `root`, or all images where there is no test set.
-
-    Raises UserError, with what was found, where it is nothing that is recognised.
-    """
+def open_root(root: str, config: DataConfig) -> Found:
+    """Recognise and open what lies at `root`. Raises UserError, with what was found, where it is nothing that is recognised."""
     for wanted in (CIFAR10, CIFAR100):
         for folder in (Path(root), Path(root) / wanted.folder):
             if is_cifar(wanted, folder):
-                return read_cifar(wanted, folder, config.side)
+                return _cifar(wanted, folder, config)
         if Path(root).is_file() and Path(root).name == wanted.archive:
-            return read_cifar(wanted, find_cifar(wanted, root), config.side)
+            return _cifar(wanted, find_cifar(wanted, root), config)
+    if arrays := open_arrays(root, config):
+        return arrays
+    if is_parquet(root):
+        files, layout = read_parquet(root)
+        return found_in(files, layout, config, Kinds())
     if is_table(root):
-        files, splits = read_table(root)
-    else:
-        files = open_files(root)
-        splits = recognise(files, config.labels)
-    return sources_of(files, splits, config)
+        files, layout = read_root_table(root, config.columns)
+        return found_in(files, layout, config, Kinds())
+    files = open_files(root)
+    kinds = sort_by_kind(files)
+    return found_in(files, understand(files, kinds, Asked(config.labels, config.columns, config.class_from)), config, kinds)
 
 
-def open_cifar(wanted: Cifar, config: DataConfig) -> tuple[Source, ...]:
-    """Training and test split of a CIFAR set, found or downloaded. Raises UserError where it is missing, damaged or has other classes."""
-    root = find_cifar(wanted, config.root)
+def open_cifar(wanted: Cifar, config: DataConfig) -> Found:
+    """A CIFAR set, found or downloaded. Raises UserError where it is missing, damaged or has other classes."""
+    try:
+        root = find_cifar(wanted, config.root)
+    except UserError as error:
+        if config.root is None:
+            raise
+        raise UserError(f"{error}{_what_is_there(config.root, config)}") from None
     if is_cifar(wanted, root):
-        return read_cifar(wanted, root, config.side)
-    sources = open_root(str(root), config)
-    if sources[0].classes != wanted.classes or len(sources) != 2:
+        return _cifar(wanted, root, config)
+    found = open_root(str(root), config)
+    if found.sources[0].classes != wanted.classes or len(found.sources) != 2:
         raise UserError(
-            f"data.root={root}: its class folders are {', '.join(sources[0].classes[:12])}, not {wanted.title}'s; "
+            f"data.root={root}: its class folders are {', '.join(found.sources[0].classes[:12])}, not {wanted.title}'s; "
             "use data.name=folder for other classes"
         )
-    return sources
+    return found
+
+
+def _what_is_there(root: str, config: DataConfig) -> str:
+    """What lies at a root instead of the set that was named, with the option that reads it; an empty text where nothing is recognised."""
+    try:
+        found = open_root(root, config)
+    except UserError:
+        return ""
+    classes = found.sources[0].classes
+    return f"; there are {found.layout} of {len(classes)} classes ({', '.join(classes[:3])}, …), which data.name=folder reads"
+
+
+def _cifar(wanted: Cifar, folder: Path, config: DataConfig) -> Found:
+    return Found(f"{wanted.title}'s pickles", str(folder), read_cifar(wanted, folder, config.stored_size or 32))
 
 
 def count_classes(config: DataConfig) -> int:
     """Number of classes that lie at `data.root`. Raises UserError as `open_root` does."""
     assert config.root is not None
-    return len(open_root(config.root, config)[0].classes)
+    return len(open_root(config.root, config).sources[0].classes)
 
 
-def sources_of(files: Files, splits: Splits, config: DataConfig) -> tuple[Source, ...]:
-    """A source for each of `splits`, whose samples are read from `files`. Raises UserError where their classes differ."""
-    return tuple(_source(files, splits, split, config) for split in splits)
+def open_webdataset(config: DataConfig) -> Found:
+    """WebDataset's shards at `data.root`. Raises UserError where they hold no pairs of image and label."""
+    assert config.root is not None  # config checks NEEDS
+    files = open_files(config.root)
+    return found_in(files, Layout("WebDataset shards", webdataset(files)), config, sort_by_kind(files))
 
 
-def _source(files: Files, splits: Splits, split: str, config: DataConfig) -> Source:
-    classes = common_classes(splits, files.origin)
+def found_in(files: Files, layout: Layout, config: DataConfig, kinds: Kinds) -> Found:
+    """A source for each split of a layout, whose samples are read from `files`. Raises UserError where their classes differ."""
+    classes = common_classes(layout.splits, files.origin)
+    sources = tuple(_source(files, layout, classes, split, config) for split in layout.splits)
+    return Found(layout.title, files.origin, sources, _left_out(layout, kinds), tuple(layout.notes))
+
+
+def _source(files: Files, layout: Layout, classes: tuple[str, ...], split: str, config: DataConfig) -> Source:
     numbers = {class_: number for number, class_ in enumerate(classes)}
-    samples = splits[split]
+    samples = layout.splits[split]
     names = [sample.name for sample in samples]
     return Source(
         config.name,
@@ -77,12 +114,13 @@ def _source(files: Files, splits: Splits, split: str, config: DataConfig) -> Sou
         stamps=lambda sample: files.stamp(names[sample]),
         side=config.side,
         origin=files.origin,
-        note=_left_out(files, splits) if split in ("all", "train") else "",
     )
 
 
-def _left_out(files: Files, splits: Splits) -> str:
-    """A line on images that belong to no split, such as those beside class folders; empty where there are none."""
-    used = {sample.name for samples in splits.values() for sample in samples}
-    others = [name for name in files.names if is_image(name) and name not in used]
-    return f"{len(others):,} image(s) at {files.origin} are left out, e.g. {printable(others[0])}" if others else ""
+def _left_out(layout: Layout, kinds: Kinds) -> Mapping[str, list[str]]:
+    """Files that are left out, by reason: those of the layout, images outside of it, and kinds that are not read."""
+    used = {sample.name for samples in layout.splits.values() for sample in samples}
+    used |= {name for names in layout.left_out.values() for name in names}
+    others = [name for name in kinds.images if name not in used]
+    beside = {"images outside of this layout": others} if others else {}
+    return {**{reason: names for reason, names in layout.left_out.items() if names}, **beside, **kinds.unread}

@@ -1,141 +1,170 @@
-"""A table of images: CSV, TSV or Parquet with a path, a class and perhaps a split in each row."""
+"""Read tables of any kind as rows of text: CSV and its relatives, lists, JSON, JSON Lines, Parquet."""
 
 from __future__ import annotations
 
 import csv
-import os
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from distalex.data.files.tree import Files, read_file, stamp
-from distalex.data.images import is_image
-from distalex.data.layouts.names import TEST, TRAIN, Sample, Splits, class_name
 from distalex.errors import UserError
 
-SUFFIXES = (".csv", ".tsv", ".parquet")
-PATHS = ("path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path", "img", "image_id", "picture")
-LABELS = ("label", "class", "class_name", "category", "target", "label_name", "y")
-SPLITS = ("split", "subset", "partition", "set", "fold")
+RECORDS = (".json", ".jsonl", ".ndjson", ".manifest")
+LINES = (".csv", ".tsv", ".tab", ".txt", ".lst", ".list")
+SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".manifest", ".parquet")
+"""Of files that are tables where they are named themselves."""
 
 
-def is_table(root: str) -> bool:
-    """Whether `root` is named as a table."""
-    return root.lower().endswith(SUFFIXES)
+class Table(NamedTuple):
+    """Rows of text."""
+
+    place: str
+    """Where it was read, for messages."""
+    header: list[str] | None
+    """Names of the columns, of JSON and Parquet; else None, and the first row may be a header."""
+    rows: list[tuple[int, list[str]]]
+    """Number of the line, and its cells."""
+    unit: str = "line"
+    """What rows are numbered as."""
 
 
-def read_table(root: str) -> tuple[Files, Splits]:
-    """The images that a table lists, with paths relative to the table's folder, and their samples by split.
-
-    Columns are found by name (path, label, split and the like); without a header the first two are path and label.
-    Raises UserError, with the line, for a table that cannot be understood.
-    """
-    path = Path(root)
-    if not path.is_file():
-        raise UserError(f"data.root={root}: no such file; name a table of images (.csv, .tsv, .parquet)")
-    rows = list(_parquet(path) if path.suffix.lower() == ".parquet" else _csv(path))
-    if not rows:
-        raise UserError(f"{path}: holds no rows; a path and a class in each are needed")
-    rows = [(number, (os.path.normpath(name), label, split)) for number, (name, label, split) in rows]
-    lines = {name: number for number, (name, _, _) in rows[::-1]}
-    if len(lines) < len(rows):
-        number, (name, _, _) = next((number, row) for number, row in rows if lines[row[0]] != number)
-        raise UserError(f"{path}, line {number}: {name} is listed in line {lines[name]} already; list each image once")
-    names = [name for _, (name, _, _) in rows]
-    files = Files(
-        root,
-        names,
-        lambda name: read_file(path.parent / name),
-        lambda name: f"{path}, line {lines[name]}: {name}",
-        lambda name: stamp(path.parent / name),
-    )
-    return files, _splits(path, rows)
+def is_table(name: str) -> bool:
+    """Whether a file is named as a table."""
+    return name.lower().endswith(SUFFIXES)
 
 
-def _splits(path: Path, rows: list[Row]) -> Splits:
-    """Samples by the words in the split column; with both `val` and `test` rows, the former are left out, as with folders."""
-    words: dict[str, list[Sample]] = defaultdict(list)
-    for number, (name, label, split) in rows:
-        word = (split or "").lower()
-        if word not in ("", *TRAIN, *TEST):
-            raise UserError(f"{path}, line {number}: split {split!r} is none of {', '.join((*TRAIN, *TEST))}; correct it")
-        words[word].append(Sample(name, label))
-    if "" in words and len(words) > 1:
-        raise UserError(f"{path}: some rows have a split and others do not; give all rows one (train or test), or none")
-    train, test = (next((words[word] for word in known if word in words), None) for known in (TRAIN, TEST))
-    return {"train": train, "test": test} if train and test else {"all": train or test or words[""]}
+def parse_table(content: bytes, name: str, place: str) -> Table:
+    """Read the table in a file's bytes; `name` says its kind. Raises UserError where it cannot be understood."""
+    text = _decoded(content, place)
+    if name.lower().endswith(RECORDS):
+        return _records(text, place)
+    return Table(place, None, list(_lines(text, name.lower(), place)))
 
 
-Row = tuple[int, tuple[str, str, str | None]]
-
-
-def _csv(path: Path) -> Iterator[Row]:
-    """Line number and (path, label, split) of each row."""
+def _decoded(content: bytes, place: str) -> str:
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        encoding = "utf-16"
+    elif content[1:2] == b"\0":  # Windows' Unicode without its mark
+        encoding = "utf-16-le"
+    else:
+        encoding = "utf-8-sig"
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        return content.decode(encoding)
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 at byte {error.start:,}; save it as UTF-8") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); give another file") from None
-    reader = csv.reader(text.splitlines(), delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
-    columns: tuple[int, int, int | None] | None = None
+        raise UserError(f"{place}: not UTF-8 at byte {error.start:,}; save it as UTF-8") from None
+
+
+def _lines(text: str, name: str, place: str) -> Iterator[tuple[int, list[str]]]:
+    """Line number and cells of each row; comments of lists are left out."""
+    lines = text.splitlines()
+    delimiter = "\t" if name.endswith((".tsv", ".tab")) else _delimiter([line for line in lines if line.strip()][:20], name)
+    if delimiter == " ":
+        rows = [(number, line.split()) for number, line in enumerate(lines, 1) if line.strip() and not line.startswith("#")]
+        words = any(not re.fullmatch(r"-?[\d.]+", cell) for _, row in rows[:200] for cell in row[2:])  # a class of several words
+        yield from ((number, [row[0], " ".join(row[1:])] if words and len(row) > 1 else row) for number, row in rows)
+        return
+    reader = csv.reader(lines, delimiter=delimiter, strict=True, skipinitialspace=True)
     try:
         for row in reader:
-            if not any(cell.strip() for cell in row):
-                continue
-            if columns is None:
-                columns, header = _columns_of(path, row)
-                if header:
-                    continue
-            yield reader.line_num, _cells(path, reader.line_num, row, columns)
+            if any(cell.strip() for cell in row) and not (row[0].startswith("#") and not name.endswith((".csv", ".tsv"))):
+                yield reader.line_num, [cell.strip() for cell in row]
     except csv.Error as error:
-        raise UserError(f"{path}, line {reader.line_num}: {error}; quote cells that hold commas or quotes") from None
+        raise UserError(f"{place}, line {reader.line_num}: {error}; quote cells that hold commas or quotes") from None
 
 
-def _columns_of(path: Path, row: Sequence[str]) -> tuple[tuple[int, int, int | None], bool]:
-    """Columns of path, label and split in the first row of a table, and whether that row is a header. Raises UserError."""
-    names = [cell.strip().lower() for cell in row]
-    place, label, split = (next((names.index(name) for name in known if name in names), None) for known in (PATHS, LABELS, SPLITS))
-    if place is not None and label is not None:
-        return (place, label, split), True
-    if len(row) >= 2 and is_image(row[0].strip()):
-        return (0, 1, None), False
-    raise UserError(
-        f"{path}: its first row is {','.join(row)[:60]!r}; a header with path and label (and split) is needed, or rows of path,label"
-    )
+def _delimiter(lines: list[str], name: str) -> str:
+    """The character that splits most lines into the same number of cells, two or more; a space only in lists."""
+    best, most = ",", 0
+    for delimiter in ("\t", ";", "|", ","):
+        counts = Counter(re.sub(r'"[^"]*"', "", line).count(delimiter) for line in lines if not line.startswith("#"))
+        count, agreeing = max(counts.items(), key=lambda item: (item[1], item[0]), default=(0, 0))
+        if count and agreeing >= most:
+            best, most = delimiter, agreeing
+    return best if most or name.endswith(".csv") else " "
 
 
-def _cells(path: Path, number: int, row: Sequence[str], columns: tuple[int, int, int | None]) -> tuple[str, str, str | None]:
-    """Path, label and split in row `number`. Raises UserError where one is missing."""
-    place, label, split = columns
-    if len(row) <= max(place, label, split or 0):
-        raise UserError(
-            f"{path}, line {number}: {len(row)} cell(s) where a path and a class are needed: {','.join(row)[:60]!r}; complete the row"
-        )
-    cells = row[place].strip(), class_name(row[label].strip()), None if split is None else row[split].strip()
-    if not cells[0] or not cells[1]:
-        raise UserError(f"{path}, line {number}: an empty {'path' if not cells[0] else 'class'}; fill it in or remove the row")
-    return cells
-
-
-def _parquet(path: Path) -> Iterator[Row]:
-    """Row number and (path, label, split) of each row."""
+def _records(text: str, place: str) -> Table:
+    """Rows of JSON Lines, a list of objects, an object of names and classes, or COCO's images, annotations and categories."""
     try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise UserError(f"{path}: Parquet needs pyarrow, which is not installed: pip install pyarrow; or save the table as CSV") from None
+        value = json.loads(text)
+        records = list(enumerate(_listed(value), 1))
+        unit = "record"
+    except ValueError:
+        unit = "line"
+        records = []
+        for number, line in enumerate(text.splitlines(), 1):
+            if line.strip():
+                try:
+                    records.append((number, json.loads(line)))
+                except ValueError as error:
+                    raise UserError(f"{place}, line {number}: not JSON ({error}); write one object a line, or one list") from None
+    flat = [(number, _flat(record)) for number, record in records if isinstance(record, dict)]
+    header = list(dict.fromkeys(key for _, record in flat for key in record))
+    return Table(place, header, [(number, [record.get(key, "") for key in header]) for number, record in flat], unit)
+
+
+def _listed(value: Any) -> Iterable[Any]:
+    if isinstance(value, list):
+        return value
+    if not isinstance(value, dict):
+        return []
+    if isinstance(value.get("images"), list) and isinstance(value.get("annotations"), list):
+        return _coco(value)
+    if value and all(isinstance(item, str | int) and not isinstance(item, bool) for item in value.values()):
+        return ({"path": key, "label": item} for key, item in value.items())
+    if value and all(isinstance(item, list) for item in value.values()):  # Food-101's train.json: a class and its images
+        return ({"path": item, "label": key} for key, items in value.items() for item in items if isinstance(item, str))
+    return next((item for item in value.values() if isinstance(item, list) and item and isinstance(item[0], dict)), [])
+
+
+def _coco(value: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """A record for each annotation: iNaturalist's and COCO's JSON names images, annotations and categories by number."""
+    names = {category.get("id"): category.get("name", category.get("id")) for category in value.get("categories", [])}
+    files = {image.get("id"): image.get("file_name") for image in value["images"]}
+    for annotation in value["annotations"]:
+        category = annotation.get("category_id")
+        boxed = {"bbox": json.dumps(annotation["bbox"])} if annotation.get("bbox") else {}
+        yield {"file_name": files.get(annotation.get("image_id")), "label": names.get(category, category), **boxed}
+
+
+def _flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """A record's texts and numbers by dotted name; of a list the only item."""
+    flat: dict[str, str] = {}
+    for key, value in record.items():
+        if isinstance(value, list) and len(value) == 1:
+            value = value[0]
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        elif isinstance(value, list):
+            flat[f"{prefix}{key}"] = json.dumps(value)
+        elif value is not None:
+            flat[f"{prefix}{key}"] = str(value)
+    return flat
+
+
+def parquet_table(path: Path) -> Table:
+    """The rows of a Parquet file of words and numbers. Raises UserError where it is none, or pyarrow is missing."""
+    pyarrow = import_pyarrow(str(path))
     try:
         table = pyarrow.parquet.read_table(path)
     except (OSError, pyarrow.ArrowException):
         raise UserError(f"{path}: not a Parquet file; write it once more") from None
-    columns, header = _columns_of(path, table.column_names)
-    if not header:
-        raise UserError(f"{path}: columns named path and label are needed, found {', '.join(table.column_names)[:60]}")
-    listed = [table.column(place).to_pylist() if place is not None else [None] * len(table) for place in columns]
-    for number, row in enumerate(zip(*listed, strict=True), 1):
-        for name, cell in zip(("path", "class", "split"), row, strict=True):
-            if not isinstance(cell, str | int | None):
-                raise UserError(f"{path}, row {number}: a {type(cell).__name__} where a {name} is needed; write words or whole numbers")
-        text = ["" if cell is None else str(cell) for cell in row]
-        yield number, _cells(path, number, text, (0, 1, None if columns[2] is None else 2))
+    kept = [name for name in table.column_names if not pyarrow.types.is_nested(table.schema.field(name).type)]
+    columns = [table.column(name).to_pylist() for name in kept]
+    rows = zip(*columns, strict=True)
+    return Table(
+        str(path), kept, [(number, ["" if cell is None else str(cell) for cell in row]) for number, row in enumerate(rows, 1)], "row"
+    )
+
+
+def import_pyarrow(place: str) -> Any:
+    """Import pyarrow with its reader of Parquet. Raises UserError, with what to type, where it is not installed."""
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise UserError(f"{place}: Parquet needs pyarrow, which is not installed: pip install pyarrow; or save the table as CSV") from None
+    return pyarrow

@@ -22,9 +22,9 @@ def is_webdataset(files: Files, images: Sequence[str]) -> bool:
     """
     flat = files.archives or len({os.path.dirname(name) for name in images[:1000]}) == 1
     suffixes = LABEL_SUFFIXES if flat else LABEL_SUFFIXES[:1]
-    others = {name for name in files.names if name.lower().endswith(suffixes)}
-    keys = [_key(name) for name in images[:16]]
-    return 2 * sum(any(key + suffix in others for suffix in suffixes) for key in keys) > len(keys)
+    others = {name.lower() for name in files.names if name.lower().endswith(suffixes)}
+    keys = [{_key(name).lower(), os.path.splitext(name)[0].lower()} for name in images[:16]]
+    return 2 * sum(any(one + suffix in others for one in key for suffix in suffixes) for key in keys) > len(keys)
 
 
 def _key(name: str) -> str:
@@ -33,19 +33,34 @@ def _key(name: str) -> str:
     return folder + slash + base.partition(".")[0]
 
 
+def _groups(files: Files) -> dict[str, dict[str, str]]:
+    """Files by suffix, by key; a key ends at the first dot, or at the last one where one key would have several labels: cat.0.jpg."""
+    groups: dict[str, dict[str, str]] = defaultdict(dict)
+    for name in files.names:
+        key = _key(name)
+        groups[key][name[len(key) :].lower()] = name
+    dotted = any(sum(suffix.endswith(".cls") for suffix in suffixes) > 1 for suffixes in groups.values()) or not any(
+        suffix in suffixes for suffixes in groups.values() for suffix in LABEL_SUFFIXES
+    )
+    if not dotted:
+        return groups
+    by_last: dict[str, dict[str, str]] = defaultdict(dict)
+    for name in files.names:
+        key, suffix = os.path.splitext(name)
+        by_last[key][suffix.lower()] = name
+    return by_last
+
+
 def webdataset(files: Files) -> Splits:
     """Samples from pairs of `KEY.jpg` and `KEY.cls`, `KEY.json` (its `label`, `cls` or `class`) or `KEY.txt`; splits from shards' names.
 
     Raises UserError where there are none, or an image has no label.
     """
-    groups: dict[str, dict[str, str]] = defaultdict(dict)
-    for name in files.names:
-        key = _key(name)
-        groups[key][name[len(key) :].lower()] = name
     labelled: list[tuple[str, str]] = []
-    for suffixes in groups.values():
-        image = next((name for suffix, name in suffixes.items() if is_image(suffix)), None)
-        if image is not None:
+    for suffixes in _groups(files).values():
+        images = sorted((suffix.count("."), suffix) for suffix in suffixes if is_image(suffix))  # .jpg before .seg.png
+        if images:
+            image = suffixes[images[0][1]]
             labelled.append((image, _label_of_pair(files, image, suffixes)))
     if not labelled:
         raise UserError(f"data.root={files.origin}: holds no pairs of KEY.jpg and KEY.cls, as WebDataset has them; or use data.name=folder")

@@ -7,4 +7,4 @@ CLASSES = 1000  # unless fewer lie at data.root
 STORED_SIDE = 256
 PHOTOGRAPHS = True
 NEEDS = ("root",)
-TAKES = ("labels",)
+TAKES = ("labels", "columns")

@@ -5,6 +5,7 @@ from PIL import Image
 
 from distalex import random
 from distalex.config.data import DataConfig
+from distalex.data.found import Found
 from distalex.data.source import Source
 
 CLASSES = None  # data.synthetic_classes
@@ -14,7 +15,7 @@ NEEDS = ()
 TAKES = ()
 
 
-def open_source(config: DataConfig) -> tuple[Source, ...]:
+def open_source(config: DataConfig) -> Found:
     """Training split of `data.synthetic_images`, and a quarter as many test images; the same in every process."""
 
     def split(name: str, count: int) -> Source:
@@ -31,7 +32,8 @@ def open_source(config: DataConfig) -> tuple[Source, ...]:
             origin="synthetic",
         )
 
-    return split("train", config.synthetic_images), split("test", max(2, config.synthetic_images // 4))
+    splits = split("train", config.synthetic_images), split("test", max(2, config.synthetic_images // 4))
+    return Found("noise", "data.name=synthetic", splits)
 
 
 def count_classes(config: DataConfig) -> int:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from distalex.config.data import DataConfig
 from distalex.config.schema import nearest
+from distalex.data.found import Found
 from distalex.data.places import data_folder
 from distalex.data.source import Source
 from distalex.errors import UserError
@@ -22,7 +23,7 @@ NEEDS = ("dataset",)
 TAKES = ("root",)
 
 
-def open_source(config: DataConfig) -> tuple[Source, ...]:
+def open_source(config: DataConfig) -> Found:
     """Training and test split; `val` or `valid` where torchvision has no `test`.
 
     Raises UserError for an unknown name, a set without one class per image, or one that can neither be found nor downloaded.
@@ -44,7 +45,8 @@ def open_source(config: DataConfig) -> tuple[Source, ...]:
     else:
         choices = [[{"split": "train"}], [{"split": "test"}, {"split": "val"}, {"split": "valid"}]]
     first, second = (_first_that_opens(kind, root, split, extra, config) for split in choices)
-    return _of_torchvision(first, "train", config, root), _of_torchvision(second, "test", config, root)
+    splits = _of_torchvision(first, "train", config, root), _of_torchvision(second, "test", config, root)
+    return Found(f"torchvision's {kind.__name__}", root, splits)
 
 
 def _loads_splits(kind: type) -> bool:

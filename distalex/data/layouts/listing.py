@@ -1,0 +1,220 @@
+"""Tables and lists that lie beside images: which images each names, and the class and split that it gives them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from distalex.data.files.kinds import without_suffix
+from distalex.data.files.tree import Files, printable
+from distalex.data.images import is_image
+from distalex.data.layouts.columns import Columns, find_columns, names_of, rows_of
+from distalex.data.layouts.names import split_in, tokens
+from distalex.data.layouts.published import mat_table
+from distalex.data.layouts.table import LINES, RECORDS, Table, parse_table
+from distalex.errors import UserError
+
+MOST_IN_A_FOLDER = 300
+"""Tables of a folder with more of them are taken for one to each image, and not read."""
+NO_LABELS = {"submission", "readme", "license", "requirements", "checksums"}
+"""Words in the names of files that are no labels: Kaggle's sample submission has a made-up class for each test image."""
+
+
+class Index:
+    """Finds the image that a cell of a table stands for."""
+
+    def __init__(self, images: Iterable[str]) -> None:
+        self.names = set(images)
+        self.by_stem: dict[str, list[str]] = defaultdict(list)
+        for name in self.names:
+            self.by_stem[without_suffix(os.path.basename(name))].append(name)
+
+    def find(self, cell: str, folder: str = "", split: str | None = None) -> str | None:
+        """Return the name of the image that `cell` stands for in a table that lies in `folder` and is of `split`; None where none does.
+
+        A cell may be a path of this or another machine, a URL, a name, or a name without suffix.
+        """
+        parts = [part for part in cell.strip().replace("\\", "/").partition("?")[0].split("/") if part not in ("", ".", "..")]
+        if not parts:
+            return None
+        for whole in (folder + "/".join(parts), "/".join(parts)):
+            if whole in self.names:
+                return whole
+        base = parts[-1]
+        found = self.by_stem.get(base) or self.by_stem.get(without_suffix(base)) or []
+        if is_image(base) and len(found) > 1:
+            found = [name for name in found if name.lower().endswith(os.path.splitext(base)[1].lower())] or found
+        above = next((word for part in reversed(parts[:-1]) if (word := split_in(part))), split)
+        if above:
+            found = [name for name in found if _split_above(name) in (None, above)]
+        if len(found) > 1:
+            scores = [(_shared_end(parts, name), name.startswith(folder), name) for name in found]
+            best = max(scores)[:2]
+            found = [name for *score, name in scores if tuple(score) == best]
+        return found[0] if len(found) == 1 else None
+
+
+def _split_above(name: str) -> str | None:
+    """The split of the folders that an image lies in."""
+    return next((word for part in reversed(name.split("/")[:-1]) if (word := split_in(part))), None)
+
+
+def _shared_end(parts: Sequence[str], name: str) -> int:
+    """How many folders of a path, from the last, are those of an image."""
+    folders = name.split("/")[:-1]
+    count = 0
+    while count < min(len(folders), len(parts) - 1) and folders[-1 - count] == parts[-2 - count]:
+        count += 1
+    return count
+
+
+class Listing(NamedTuple):
+    """What a table says of images."""
+
+    place: str
+    """The table, for messages."""
+    name: str
+    """Among the files, or its path."""
+    labels: dict[str, str]
+    """Class by image; empty where the table has no classes."""
+    splits: dict[str, str]
+    """Split by image, `train`, `val` or `test`, from a column or the table's name; empty where there are none."""
+    images: list[str]
+    """All images that it names."""
+    missing: int
+    """Rows that name no image that is there."""
+    named: bool
+    """Whether the column of the classes is known by its name, or was chosen by the user."""
+    column: str
+    """Name of that column."""
+
+
+def read_listing(table: Table, name: str, index: Index, wanted: Mapping[str, str] | None) -> Listing | None:
+    """What a table says of the images of an `index`; None where it names none of them. Raises UserError, with the line."""
+    folder = name[: name.rfind("/") + 1]
+    split = split_in(os.path.splitext(os.path.basename(name))[0]) or _split_above(name)
+    columns = find_columns(table, lambda cell: index.find(cell, folder, split) is not None, wanted)
+    if columns is None:
+        return None
+    labels: dict[str, str] = {}
+    splits: dict[str, str] = {}
+    images, missing = [], 0
+    for row in rows_of(table, columns):
+        image = index.find(row.path, folder, split)
+        if image is None:
+            missing += 1
+            continue
+        if row.label is not None:
+            if labels.get(image, row.label) != row.label:
+                raise UserError(
+                    f"{table.place}, {table.unit} {row.number}: {printable(row.path)} is of class {labels[image]} and of {row.label}; an "
+                    "image has one class here: objects in images are not detected"
+                )
+            labels[image] = row.label
+        if where := split_in(row.split) if row.split else split:
+            splits[image] = where
+        images.append(image)
+    if not images:
+        return None
+    if _all_different(labels, columns):
+        labels = {}
+    return Listing(table.place, name, labels, splits, images, missing, *_label_column(table, columns, wanted))
+
+
+def _all_different(labels: Mapping[str, str], columns: Columns) -> bool:
+    """Whether no two images have the same value, so that it is a caption or a number and no class."""
+    return not columns.one_hot and len(labels) > 2 and len(set(labels.values())) == len(labels)
+
+
+def _label_column(table: Table, columns: Columns, wanted: Mapping[str, str] | None) -> tuple[bool, str]:
+    names = names_of(table)
+    if columns.one_hot:
+        return True, "one column a class"
+    if columns.label is None:
+        return False, ""
+    if not columns.header and table.header is None:
+        return bool(wanted), f"column {columns.label + 1}"
+    return True, f"column {names[columns.label]}"
+
+
+def read_listings(
+    files: Files, others: Sequence[str], images: Sequence[str], wanted: Mapping[str, str] | None
+) -> tuple[list[Listing], list[str]]:
+    """Read all tables among `others` that name images; also lines on those that cannot be understood.
+
+    Raises UserError where `wanted`, the columns that the user named, are not there.
+    """
+    index = Index(images)
+    candidates = [name for name in others if name.lower().endswith((*LINES, *RECORDS, ".mat")) and not NO_LABELS & set(tokens(name))]
+    crowded = Counter(os.path.dirname(name) for name in candidates)
+    listings, problems = [], []
+    for name in candidates:
+        stem = os.path.splitext(os.path.basename(name))[0]
+        if crowded[os.path.dirname(name)] > MOST_IN_A_FOLDER or stem in index.by_stem:
+            continue
+        is_plain = not name.lower().endswith((".csv", ".tsv", ".jsonl"))  # notes, licences and settings are no tables
+        try:
+            content, place = files.read(name), files.where(name)
+            table = mat_table(content, place) if name.lower().endswith(".mat") else parse_table(content, name, place)
+            listing = read_listing(table, name, index, wanted) if table and table.rows else None
+        except (OSError, UserError) as error:
+            if wanted:
+                raise
+            problems += [] if is_plain and "is of class" not in str(error) else [str(error).replace("; ", ": ")]
+            continue
+        if listing:
+            listings.append(listing)
+        elif not is_plain and table:
+            problems.append(f"{place} names none of the images: its columns are {', '.join(names_of(table))[:120]}")
+    return _first_folds(_of_one_level(_without_trainval(listings))), problems
+
+
+def _without_trainval(listings: list[Listing]) -> list[Listing]:
+    """Of train, val and trainval lists those that belong together: trainval beside a test list, else train and val."""
+    joint = [listing for listing in listings if re.search(r"train_?val", os.path.basename(listing.name).lower())]
+    if not joint:
+        return listings
+    tested = any("test" in listing.splits.values() for listing in listings)
+    if tested:
+        return [listing for listing in listings if listing in joint or set(listing.splits.values()) <= {"test"}]
+    apart = any("val" in listing.splits.values() for listing in listings)
+    return [listing for listing in listings if listing not in joint] if apart else listings
+
+
+def _of_one_level(listings: list[Listing]) -> list[Listing]:
+    """FGVC-Aircraft gives each image a variant, a family and a manufacturer; the variants are its classes."""
+    if not any("variant" in tokens(listing.name) for listing in listings):
+        return listings
+    return [listing for listing in listings if not {"family", "manufacturer"} & set(tokens(listing.name))]
+
+
+def _first_folds(listings: list[Listing]) -> list[Listing]:
+    """Of lists that differ only by a number and share images, such as train1.txt to train10.txt, the first."""
+    by_name: dict[str, list[Listing]] = defaultdict(list)
+    for listing in listings:
+        by_name[re.sub(r"\d+", "", listing.name)].append(listing)
+    kept = []
+    for group in by_name.values():
+        group.sort(key=lambda listing: [int(number) for number in re.findall(r"\d+", listing.name)])
+        shares = len(group) > 1 and any(set(group[0].images) & set(other.images) for other in group[1:])
+        kept += group[:1] if shares else group
+    return kept
+
+
+def named_listing(place: str, images: Sequence[str], wanted: Mapping[str, str] | None) -> Listing:
+    """The table that `data.labels` names, whose rows name `images`. Raises UserError where it names none of them, or has no classes."""
+    try:
+        content = Path(place).read_bytes()
+    except OSError as error:
+        raise UserError(f"data.labels={place}: cannot be read ({error.strerror}); name the file with the labels") from None
+    table = (mat_table(content, place) if place.lower().endswith(".mat") else None) or parse_table(content, place, place)
+    listing = read_listing(table, os.path.basename(place), Index(images), wanted)
+    if listing is None or not listing.labels:
+        columns = ", ".join(names_of(table))[:200]
+        what = "names none of the images" if listing is None else "has no column of classes"
+        raise UserError(f"data.labels={place}: {what}; its columns are {columns}: choose with data.columns=path:NAME,label:NAME")
+    return listing

@@ -1,0 +1,94 @@
+"""Folders that are splits, each of class folders or labelled by a table."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Mapping
+
+from distalex.data.layouts.beside import label_by_tables
+from distalex.data.layouts.class_folders import checked
+from distalex.data.layouts.folders import common_folder, folders_of, listed, samples_in, why_no_classes
+from distalex.data.layouts.given import Given
+from distalex.data.layouts.imagenet import VALIDATION_IMAGE, validation_samples
+from distalex.data.layouts.names import TEST, Layout, Sample, Splits, split_in
+from distalex.errors import UserError
+
+
+def by_split_folders(given: Given, prefix: str, splits: Mapping[str, list[str]]) -> Layout:
+    """Images of the folders `splits` below `prefix`, by the word that each stands for; of several with one word the first.
+
+    The test set is that of `test` and `val` which has classes. Raises UserError where the training set or every other one has none.
+    """
+    images = {word: given.below(f"{prefix}{tops[0]}/") for word, tops in splits.items()}
+    order = [word for word in TEST if word in images]
+    train = _in_folders(given, images["train"])
+    for word in order if train else ():
+        test = _in_folders(given, images[word], alone=False)
+        if test is None and VALIDATION_IMAGE.match(os.path.basename(images[word][0])):
+            synsets = sorted({sample.label for sample in train or ()})
+            test = validation_samples(given.files, images[word], given.asked.labels, synsets)
+        if test:
+            return _titled(given, "class folders", {"train": train or [], "test": test}, prefix, splits, word)
+    return _labelled(given, prefix, splits, images, order, train)
+
+
+def _labelled(
+    given: Given, prefix: str, splits: Mapping[str, list[str]], images: dict[str, list[str]], order: list[str], train: list[Sample] | None
+) -> Layout:
+    """Splits of which one at least is labelled by a table. Raises UserError where one has no classes, and nothing says why."""
+    tables = label_by_tables(given, train or ())
+    by_image = {sample.name: sample for samples in tables.splits.values() for sample in samples}
+    by_tables = [by_image[name] for name in images["train"] if name in by_image] if train is None else train
+    looked = "".join(f"; {note}" for note in tables.notes)
+    if not by_tables:
+        folder = splits["train"][0]
+        raise UserError(
+            f"data.root={given.files.origin}: {prefix}{folder}/ holds images without class folders, and no table beside them has their "
+            f"classes{looked}; sort them into {folder}/CLASS/, or name a table with data.labels=FILE"
+        )
+    title = " and ".join(["class folders"] * (train is not None) + [tables.title] * bool(tables.splits))
+    for word in order:
+        test = _in_folders(given, images[word], alone=False) or [by_image[name] for name in images[word] if name in by_image]
+        if test:
+            return _titled(given, title, {"train": by_tables, "test": test}, prefix, splits, word)
+    if train is None and set(tables.splits) == {"train", "test"}:  # the table itself splits the training images
+        return _titled(given, title, tables.splits, prefix, splits, "")
+    by_competition = any("submission" in os.path.basename(name).lower() for name in given.others)
+    if train is None or by_competition or not order:
+        return _titled(given, title, {"all": by_tables}, prefix, splits, "")
+    folder = splits[order[0]][0]
+    alone = given.place(prefix + splits["train"][0])
+    raise UserError(
+        f"data.root={given.files.origin}: {folder}/ holds images without class folders{looked}; sort them into {folder}/CLASS/, name a "
+        f"table of them with data.labels=FILE, or name data.root={alone} alone, of which data.holdout are held out for testing"
+    )
+
+
+def _titled(given: Given, title: str, found: Splits, prefix: str, splits: Mapping[str, list[str]], word: str) -> Layout:
+    """The layout with the folders of its splits in its title, and the images of other splits left out."""
+    used = {sample.name for samples in found.values() for sample in samples}
+    left_out: dict[str, list[str]] = defaultdict(list)
+    for kind, tops in splits.items():
+        for top in tops:
+            rest = [name for name in given.below(f"{prefix}{top}/") if name not in used]
+            if rest:
+                reason = "without a class" if kind in ("train", word, "unlabelled") or not word else f"not used beside {word}"
+                left_out[f"{reason}, in {prefix}{top}/"] = rest
+    folders = [f"{prefix}{splits[kind][0]}" for kind in ("train", word) if kind in splits]
+    return Layout(f"{title} in {listed(folders)}", found, dict(left_out))
+
+
+def _in_folders(given: Given, inside: list[str], alone: bool = True) -> list[Sample] | None:
+    """Samples of a split's class folders; None where there are none. Unless `alone`, one class is enough."""
+    prefix = common_folder(inside)
+    tops = folders_of(inside, prefix)
+    level = "top_folder" if given.asked.class_from == "auto" else given.asked.class_from
+    if not tops:
+        above, _, last = prefix.rstrip("/").rpartition("/")
+        if alone or not above or split_in(last) or why_no_classes(inside, "", [last, "images"]):
+            return None
+        prefix = f"{above}/"  # a single class
+    elif given.asked.class_from == "auto" and why_no_classes(inside, prefix, tops):
+        return None
+    return checked(given, samples_in(inside, len(prefix), level), prefix, alone)
