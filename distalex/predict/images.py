@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,8 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distalex.data.files.tree import read_file
-from distalex.data.images import is_image, open_image, square
+from distalex.data.files.kinds import sort_by_kind
+from distalex.data.files.open_files import matching
+from distalex.data.files.tree import folder_files, read_file
+from distalex.data.images import open_image, square
 from distalex.errors import UserError
 from distalex.machine.resources import cores
 
@@ -48,15 +51,20 @@ def files_named(words: Sequence[str]) -> list[NamedFile]:
         if "://" in word:
             raise UserError(f"{word}: distalex reads files and downloads nothing; download it first, e.g. with: curl -O {word}")
         if Path(word).is_dir():
-            inside = sorted(str(path) for path in Path(word).rglob("*") if is_image(path.name) and path.is_file())
-            if not inside:
-                raise UserError(f"{word}: no image in this folder; images have extensions such as .jpg, .png and .webp")
-            files += [NamedFile(name, False) for name in inside]
+            kinds = sort_by_kind(folder_files(Path(word)))  # the same files as training takes
+            unread = [f"{len(names):,} of {kind}" for kind, names in kinds.unread.items()]
+            if not kinds.images:
+                raise UserError(
+                    f"{word}: no image that is read in this folder ({'; '.join(unread) or 'such as .jpg, .png and .webp'}); name another"
+                )
+            if unread:
+                print(f"left out of {word}: {'; '.join(unread)}", file=sys.stderr, flush=True)
+            files += [NamedFile(os.path.join(word, name), False) for name in kinds.images]
         elif glob.has_magic(word) and not Path(word).exists():
-            matching = sorted(glob.glob(word, recursive=True))
-            if not matching:
+            found = matching(word)
+            if not found:
                 raise UserError(f"{word}: no file matches; check the pattern")
-            files += [NamedFile(name, False) for name in matching]
+            files += [NamedFile(name, False) for name in found]
         else:
             files.append(NamedFile(word, True))
     return files

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from distalex.data.files.kinds import without_suffix
 from distalex.data.layouts.given import Given
@@ -31,17 +31,17 @@ def by_file_names(given: Given, prefix: str, splits: Mapping[str, list[str]]) ->
     return Layout(title, dict(found) if len(found) > 1 else {"all": next(iter(found.values()))})
 
 
-def by_synsets(given: Given) -> list[Sample]:
-    """Samples named like `n01440764_tench.JPEG`: the class is `n01440764_tench`, or the synset alone where several words follow it.
+def by_synsets(images: Sequence[str]) -> list[Sample] | None:
+    """Samples named like `n01440764_tench.JPEG` or `ILSVRC2012_val_00000293_n01440764.JPEG`; None where not all are.
 
-    Raises UserError for a single class.
+    The class is the synset, with the word behind it where there is a single one.
     """
-    stems = {name: without_suffix(os.path.basename(name)) for name in given.images}
+    stems = {name: without_suffix(os.path.basename(name)) for name in images}
+    found = {name: re.match(r"(n\d{8})(.*)", stem) or re.match(r".*_(n\d{8})()$", stem) for name, stem in stems.items()}
     words = defaultdict(set)
-    for stem in stems.values():
-        words[stem[:9]].add(re.sub(r"_?\d*$", "", stem[9:]))
-    names = {synset: synset + min(found) if len(found) == 1 else synset for synset, found in words.items()}
-    if len(names) < 2:
-        found = next(iter(names.values()))
-        raise UserError(f"data.root={given.files.origin}: images of two or more classes are needed, found only {found}; add another class")
-    return [Sample(name, names[stem[:9]]) for name, stem in stems.items()]
+    for match in found.values():
+        if match is None:
+            return None
+        words[match[1]].add(re.sub(r"_?(\d+|\d*_n\d{8})?$", "", match[2]))
+    names = {synset: synset + min(words_) if len(words_) == 1 else synset for synset, words_ in words.items()}
+    return [Sample(name, names[match[1]]) for name, match in found.items() if match]

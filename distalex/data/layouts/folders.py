@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import takewhile
@@ -64,11 +65,13 @@ def folders_of(names: Iterable[str], prefix: str) -> list[str]:
     return sorted({name[start : name.index("/", start)] for name in names if name.startswith(prefix) and "/" in name[start:]})
 
 
-def split_folders(files: Files, tops: Sequence[str]) -> dict[str, list[str]]:
-    """Folders by the split that they are: of names that are words for splits, or differ only by such a word; empty where they are none.
+def split_folders(files: Files, images: Sequence[str], prefix: str) -> dict[str, list[str]]:
+    """Folders below `prefix` by the split that they are: of names that are words for splits, or differ only by such a word.
 
-    There are a training set and another; folders of the list `unlabelled` belong to neither.
+    Empty where they are none. There are a training set and another; folders of the list `unlabelled` belong to neither. Parts of one split,
+    such as train_1 and train_2, come first in its list; see `parts_of_first`.
     """
+    tops = folders_of(images, prefix)
     exact: dict[str, list[str]] = defaultdict(list)
     for top in tops:
         if word := split_word(files, top):
@@ -81,10 +84,31 @@ def split_folders(files: Files, tops: Sequence[str]) -> dict[str, list[str]]:
     for top in tops:
         if word := split_in(top):
             found[word].append(top)
+    rest = [top for top in tops if split_in(top) is None]
+    if (
+        len(rest) == 1
+        and found
+        and "train" not in found
+        and all(not re.sub(r"\d", "", "".join(meaning(top))) for top in tops if top not in rest)
+    ):
+        below = folders_below(images, prefix)
+        if set(below) == set(rest) and below[rest[0]]:  # Places365: a training set without the word
+            return {**found, "train": rest}
     alike = [top for tops_ in found.values() for top in tops_]
     if "train" in found and len(found) > 1 and len(set(map(meaning, alike))) == 1 and len(alike) >= len(tops) - 1:
         return dict(found)
     return {}
+
+
+def parts_of_first(tops: Sequence[str]) -> list[str]:
+    """The first of several folders of one split, and those that differ from it only by a number."""
+    first = tops[0].lower()
+    same = [
+        top
+        for top in tops[1:]
+        if re.search(r"\d", first) and top.lower() != first and re.sub(r"\d+", "", top.lower()) == re.sub(r"\d+", "", first)
+    ]
+    return [tops[0], *same]
 
 
 def without_masks(images: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -123,14 +147,22 @@ def _named_after(name: str, stems: set[str]) -> bool:
     return cut > 0 and folder + slash + stem[:cut] in stems
 
 
-def why_no_classes(images: Sequence[str], prefix: str, tops: Sequence[str]) -> str | None:
-    """Why folders below `prefix` are no classes: names that differ only in form, or the same folders in each; None where they may be."""
-    if differ_only_in_form(tops):
-        return f"{listed(tops)} differ only by split, part, year, size or rendering"
-    if len(tops) > 1 and set(tops) <= SIDES:
-        return f"{listed(tops)} are sizes of images"
-    if pair := doubled(tops):
+def why_no_names(names: Sequence[str]) -> str | None:
+    """Why the names of folders are none of classes: they differ only in form, or one is a word for a split; None where they may be."""
+    if differ_only_in_form(names):
+        return f"{listed(names)} differ only by split, part, year, size or rendering"
+    if len(names) > 1 and set(names) <= SIDES:
+        return f"{listed(names)} are sizes of images"
+    if pair := doubled(names):
         return f"{pair[0]}/ and {pair[1]}/ differ only by split or mask"
+    split = next((name for name in names if len(names) > 1 and set(tokens(name)) & {*TEST} and not meaning(name)), None)
+    return f"{split}/ is named as a split, and there is no train/ beside it" if split else None
+
+
+def why_no_classes(images: Sequence[str], prefix: str, tops: Sequence[str]) -> str | None:
+    """Why folders below `prefix` are no classes: their names, or the same folders in each; None where they may be."""
+    if why := why_no_names(tops):
+        return why
     below = folders_below(images, prefix)
     shared = set.intersection(*below.values()) if len(below) > 1 and len(below) == len(tops) else set()
     if len(shared) > 1 and 2 * len(shared) > len(set.union(*below.values())):

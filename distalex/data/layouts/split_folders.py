@@ -8,7 +8,8 @@ from collections.abc import Mapping
 
 from distalex.data.layouts.beside import label_by_tables
 from distalex.data.layouts.class_folders import checked
-from distalex.data.layouts.folders import common_folder, folders_of, listed, samples_in, why_no_classes
+from distalex.data.layouts.file_names import by_synsets
+from distalex.data.layouts.folders import common_folder, folders_of, in_letters, listed, parts_of_first, samples_in, why_no_classes
 from distalex.data.layouts.given import Given
 from distalex.data.layouts.imagenet import VALIDATION_IMAGE, validation_samples
 from distalex.data.layouts.names import TEST, Layout, Sample, Splits, split_in
@@ -20,26 +21,31 @@ def by_split_folders(given: Given, prefix: str, splits: Mapping[str, list[str]])
 
     The test set is that of `test` and `val` which has classes. Raises UserError where the training set or every other one has none.
     """
-    images = {word: given.below(f"{prefix}{tops[0]}/") for word, tops in splits.items()}
+    images = {word: [given.below(f"{prefix}{top}/") for top in parts_of_first(tops)] for word, tops in splits.items()}
     order = [word for word in TEST if word in images]
-    train = _in_folders(given, images["train"])
+    train = _in_themselves(given, images["train"])
     for word in order if train else ():
-        test = _in_folders(given, images[word], alone=False)
-        if test is None and VALIDATION_IMAGE.match(os.path.basename(images[word][0])):
+        test = _in_themselves(given, images[word], alone=False)
+        if test is None and VALIDATION_IMAGE.match(os.path.basename(images[word][0][0])):
             synsets = sorted({sample.label for sample in train or ()})
-            test = validation_samples(given.files, images[word], given.asked.labels, synsets)
+            test = validation_samples(given.files, images[word][0], given.asked.labels, synsets)
         if test:
             return _titled(given, "class folders", {"train": train or [], "test": test}, prefix, splits, word)
     return _labelled(given, prefix, splits, images, order, train)
 
 
 def _labelled(
-    given: Given, prefix: str, splits: Mapping[str, list[str]], images: dict[str, list[str]], order: list[str], train: list[Sample] | None
+    given: Given,
+    prefix: str,
+    splits: Mapping[str, list[str]],
+    images: dict[str, list[list[str]]],
+    order: list[str],
+    train: list[Sample] | None,
 ) -> Layout:
     """Splits of which one at least is labelled by a table. Raises UserError where one has no classes, and nothing says why."""
     tables = label_by_tables(given, train or ())
     by_image = {sample.name: sample for samples in tables.splits.values() for sample in samples}
-    by_tables = [by_image[name] for name in images["train"] if name in by_image] if train is None else train
+    by_tables = [by_image[name] for part in images["train"] for name in part if name in by_image] if train is None else train
     looked = "".join(f"; {note}" for note in tables.notes)
     if not by_tables:
         folder = splits["train"][0]
@@ -49,7 +55,8 @@ def _labelled(
         )
     title = " and ".join(["class folders"] * (train is not None) + [tables.title] * bool(tables.splits))
     for word in order:
-        test = _in_folders(given, images[word], alone=False) or [by_image[name] for name in images[word] if name in by_image]
+        named = [by_image[name] for part in images[word] for name in part if name in by_image]
+        test = _in_themselves(given, images[word], alone=False) or named
         if test:
             return _titled(given, title, {"train": by_tables, "test": test}, prefix, splits, word)
     if train is None and set(tables.splits) == {"train", "test"}:  # the table itself splits the training images
@@ -79,8 +86,19 @@ def _titled(given: Given, title: str, found: Splits, prefix: str, splits: Mappin
     return Layout(f"{title} in {listed(folders)}", found, dict(left_out))
 
 
+def _in_themselves(given: Given, parts: list[list[str]], alone: bool = True) -> list[Sample] | None:
+    """Samples of a split's class folders, in each of its parts, or by synsets in file names; None where there are none.
+
+    Unless `alone`, one class is enough.
+    """
+    found = [_in_folders(given, part, alone and len(parts) == 1) for part in parts]
+    if None not in found:
+        return [sample for samples in found for sample in samples or ()]
+    return by_synsets([name for part in parts for name in part]) if given.asked.class_from == "auto" else None
+
+
 def _in_folders(given: Given, inside: list[str], alone: bool = True) -> list[Sample] | None:
-    """Samples of a split's class folders; None where there are none. Unless `alone`, one class is enough."""
+    """Samples of the class folders that hold images; None where there are none. Unless `alone`, one class is enough."""
     prefix = common_folder(inside)
     tops = folders_of(inside, prefix)
     level = "top_folder" if given.asked.class_from == "auto" else given.asked.class_from
@@ -89,6 +107,8 @@ def _in_folders(given: Given, inside: list[str], alone: bool = True) -> list[Sam
         if alone or not above or split_in(last) or why_no_classes(inside, "", [last, "images"]):
             return None
         prefix = f"{above}/"  # a single class
+    elif given.asked.class_from == "auto" and in_letters(tops, inside, prefix):
+        level = "path"
     elif given.asked.class_from == "auto" and why_no_classes(inside, prefix, tops):
         return None
     return checked(given, samples_in(inside, len(prefix), level), prefix, alone)

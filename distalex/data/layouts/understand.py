@@ -21,10 +21,10 @@ from distalex.data.layouts.folders import (
     samples_in,
     split_folders,
     why_no_classes,
+    why_no_names,
     without_masks,
 )
 from distalex.data.layouts.given import Asked, Given
-from distalex.data.layouts.imagenet import SYNSET
 from distalex.data.layouts.names import Layout, Sample, split_in
 from distalex.data.layouts.published import published_layout
 from distalex.data.layouts.split_folders import by_split_folders
@@ -57,7 +57,7 @@ def _by_folders(given: Given) -> Layout:
     """Images by what their folders stand for: splits, or classes, or neither."""
     prefix = common_folder(given.images)
     tops = folders_of(given.images, prefix)
-    splits = split_folders(given.files, tops)
+    splits = split_folders(given.files, given.images, prefix)
     if given.asked.class_from == "file_name":
         return by_file_names(given, prefix, splits)
     if splits:
@@ -83,7 +83,7 @@ def _by_class_folders(given: Given, inside: list[str], prefix: str, tops: list[s
         return Layout("class folders with a folder for each split in them", splits)
     elif why := why_no_classes(inside, prefix, tops):
         below = sorted(set().union(*folders_below(inside, prefix).values()))
-        if not are_parts(tops) or len(below) < 2 or why_no_classes(inside, prefix, below):
+        if not are_parts(tops) or len(below) < 2 or why_no_names(below):
             return _by_tables(given, prefix, why)
         return split_by_lists(
             given, Layout(f"class folders in the parts {listed(tops)}", {"all": samples_in(inside, len(prefix), "second")})
@@ -119,8 +119,8 @@ def _by_tables(given: Given, prefix: str, why: str) -> Layout:
     layout = label_by_tables(given)
     if layout.splits:
         return layout
-    if not why and all(SYNSET.match(os.path.basename(name)) for name in given.images):
-        return Layout("file names that begin with ImageNet's synsets", {"all": by_synsets(given)})
+    if not why and (samples := by_synsets(given.images)):
+        return Layout("file names with ImageNet's synsets", {"all": samples})
     looked = "".join(f"; {note}" for note in layout.notes)
     if why:
         tops = folders_of(given.images, prefix)

@@ -1,0 +1,29 @@
+"""Published layouts: each is read with its classes and splits, or refused with the ways out."""
+
+from pathlib import Path
+
+import pytest
+from support.layouts import READ, REFUSED, Made
+from support.sources import found, write
+
+from distalex.cli.main import main
+
+
+def laid_out(made: Made, at: Path) -> Path:
+    return write(at, made) if isinstance(made, dict) else made(at)
+
+
+@pytest.mark.parametrize("name", READ)
+def test_a_published_layout_is_read(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("DISTALEX_DATA", str(tmp_path / "data"))
+    made, expected = READ[name]
+    assert found(laid_out(made, tmp_path / "in")) == expected
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_layout_that_may_mean_several_things_is_refused_with_the_ways_out(name, tmp_path, capsys):
+    made, words = REFUSED[name]
+    assert main(["prepare", str(laid_out(made, tmp_path / "in")), "--dry_run"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert not [word for word in words if word not in error], error
