@@ -54,9 +54,8 @@ def files_named(words: Sequence[str]) -> list[NamedFile]:
             kinds = sort_by_kind(folder_files(Path(word)))  # the same files as training takes
             unread = [f"{len(names):,} of {kind}" for kind, names in kinds.unread.items()]
             if not kinds.images:
-                raise UserError(
-                    f"{word}: no image that is read in this folder ({'; '.join(unread) or 'such as .jpg, .png and .webp'}); name another"
-                )
+                others = f" but {'; '.join(unread)}" if unread else ""
+                raise UserError(f"{word}: no image in this folder{others}; images have extensions such as .jpg, .png and .webp")
             if unread:
                 print(f"left out of {word}: {'; '.join(unread)}", file=sys.stderr, flush=True)
             files += [NamedFile(os.path.join(word, name), False) for name in kinds.images]

@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import pytest
-from support.layouts import READ, REFUSED, Made
+from support.layouts import READ, REFUSED, REPORTED, Made
 from support.sources import found, write
 
 from distalex.cli.main import main
+from distalex.errors import UserError
 
 
 def laid_out(made: Made, at: Path) -> Path:
@@ -27,3 +28,16 @@ def test_a_layout_that_may_mean_several_things_is_refused_with_the_ways_out(name
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert not [word for word in words if word not in error], error
+
+
+@pytest.mark.parametrize("report", REPORTED)
+def test_what_others_reported_is_read_or_refused_with_the_ways_out(report, tmp_path, monkeypatch):
+    monkeypatch.setenv("DISTALEX_DATA", str(tmp_path / "data"))
+    made, expected = REPORTED[report]
+    root = laid_out(made, tmp_path / "in")
+    if isinstance(expected, dict):
+        assert found(root) == expected
+    else:
+        with pytest.raises(UserError) as refused:
+            found(root)
+        assert not [word for word in expected if word not in str(refused.value)], refused.value

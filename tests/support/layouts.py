@@ -470,10 +470,7 @@ READ: dict[str, tuple[Made, dict[str, dict[str, int]]]] = {
     ),
     "a labelling tool's CSV": (
         {f"images/{i}.jpg": JPEG for i in range(6)}
-        | {
-            "labels.csv": b"id;image;choice\r\n"
-            + "".join(f"{i};C:\\work\\images\\{i}.jpg;{AB[i % 2]}\r\n" for i in range(6)).encode()
-        },
+        | {"labels.csv": b"id;image;choice\r\n" + "".join(f"{i};C:\\work\\images\\{i}.jpg;{AB[i % 2]}\r\n" for i in range(6)).encode()},
         {"all": TWO},
     ),
     "Label Studio's JSON": (
@@ -624,3 +621,94 @@ REFUSED: dict[str, tuple[Made, tuple[str, ...]]] = {
         ("encrypted", "password"),
     ),
 }
+
+
+REPORTED: dict[str, tuple[Made, dict[str, dict[str, int]] | tuple[str, ...]]] = {
+    "https://github.com/huggingface/datasets/issues/5153": (
+        {f"data/image{i}.jpg": JPEG for i in range(3)} | {f"image{i}.jpg": JPEG for i in range(4, 7)},
+        ("two or more class folders", "data.labels=FILE"),
+    ),
+    "https://github.com/huggingface/datasets/pull/8419": (
+        lambda at: write(at, {"data.zip": zipped({"class0/a.jpg": JPEG, "class1/b.jpg": JPEG}), "README.md": b"# a set\n"}),
+        {"all": {"class0": 1, "class1": 1}},
+    ),
+    "https://github.com/huggingface/datasets/issues/7337": (
+        {
+            "images.zip": zipped({f"GCC_train_00{i}.jpg": JPEG for i in range(4)}),
+            "metadata.jsonl": lines(
+                *(json.dumps({"id": f"GCC_train_00{i}", "file_name": f"GCC_train_00{i}.jpg", "label": AB[i % 2]}) for i in range(4))
+            ),
+        },
+        {"all": {"ant": 2, "bee": 2}},
+    ),
+    "https://github.com/ultralytics/ultralytics/issues/4310": (
+        SPLITS | {"validation/ant/1.jpg": JPEG, "runs/classify/train/results.png": PNG, "runs/classify/train/confusion_matrix.png": PNG},
+        {"train": TWO, "test": TWO},
+    ),
+    "https://github.com/ultralytics/ultralytics/issues/13936": (
+        {name: content for name, content in SPLITS.items() if not name.startswith("test/bee")},
+        ("differ in their classes: bee of the training images (e.g. 3 of bee) have no test images", "remove the class"),
+    ),
+    "https://github.com/webdataset/webdataset/issues/237": (
+        lambda at: tar(
+            at / "a.tar", {f"22.0/1.{i} (Clean Version).{s}": c for i in range(4) for s, c in (("png", PNG), ("cls", str(i % 2).encode()))}
+        ),
+        {"all": {"0": 2, "1": 2}},
+    ),
+    "https://github.com/PingjunChen/GradingKneeOA/issues/1": (
+        {
+            f"kneeKL{side}/{split}/{grade}/{i}.png": PNG
+            for side in (224, 299)
+            for split in ("train", "val", "test")
+            for grade in (0, 1)
+            for i in range(2)
+        },
+        ("kneeKL224/, kneeKL299/ hold the same folders", "/kneeKL224, or"),
+    ),
+    "https://github.com/lindawangg/COVID-Net/issues/26": (
+        {f"data/{split}/{split}-{i}.png": PNG for split in ("train", "test") for i in range(4)}
+        | {
+            f"{split}_COVIDx.txt": lines(*(f"{7 + i // 2} {split}-{i}.png {('COVID-19', 'normal')[i % 2]}" for i in range(4)))
+            for split in ("train", "test")
+        },
+        {"train": {"COVID-19": 2, "normal": 2}, "test": {"COVID-19": 2, "normal": 2}},
+    ),
+    "https://github.com/ML-TANGO/TANGO/issues/180": (
+        {
+            f"chest_xray/{twice}{split}/{c}/{i}.jpeg": JPEG
+            for twice in ("", "chest_xray/")
+            for split in ("train", "test")
+            for c in AB
+            for i in range(3)
+        }
+        | {"chest_xray/__MACOSX/chest_xray/train/ant/._0.jpeg": b"x", "chest_xray/chest_xray/.DS_Store": b"x"},
+        {"train": TWO, "test": TWO},
+    ),
+    "https://github.com/subframe7536/maple-font/issues/78": (
+        lambda at: write(at, {"a.zip": zipped({name.replace("/", "\\"): content for name, content in CLASSES.items()})}) / "a.zip",
+        {"all": TWO},
+    ),
+    "https://github.com/rachis-org/rachis/pull/433": (
+        {f"{i}.jpg": JPEG for i in range(4)}
+        | {
+            "labels.csv": "file_name\tlabel\r\n".encode("utf-16")
+            + "".join(f"{i}.jpg\t{AB[i % 2]}\r\n" for i in range(4)).encode("utf-16-le")
+        },
+        {"all": {"ant": 2, "bee": 2}},
+    ),
+    "https://github.com/fastai/fastai/issues/1169": (
+        {f"train/n0370622{c}/n0370622{c}_{i}.JPEG": JPEG for c in range(2) for i in range(3)}
+        | {"train.csv": lines("filenames,cats", *(f"n0370622{c}/n0370622{c}_{i}.JPEG,{352 + c}" for c in range(2) for i in range(3)))},
+        {"all": {"n03706220": 3, "n03706221": 3}},
+    ),
+    "https://github.com/BMEII-AI/RadImageNet/issues/17": (
+        {
+            f"{kind}/{part}/{finding}/{i}.png": PNG
+            for kind, part in (("CT", "lung"), ("MR", "foot"))
+            for finding in (f"{part}_cyst", f"{part}_normal")
+            for i in range(2)
+        },
+        {"all": {"CT": 4, "MR": 4}},
+    ),
+}
+"""Situations from public reports, by the report."""

@@ -13,17 +13,18 @@ from distalex.data.images import PLUGINS, SUFFIXES, is_image, is_read, kind_of_i
 UNREAD = {
     **dict.fromkeys((".heic", ".heif", ".hif"), "HEIC"),
     ".jxl": "JPEG XL",
+    ".arrow": "Arrow files (write them with dataset.to_parquet(FILE))",
     **dict.fromkeys((".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2", ".raf", ".pef", ".srw"), "a camera's raw files"),
     **dict.fromkeys((".svg", ".svgz", ".eps", ".ai", ".psd", ".xcf"), "drawings"),
     **dict.fromkeys((".dcm", ".nii", ".mha", ".exr", ".hdr"), "DICOM and other measured images"),
     **dict.fromkeys((".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg"), "films"),
     **dict.fromkeys((".rar", ".7z"), "archives to unpack"),
-    **dict.fromkeys((".tfrecord", ".tfrec", ".h5", ".hdf5", ".lmdb", ".mdb"), "databases of images"),
+    **dict.fromkeys((".tfrecord", ".tfrec", ".h5", ".hdf5", ".lmdb", ".mdb"), "databases of images (TFRecord, HDF5, LMDB)"),
 }
 """Kinds of files with images in them that are not read, by suffix."""
 PLAIN = {
     *(".txt", ".csv", ".tsv", ".tab", ".json", ".jsonl", ".ndjson", ".xml", ".html", ".htm", ".md", ".rst", ".py"),
-    *(".ipynb", ".sh", ".m", ".mat", ".npy", ".npz", ".pkl", ".pickle", ".parquet", ".arrow", ".yaml", ".yml", ".toml"),
+    *(".ipynb", ".sh", ".m", ".mat", ".npy", ".npz", ".pkl", ".pickle", ".parquet", ".yaml", ".yml", ".toml"),
     *(".cls", ".log", ".db", ".lst", ".list", ".names", ".data", ".cfg", ".ini", ".pt", ".pth", ".ckpt", ".onnx", ".tar"),
     *(".gz", ".tgz", ".bz2", ".xz", ".zip", ".bin", ".idx", ".pdf", ".doc", ".docx", ".xls", ".xlsx", ".ppt", ".url"),
     *(".md5", ".sha256", ".sha1", ".license", ".bib", ".tex", ".wav", ".mp3", ".js", ".css", ".c", ".cpp", ".h"),

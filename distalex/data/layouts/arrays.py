@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import re
 import zipfile
 from collections.abc import Callable, Sequence
@@ -12,7 +13,7 @@ import numpy as np
 
 from distalex.config.data import DataConfig
 from distalex.data.found import Found
-from distalex.data.layouts.names import ordered
+from distalex.data.layouts.names import ordered, split_in
 from distalex.data.layouts.published import load_mat
 from distalex.data.source import Source, of_arrays
 from distalex.errors import UserError
@@ -30,7 +31,7 @@ def open_arrays(root: str, config: DataConfig) -> Found | None:
     Raises UserError where there are several, or one is incomplete or damaged.
     """
     path = Path(root)
-    for read in (_idx, _svhn, _stl10, _cifar_binary, _npz):
+    for read in (_idx, _svhn, _stl10, _cifar_binary, _npz, _pixel_tables):
         found = read(path)
         if found is None:
             continue
@@ -207,6 +208,42 @@ def _npz(root: Path) -> Read | None:
     numbers = {int(class_): number for number, class_ in enumerate(classes)}
     splits = {split: (pixels, np.vectorize(numbers.get)(labels)) for split, (pixels, labels) in splits.items()}
     return "a NumPy archive", found[0], splits, classes
+
+
+def _pixel_tables(root: Path) -> Read | None:
+    """Tables with a label and a column for each pixel: Kaggle's Digit Recognizer, Fashion-MNIST and Sign Language MNIST as CSV."""
+    tables = (
+        [root] if root.is_file() else [path for path in sorted(root.iterdir()) if not path.name.startswith(".")] if root.is_dir() else []
+    )
+    if not tables or any(path.suffix.lower() not in (".csv", ".txt", ".md") for path in tables):
+        return None
+    splits: dict[str, Split] = {}
+    for path in tables:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            header = file.readline().strip().lower().split(",") if path.suffix.lower() == ".csv" else []
+        if len(header) > 64 and "label" in header:
+            splits["test" if split_in(path.stem) == "test" else "train"] = _read_pixels(path, header.index("label"))
+    if not splits:
+        return None
+    names = ordered({str(label) for _, labels in splits.values() for label in np.unique(labels)})
+    numbers = {int(class_): number for number, class_ in enumerate(names)}
+    splits = {split: (pixels, np.vectorize(numbers.get)(labels)) for split, (pixels, labels) in splits.items()}
+    return "tables with a column for each pixel", root, splits if len(splits) == 2 else {"all": next(iter(splits.values()))}, names
+
+
+def _read_pixels(path: Path, label: int) -> Split:
+    try:
+        rows = np.loadtxt(path, np.int64, delimiter=",", skiprows=1, ndmin=2)
+    except ValueError as error:
+        raise UserError(
+            f"{path}: a pixel or a label is no whole number ({' '.join(str(error).split())[:100]}); write the table again"
+        ) from None
+    pixels = np.delete(rows, label, axis=1)
+    channels = 3 if math.isqrt(pixels.shape[1]) ** 2 != pixels.shape[1] else 1
+    side = math.isqrt(pixels.shape[1] // channels)
+    if side * side * channels != pixels.shape[1] or pixels.min() < 0 or pixels.max() > 255:
+        raise UserError(f"{path}: {pixels.shape[1]:,} pixels of 0 to 255 are no square image; write the table again")
+    return _rgb(pixels.astype(np.uint8).reshape(-1, side, side, channels)), rows[:, label]
 
 
 def _rgb(pixels: np.ndarray) -> np.ndarray:

@@ -91,7 +91,7 @@ def find_columns(table: Table, is_place: Callable[[str], bool], wanted: Mapping[
     others = [at for at in range(len(names)) if at not in (path, split)]
     if label is None:
         one_hot = _one_hot(body, others) if has_header else ()
-        label = None if one_hot else _only_label(others, has_header, body)
+        label = None if one_hot else _only_label(path, others, has_header, body)
     return Columns(path, label, split, one_hot, has_header and table.header is None)
 
 
@@ -158,11 +158,12 @@ def _one_hot(body: Sequence[list[str]], others: Sequence[int]) -> tuple[int, ...
     return tuple(binary)
 
 
-def _only_label(others: Sequence[int], has_header: bool, body: Sequence[list[str]]) -> int | None:
-    """The label of a table whose columns have no known names: the only other column, or the first of a list without a header."""
-    if len(others) == 1 or (others and not has_header and not _is_number_list(body, others)):
+def _only_label(path: int, others: Sequence[int], has_header: bool, body: Sequence[list[str]]) -> int | None:
+    """The label of a table whose columns have no known names: the only other column; in a list without a header that behind `path`."""
+    if len(others) == 1:
         return others[0]
-    return None
+    behind = [at for at in others if at > path]
+    return behind[0] if behind and not has_header and not _is_number_list(body, others) else None
 
 
 def _is_number_list(body: Sequence[list[str]], others: Sequence[int]) -> bool:

@@ -165,7 +165,8 @@ def why_no_classes(images: Sequence[str], prefix: str, tops: Sequence[str]) -> s
         return why
     below = folders_below(images, prefix)
     shared = set.intersection(*below.values()) if len(below) > 1 and len(below) == len(tops) else set()
-    if len(shared) > 1 and 2 * len(shared) > len(set.union(*below.values())):
+    in_form = differ_only_in_form(sorted(shared)) and not any(map(split_in, shared))  # the years of each class, for example
+    if len(shared) > 1 and not in_form and 2 * len(shared) > len(set.union(*below.values())):
         return f"{listed(tops)} hold the same folders {listed(sorted(shared))}"
     return None
 

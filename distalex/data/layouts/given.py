@@ -27,6 +27,8 @@ class Given:
     files: Files
     images: list[str]
     others: list[str]
+    unread: Mapping[str, list[str]]
+    """Images that are not read, by a reason."""
     asked: Asked
 
     def below(self, prefix: str) -> list[str]:

@@ -15,11 +15,13 @@ from distalex.data.images import is_image
 from distalex.data.layouts.columns import Columns, find_columns, names_of, rows_of
 from distalex.data.layouts.names import split_in, tokens
 from distalex.data.layouts.published import mat_table
-from distalex.data.layouts.table import LINES, RECORDS, Table, parse_table
+from distalex.data.layouts.table import LINES, RECORDS, Table, parquet_table, parse_table
 from distalex.errors import UserError
 
 MOST_IN_A_FOLDER = 300
 """Tables of a folder with more of them are taken for one to each image, and not read."""
+BESIDE = (*LINES, *RECORDS, ".mat", ".parquet")
+"""Suffixes of the tables and lists that are looked at."""
 NO_LABELS = {"submission", "readme", "license", "requirements", "checksums"}
 """Words in the names of files that are no labels: Kaggle's sample submission has a made-up class for each test image."""
 
@@ -149,17 +151,20 @@ def read_listings(
     Raises UserError where `wanted`, the columns that the user named, are not there.
     """
     index = Index(images)
-    candidates = [name for name in others if name.lower().endswith((*LINES, *RECORDS, ".mat")) and not NO_LABELS & set(tokens(name))]
+    candidates = [name for name in others if name.lower().endswith(BESIDE) and not NO_LABELS & set(tokens(name))]
     crowded = Counter(os.path.dirname(name) for name in candidates)
-    listings, problems = [], []
+    listings = []
+    problems = [
+        f"{files.where(name)} is a spreadsheet: save it as CSV" for name in others if name.lower().endswith((".xlsx", ".xls", ".ods"))
+    ]
     for name in candidates:
         stem = os.path.splitext(os.path.basename(name))[0]
         if crowded[os.path.dirname(name)] > MOST_IN_A_FOLDER or stem in index.by_stem:
             continue
-        is_plain = not name.lower().endswith((".csv", ".tsv", ".jsonl"))  # notes, licences and settings are no tables
+        is_plain = not name.lower().endswith((".csv", ".tsv", ".jsonl", ".parquet"))  # notes, licences and settings are no tables
         try:
             content, place = files.read(name), files.where(name)
-            table = mat_table(content, place) if name.lower().endswith(".mat") else parse_table(content, name, place)
+            table = _table(content, name, place)
             listing = read_listing(table, name, index, wanted) if table and table.rows else None
         except (OSError, UserError) as error:
             if wanted:
@@ -171,6 +176,13 @@ def read_listings(
         elif not is_plain and table:
             problems.append(f"{place} names none of the images: its columns are {', '.join(names_of(table))[:120]}")
     return _first_folds(_of_one_level(_without_trainval(listings))), problems
+
+
+def _table(content: bytes, name: str, place: str) -> Table | None:
+    """The table in a file's bytes; None for a MATLAB file that is none."""
+    if name.lower().endswith(".parquet"):
+        return parquet_table(content, place)
+    return mat_table(content, place) if name.lower().endswith(".mat") else parse_table(content, name, place)
 
 
 def _without_trainval(listings: list[Listing]) -> list[Listing]:
@@ -211,7 +223,9 @@ def named_listing(place: str, images: Sequence[str], wanted: Mapping[str, str] |
         content = Path(place).read_bytes()
     except OSError as error:
         raise UserError(f"data.labels={place}: cannot be read ({error.strerror}); name the file with the labels") from None
-    table = (mat_table(content, place) if place.lower().endswith(".mat") else None) or parse_table(content, place, place)
+    table = _table(content, place, place)
+    if table is None:
+        raise UserError(f"data.labels={place}: not a table; name a CSV, JSON or Parquet file of images and classes")
     listing = read_listing(table, os.path.basename(place), Index(images), wanted)
     if listing is None or not listing.labels:
         columns = ", ".join(names_of(table))[:200]

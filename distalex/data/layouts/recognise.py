@@ -36,7 +36,7 @@ def open_root(root: str, config: DataConfig) -> Found:
             return _cifar(wanted, find_cifar(wanted, root), config)
     if arrays := open_arrays(root, config):
         return arrays
-    if is_parquet(root):
+    if Path(root).is_file() and is_parquet(root):
         files, layout = read_parquet(root)
         return found_in(files, layout, config, Kinds())
     if is_table(root):
@@ -44,6 +44,8 @@ def open_root(root: str, config: DataConfig) -> Found:
         return found_in(files, layout, config, Kinds())
     files = open_files(root)
     kinds = sort_by_kind(files)
+    if not kinds.images and is_parquet(root):
+        return found_in(*read_parquet(root), config, kinds)
     return found_in(files, understand(files, kinds, Asked(config.labels, config.columns, config.class_from)), config, kinds)
 
 

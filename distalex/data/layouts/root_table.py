@@ -53,9 +53,9 @@ def read_root_table(root: str, wanted: Mapping[str, str] | None) -> tuple[Files,
 
 
 def _opened(path: Path) -> Table:
-    if path.suffix.lower() == ".parquet":
-        return parquet_table(path)
     try:
+        if path.suffix.lower() == ".parquet":
+            return parquet_table(path.read_bytes(), str(path))
         return parse_table(path.read_bytes(), path.name, str(path))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); give another file") from None

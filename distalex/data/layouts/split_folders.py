@@ -7,9 +7,9 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 from distalex.data.layouts.beside import label_by_tables
-from distalex.data.layouts.class_folders import checked
+from distalex.data.layouts.class_folders import find_classes
 from distalex.data.layouts.file_names import by_synsets
-from distalex.data.layouts.folders import common_folder, folders_of, in_letters, listed, parts_of_first, samples_in, why_no_classes
+from distalex.data.layouts.folders import common_folder, folders_of, listed, parts_of_first, why_no_names
 from distalex.data.layouts.given import Given
 from distalex.data.layouts.imagenet import VALIDATION_IMAGE, validation_samples
 from distalex.data.layouts.names import TEST, Layout, Sample, Splits, split_in
@@ -101,14 +101,10 @@ def _in_folders(given: Given, inside: list[str], alone: bool = True) -> list[Sam
     """Samples of the class folders that hold images; None where there are none. Unless `alone`, one class is enough."""
     prefix = common_folder(inside)
     tops = folders_of(inside, prefix)
-    level = "top_folder" if given.asked.class_from == "auto" else given.asked.class_from
     if not tops:
         above, _, last = prefix.rstrip("/").rpartition("/")
-        if alone or not above or split_in(last) or why_no_classes(inside, "", [last, "images"]):
+        if alone or not above or split_in(last) or why_no_names([last, "images"]):
             return None
         prefix = f"{above}/"  # a single class
-    elif given.asked.class_from == "auto" and in_letters(tops, inside, prefix):
-        level = "path"
-    elif given.asked.class_from == "auto" and why_no_classes(inside, prefix, tops):
-        return None
-    return checked(given, samples_in(inside, len(prefix), level), prefix, alone)
+    found = find_classes(given, inside, prefix, alone)
+    return None if isinstance(found, str) else found[0]

@@ -7,9 +7,10 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from io import BytesIO
 from typing import Any, NamedTuple
 
+from distalex.data.images import is_image
 from distalex.errors import UserError
 
 RECORDS = (".json", ".jsonl", ".ndjson", ".manifest")
@@ -63,7 +64,10 @@ def _lines(text: str, name: str, place: str) -> Iterator[tuple[int, list[str]]]:
     delimiter = "\t" if name.endswith((".tsv", ".tab")) else _delimiter([line for line in lines if line.strip()][:20], name)
     if delimiter == " ":
         rows = [(number, line.split()) for number, line in enumerate(lines, 1) if line.strip() and not line.startswith("#")]
-        words = any(not re.fullmatch(r"-?[\d.]+", cell) for _, row in rows[:200] for cell in row[2:])  # a class of several words
+        later = [cell for _, row in rows[:200] for cell in row[1:]]
+        words = not any(map(is_image, later)) and any(
+            not re.fullmatch(r"-?[\d.]+", cell) for _, row in rows[:200] for cell in row[2:]
+        )  # a class of several words
         yield from ((number, [row[0], " ".join(row[1:])] if words and len(row) > 1 else row) for number, row in rows)
         return
     reader = csv.reader(lines, delimiter=delimiter, strict=True, skipinitialspace=True)
@@ -145,19 +149,17 @@ def _flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return flat
 
 
-def parquet_table(path: Path) -> Table:
-    """The rows of a Parquet file of words and numbers. Raises UserError where it is none, or pyarrow is missing."""
-    pyarrow = import_pyarrow(str(path))
+def parquet_table(content: bytes, path: str) -> Table:
+    """The rows of a Parquet file of words and numbers, from its bytes. Raises UserError where it is none, or pyarrow is missing."""
+    pyarrow = import_pyarrow(path)
     try:
-        table = pyarrow.parquet.read_table(path)
+        table = pyarrow.parquet.read_table(BytesIO(content))
     except (OSError, pyarrow.ArrowException):
         raise UserError(f"{path}: not a Parquet file; write it once more") from None
     kept = [name for name in table.column_names if not pyarrow.types.is_nested(table.schema.field(name).type)]
     columns = [table.column(name).to_pylist() for name in kept]
     rows = zip(*columns, strict=True)
-    return Table(
-        str(path), kept, [(number, ["" if cell is None else str(cell) for cell in row]) for number, row in enumerate(rows, 1)], "row"
-    )
+    return Table(path, kept, [(number, ["" if cell is None else str(cell) for cell in row]) for number, row in enumerate(rows, 1)], "row")
 
 
 def import_pyarrow(place: str) -> Any:

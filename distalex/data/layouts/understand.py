@@ -8,20 +8,15 @@ from collections import defaultdict
 from distalex.data.files.kinds import Kinds, without_suffix
 from distalex.data.files.tree import Files, printable
 from distalex.data.layouts.beside import label_by_tables, split_by_lists
-from distalex.data.layouts.class_folders import checked
+from distalex.data.layouts.class_folders import find_classes
 from distalex.data.layouts.file_names import by_file_names, by_synsets
 from distalex.data.layouts.folders import (
     NO_CLASS,
-    are_parts,
     common_folder,
     folders_below,
     folders_of,
-    in_letters,
-    listed,
     samples_in,
     split_folders,
-    why_no_classes,
-    why_no_names,
     without_masks,
 )
 from distalex.data.layouts.given import Asked, Given
@@ -47,7 +42,7 @@ def understand(files: Files, kinds: Kinds, asked: Asked) -> Layout:
         if layout := published_layout(files, kinds.images, kinds.others):
             return layout
     images, masks = without_masks(kinds.images)
-    layout = _by_folders(Given(files, images, kinds.others, asked))
+    layout = _by_folders(Given(files, images, kinds.others, kinds.unread, asked))
     if masks:
         layout.left_out["masks of other images"] = masks
     return layout
@@ -68,35 +63,33 @@ def _by_folders(given: Given) -> Layout:
         prefix += f"{tops[0]}/"
     inside = given.below(prefix)
     tops = folders_of(inside, prefix)
-    if given.asked.class_from != "auto":
-        samples = checked(given, samples_in(inside, len(prefix), given.asked.class_from), prefix)
-        return Layout(f"class folders, as data.class_from={given.asked.class_from} has them", {"all": samples})
-    return _by_class_folders(given, inside, prefix, tops) if tops else _by_tables(given, prefix, "")
+    loose = [name for name in inside if "/" not in name[len(prefix) :]]
+    if not tops or (loose and len(tops) == 1 and given.asked.class_from == "auto"):
+        return _by_tables(given, prefix, "")
+    return _by_class_folders(given, inside, prefix, tops)
 
 
 def _by_class_folders(given: Given, inside: list[str], prefix: str, tops: list[str]) -> Layout:
     """Class folders, perhaps with lists of splits beside them; where the folders are no classes, what tables say."""
-    level, left_out = "top_folder", {}
-    if in_letters(tops, inside, prefix):
-        level = "path"
-    elif splits := _splits_in_classes(inside, prefix):
+    if given.asked.class_from == "auto" and (splits := _splits_in_classes(inside, prefix)):
         return Layout("class folders with a folder for each split in them", splits)
-    elif why := why_no_classes(inside, prefix, tops):
-        below = sorted(set().union(*folders_below(inside, prefix).values()))
-        if not are_parts(tops) or len(below) < 2 or why_no_names(below):
-            return _by_tables(given, prefix, why)
-        return split_by_lists(
-            given, Layout(f"class folders in the parts {listed(tops)}", {"all": samples_in(inside, len(prefix), "second")})
-        )
-    loose = [name for name in inside if "/" not in name[len(prefix) :]]
-    if loose and len(tops) == 1:
-        return _by_tables(given, prefix, "")
+    left_out = {}
     for top in sorted(set(tops) & set(NO_CLASS)):
         left_out[NO_CLASS[top]] = given.below(f"{prefix}{top}/")
         inside = [name for name in inside if not name.startswith(f"{prefix}{top}/")]
-    samples = checked(given, samples_in(inside, len(prefix), level), prefix)
-    title = "class folders" if level == "top_folder" else "class folders in folders of their first letter"
-    return split_by_lists(given, Layout(title, {"all": samples}, left_out))
+    found = find_classes(given, inside, prefix)
+    if isinstance(found, str):
+        return _by_tables(given, prefix, found)
+    samples, title = found
+    deeper = {os.path.dirname(sample.name) for sample in samples}
+    classes = {sample.label for sample in samples}
+    notes = []
+    if title == "class folders" and len(deeper) > len(classes):
+        notes = [
+            f"{len(deeper):,} folders, such as {min(deeper)}/, are together {len(classes):,} classes; each is one with data.class_from=last_folder"
+        ]
+    layout = Layout(title, {"all": samples}, left_out, notes)
+    return layout if given.asked.class_from != "auto" else split_by_lists(given, layout)
 
 
 def _splits_in_classes(inside: list[str], prefix: str) -> dict[str, list[Sample]] | None:
@@ -104,7 +97,8 @@ def _splits_in_classes(inside: list[str], prefix: str) -> dict[str, list[Sample]
     below = folders_below(inside, prefix)
     words = {folder: split_in(folder) for folders in below.values() for folder in folders}
     test = "test" if "test" in words.values() else "val"
-    if None in words.values() or not {"train", test} <= set(words.values()) or len(set(map(frozenset, below.values()))) > 1:
+    flat = all(name.count("/", len(prefix)) == 2 for name in inside)
+    if not flat or None in words.values() or not {"train", test} <= set(words.values()) or len(set(map(frozenset, below.values()))) > 1:
         return None
     splits: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples_in(inside, len(prefix), "top_folder"):
