@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -22,6 +23,9 @@ from distalex.parallel.launchers import set_ranks
 
 def entry(command: str | None = None) -> None:
     """Run `command`, or the one that the first argument names, and exit with its status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a locale without the letters of a file's name
+            stream.reconfigure(errors="backslashreplace")
     try:
         status = main(sys.argv[1:] if command is None else [command, *sys.argv[1:]])
     except SystemExit as leaving:  # raised by a signal's handler

@@ -1,5 +1,7 @@
 """Kinds of image files."""
 
+import struct
+import zlib
 from collections.abc import Callable
 
 import numpy as np
@@ -88,3 +90,45 @@ def test_a_huge_jpeg_is_decoded_small_and_looks_the_same():
     opened = images.open_image(content)
     assert np.abs(images.square(opened, 256) - expected).mean() < 2
     assert opened.size == (2500, 1000)
+
+
+def with_chunk(kind: bytes, data: bytes) -> bytes:
+    chunk = struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    return PNG[:33] + chunk + PNG[33:]
+
+
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [
+        (b"zTXt", b"Raw profile\0\0" + zlib.compress(bytes(3_000_000))),
+        (b"iTXt", b"parameters\0\1\0\0\0" + zlib.compress(b"prompt " * 300_000)),
+        (b"iCCP", b"icc\0\0" + zlib.compress(bytes(2_000_000))),
+        (b"tEXt", b"Comment\0" + bytes(b"x" * 70_000_000)),
+    ],
+)
+def test_a_png_with_a_long_text_or_profile_is_whole(kind, data):
+    assert (seen(with_chunk(kind, data)) == seen(PNG)).all()
+
+
+def test_a_tiff_of_many_bands_is_named_as_such():
+    tags = struct.pack("<HHIHH", 277, 3, 1, 13, 0)
+    with pytest.raises(OSError, match="a TIFF of 13 bands"):
+        images.open_image(b"II*\0" + struct.pack("<IH", 8, 1) + tags + bytes(4))
+
+
+def test_heic_is_read_with_the_package_that_reads_it_and_named_without(tmp_path, monkeypatch):
+    heic = b"\0\0\0\x18ftypheic" + bytes(40)
+    with pytest.raises(OSError, match="HEIC, which is not read without a package: pip install pillow-heif"):
+        images.open_image(heic)
+    module = (
+        "from PIL import Image, ImageFile\n"
+        "class Heic(ImageFile.ImageFile):\n"
+        "    format = 'HEIF'\n"
+        "    def _open(self): self._size, self._mode, self.tile = (9, 9), 'RGB', []\n"
+        "def register_heif_opener(): Image.register_open('HEIF', Heic, lambda start: start[4:8] == b'ftyp')\n"
+    )
+    (tmp_path / "pillow_heif.py").write_text(module)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert images.open_image(heic).format == "HEIF"
+    Image.OPEN.pop("HEIF")
+    Image.ID.remove("HEIF")

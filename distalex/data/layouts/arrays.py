@@ -35,13 +35,14 @@ def open_arrays(root: str, config: DataConfig) -> Found | None:
         found = read(path)
         if found is None:
             continue
-        title, place, splits, names = found
+        title, place, splits, names, unused = found
         sources = tuple(_source(title, split, arrays, names, config, place) for split, arrays in splits.items())
-        return Found(title, str(place), sources)
+        return Found(title, str(place), sources, {"tables without a label": unused} if unused else {})
     return None
 
 
-Read = tuple[str, Path, dict[str, Split], Sequence[str]]
+Read = tuple[str, Path, dict[str, Split], Sequence[str], list[str]]
+"""A set by name, its place, its splits, the names of its classes, and files that are left out."""
 
 
 def _source(title: str, split: str, arrays: Split, names: Sequence[str], config: DataConfig, place: Path) -> Source:
@@ -97,7 +98,7 @@ def _idx(root: Path) -> Read | None:
         splits[split] = (np.repeat(pixels[..., None], 3, 3), _read_idx(labels))
     count = 1 + max(int(labels.max()) for _, labels in splits.values())
     names, splits = _emnist_names(folder / f"{prefix}mapping.txt", splits) or ([str(number) for number in range(count)], splits)
-    return f"IDX files ({prefix}train-images-idx3-ubyte, …)", folder, splits, names
+    return f"IDX files ({prefix}train-images-idx3-ubyte, …)", folder, splits, names, []
 
 
 def _first(folder: Path, names: Sequence[str]) -> Path | None:
@@ -121,7 +122,7 @@ def _emnist_names(mapping: Path, splits: dict[str, Split]) -> tuple[list[str], d
     """EMNIST's classes by its mapping of labels to characters, with labels that begin at 0; None without one."""
     if not mapping.is_file():
         return None
-    pairs = [line.split() for line in mapping.read_text().splitlines() if line.strip()]
+    pairs = [line.split() for line in mapping.read_text(encoding="utf-8").splitlines() if line.strip()]
     labels = {int(label): number for number, (label, *_) in enumerate(pairs)}
     moved = {split: (pixels, np.vectorize(labels.get)(numbers)) for split, (pixels, numbers) in splits.items()}
     return [chr(int(code)) for _, code, *_ in pairs], moved
@@ -139,7 +140,7 @@ def _svhn(root: Path) -> Read | None:
             raise UserError(f"{path}: missing beside the other file of SVHN; fetch it too")
         values = load_mat(path.read_bytes(), str(path))
         splits[split] = (values["X"].transpose(3, 0, 1, 2), np.atleast_1d(values["y"]).astype(np.int64) % 10)
-    return "SVHN's cropped digits", path.parent, splits, list("0123456789")
+    return "SVHN's cropped digits", path.parent, splits, list("0123456789"), []
 
 
 def _stl10(root: Path) -> Read | None:
@@ -156,8 +157,8 @@ def _stl10(root: Path) -> Read | None:
         except (OSError, ValueError) as error:
             raise UserError(f"{folder}/{split}_X.bin or {split}_y.bin: not STL-10's ({error}); unpack stl10_binary.tar.gz again") from None
     names = folder / "class_names.txt"
-    listed = names.read_text().split() if names.is_file() else [str(number) for number in range(10)]
-    return "STL-10's binary files", folder, splits, listed
+    listed = names.read_text(encoding="utf-8").split() if names.is_file() else [str(number) for number in range(10)]
+    return "STL-10's binary files", folder, splits, listed, []
 
 
 def _cifar_binary(root: Path) -> Read | None:
@@ -177,8 +178,8 @@ def _cifar_binary(root: Path) -> Read | None:
     batches = [read(path.name) for path in sorted(folder.glob("data_batch_*.bin"))]
     train = (np.concatenate([pixels for pixels, _ in batches]), np.concatenate([labels for _, labels in batches]))
     names = folder / "batches.meta.txt"
-    listed = names.read_text().split() if names.is_file() else [str(number) for number in range(10)]
-    return "CIFAR-10's binary version", folder, {"train": train, "test": read("test_batch.bin")}, listed
+    listed = names.read_text(encoding="utf-8").split() if names.is_file() else [str(number) for number in range(10)]
+    return "CIFAR-10's binary version", folder, {"train": train, "test": read("test_batch.bin")}, listed, []
 
 
 NPZ = {"train": (("x_train", "y_train"), ("train_images", "train_labels")), "test": (("x_test", "y_test"), ("test_images", "test_labels"))}
@@ -207,7 +208,7 @@ def _npz(root: Path) -> Read | None:
     classes = ordered({str(label) for _, labels in splits.values() for label in np.unique(labels)})
     numbers = {int(class_): number for number, class_ in enumerate(classes)}
     splits = {split: (pixels, np.vectorize(numbers.get)(labels)) for split, (pixels, labels) in splits.items()}
-    return "a NumPy archive", found[0], splits, classes
+    return "a NumPy archive", found[0], splits, classes, []
 
 
 def _pixel_tables(root: Path) -> Read | None:
@@ -218,17 +219,20 @@ def _pixel_tables(root: Path) -> Read | None:
     if not tables or any(path.suffix.lower() not in (".csv", ".txt", ".md") for path in tables):
         return None
     splits: dict[str, Split] = {}
+    unused = []
     for path in tables:
         with open(path, encoding="utf-8", errors="replace") as file:
             header = file.readline().strip().lower().split(",") if path.suffix.lower() == ".csv" else []
         if len(header) > 64 and "label" in header:
             splits["test" if split_in(path.stem) == "test" else "train"] = _read_pixels(path, header.index("label"))
+        else:
+            unused.append(path.name)
     if not splits:
         return None
     names = ordered({str(label) for _, labels in splits.values() for label in np.unique(labels)})
     numbers = {int(class_): number for number, class_ in enumerate(names)}
     splits = {split: (pixels, np.vectorize(numbers.get)(labels)) for split, (pixels, labels) in splits.items()}
-    return "tables with a column for each pixel", root, splits if len(splits) == 2 else {"all": next(iter(splits.values()))}, names
+    return "tables with a column for each pixel", root, splits if len(splits) == 2 else {"all": next(iter(splits.values()))}, names, unused
 
 
 def _read_pixels(path: Path, label: int) -> Split:

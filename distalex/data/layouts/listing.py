@@ -32,8 +32,12 @@ class Index:
     def __init__(self, images: Iterable[str]) -> None:
         self.names = set(images)
         self.by_stem: dict[str, list[str]] = defaultdict(list)
+        self.by_number: dict[int, list[str]] = defaultdict(list)
         for name in self.names:
-            self.by_stem[without_suffix(os.path.basename(name))].append(name)
+            stem = without_suffix(os.path.basename(name))
+            self.by_stem[stem].append(name)
+            if stem.isdecimal():
+                self.by_number[int(stem)].append(name)
 
     def find(self, cell: str, folder: str = "", split: str | None = None) -> str | None:
         """Return the name of the image that `cell` stands for in a table that lies in `folder` and is of `split`; None where none does.
@@ -48,6 +52,8 @@ class Index:
                 return whole
         base = parts[-1]
         found = self.by_stem.get(base) or self.by_stem.get(without_suffix(base)) or []
+        if not found and base.isdecimal():  # 7 for 00007.jpg
+            found = self.by_number.get(int(base), [])
         if is_image(base) and len(found) > 1:
             found = [name for name in found if name.lower().endswith(os.path.splitext(base)[1].lower())] or found
         above = next((word for part in reversed(parts[:-1]) if (word := split_in(part))), split)
@@ -122,6 +128,9 @@ def read_listing(table: Table, name: str, index: Index, wanted: Mapping[str, str
         images.append(image)
     if not images:
         return None
+    classes = set(labels.values())
+    if joint := next((label for label in classes if _is_several(label, classes)), None):
+        raise UserError(f"{table.place}: {joint} is several classes, and an image has one here; keep one of them in each row")
     if _all_different(labels, columns):
         labels = {}
     return Listing(table.place, name, labels, splits, images, missing, *_label_column(table, columns, wanted))
@@ -130,6 +139,12 @@ def read_listing(table: Table, name: str, index: Index, wanted: Mapping[str, str
 def _all_different(labels: Mapping[str, str], columns: Columns) -> bool:
     """Whether no two images have the same value, so that it is a caption or a number and no class."""
     return not columns.one_hot and len(labels) > 2 and len(set(labels.values())) == len(labels)
+
+
+def _is_several(label: str, classes: set[str]) -> bool:
+    """Whether a label joins others, as `Effusion|Mass` does where Mass is one too."""
+    parts = re.split(r"\s*[|;,]\s*", label)
+    return len(parts) > 1 and bool(classes & set(parts))
 
 
 def _label_column(table: Table, columns: Columns, wanted: Mapping[str, str] | None) -> tuple[bool, str]:

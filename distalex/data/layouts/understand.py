@@ -85,9 +85,8 @@ def _by_class_folders(given: Given, inside: list[str], prefix: str, tops: list[s
     classes = {sample.label for sample in samples}
     notes = []
     if title == "class folders" and len(deeper) > len(classes):
-        notes = [
-            f"{len(deeper):,} folders, such as {min(deeper)}/, are together {len(classes):,} classes; each is one with data.class_from=last_folder"
-        ]
+        below = f"{len(deeper):,} folders, such as {min(deeper)}/, are together {len(classes):,} classes"
+        notes = [f"{below}; each is one with data.class_from=last_folder"]
     layout = Layout(title, {"all": samples}, left_out, notes)
     return layout if given.asked.class_from != "auto" else split_by_lists(given, layout)
 

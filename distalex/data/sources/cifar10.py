@@ -11,7 +11,10 @@ PHOTOGRAPHS = False
 NEEDS = ()
 TAKES = ("root",)
 HAS = (
-    *(("data_batch_1",), ("cifar-10-batches-py/data_batch_1",), ("cifar-10-python.tar.gz",), ("cifar10-jpg.tar.gz",)),
+    ("data_batch_1",),
+    ("cifar-10-batches-py/data_batch_1",),
+    ("cifar-10-python.tar.gz",),
+    ("cifar10-jpg.tar.gz",),
     ("train/airplane", "train/automobile", "train/frog", "test/truck"),
     ("cifar10-jpg/train/airplane", "cifar10-jpg/test/truck"),
 )
