@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from support.layouts import READ, REFUSED, REPORTED, Made
+from support.runs import REPOSITORY
 from support.sources import found, write
 
 from distalex.cli.main import main
@@ -41,3 +42,9 @@ def test_what_others_reported_is_read_or_refused_with_the_ways_out(report, tmp_p
         with pytest.raises(UserError) as refused:
             found(root)
         assert not [word for word in expected if word not in str(refused.value)], refused.value
+
+
+def test_the_page_of_layouts_lists_each():
+    page = (REPOSITORY / "docs" / "layouts.md").read_text()
+    cells = [cell.strip() for line in page.splitlines() if line.startswith("| ") for cell in line.split("|")[1].split(",")]
+    assert not [name for name in (*READ, *REFUSED) if name not in page and name not in cells]

@@ -514,6 +514,15 @@ READ: dict[str, tuple[Made, dict[str, dict[str, int]]]] = {
         },
         {"train": {"ant": 2, "bee": 2}, "test": {"ant": 2, "bee": 2}},
     ),
+    "Digit Recognizer, Fashion-MNIST as CSV": (
+        {
+            "train.csv": lines(
+                "label," + ",".join(f"pixel{n}" for n in range(784)), *(f"{n % 2}," + ",".join(["9"] * 784) for n in range(6))
+            ),
+            "test.csv": lines(",".join(f"pixel{n}" for n in range(784)), ",".join(["9"] * 784)),
+        },
+        {"all": {"0": 3, "1": 3}},
+    ),
     "splits inside class folders": (
         {f"{c}/{s}/{i}.jpg": JPEG for c in AB for s in ("train", "test") for i in range(3)},
         {"train": TWO, "test": TWO},
