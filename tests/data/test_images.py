@@ -1,6 +1,7 @@
 """Kinds of image files."""
 
 import struct
+import sys
 import zlib
 from collections.abc import Callable
 
@@ -129,6 +130,9 @@ def test_heic_is_read_with_the_package_that_reads_it_and_named_without(tmp_path,
     )
     (tmp_path / "pillow_heif.py").write_text(module)
     monkeypatch.syspath_prepend(str(tmp_path))
-    assert images.open_image(heic).format == "HEIF"
-    Image.OPEN.pop("HEIF")
-    Image.ID.remove("HEIF")
+    monkeypatch.setattr(Image, "OPEN", dict(Image.OPEN))
+    monkeypatch.setattr(Image, "ID", list(Image.ID))
+    try:
+        assert images.open_image(heic).format == "HEIF"
+    finally:
+        sys.modules.pop("pillow_heif", None)
