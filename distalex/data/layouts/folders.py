@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -48,6 +47,8 @@ SIDES = {
     "1024",
 }
 """Names of folders that are sizes of images where all are."""
+MASK_NAME = re.compile(r"[_-](mask|segmentation|seg|gt)(?=[^/]*$)", re.IGNORECASE)
+"""What the names of masks add to those of their images."""
 NO_CLASS = {"BACKGROUND_Google": "Caltech-101's background, which is no class"}
 """Folders among the classes of published sets that are none."""
 
@@ -113,38 +114,39 @@ def parts_of_first(tops: Sequence[str]) -> list[str]:
 
 def without_masks(images: Sequence[str]) -> tuple[list[str], list[str]]:
     """Images, and apart from these the masks that lie in folders of their own beside them or are named after them."""
+    folders = {name.rpartition("/")[0] for name in images}
+    of_masks = _mask_folders(folders)
+    inside = {folder for folder in folders if any(f"{folder}/".startswith(f"{one}/") for one in of_masks)}
+    named = {name for name in images if MASK_NAME.search(name)}
+    stems = {without_suffix(name) for name in images} if named else set()
+    masks = [name for name in images if name.rpartition("/")[0] in inside or (name in named and _named_after(name, stems))]
+    apart = set(masks)
+    return [name for name in images if name not in apart] if masks else list(images), masks
+
+
+def _mask_folders(folders: Iterable[str]) -> list[str]:
+    """Folders named for masks beside others that differ from them only in form: `masks` beside `images`, at any depth."""
     children: dict[str, set[str]] = defaultdict(set)
-    for folder in {os.path.dirname(name) for name in images}:
-        parts = folder.split("/") if folder else []
+    for folder in filter(None, folders):
+        parts = folder.split("/")
         for depth, part in enumerate(parts):
             children["/".join(parts[:depth])].add(part)
-    masked = {
+    return [
         f"{parent}/{child}".lstrip("/")
         for parent, found in children.items()
-        if differ_only_in_form(sorted(found)) and not all(_of_masks(child) for child in found)
-        for child in found
+        if any(map(_of_masks, found)) and not all(map(_of_masks, found)) and differ_only_in_form(sorted(found))
+        for child in sorted(found)
         if _of_masks(child)
-    }
-    stems = {without_suffix(name) for name in images}
-    kept: list[str] = []
-    masks: list[str] = []
-    for name in images:
-        parts = name.split("/")[:-1]
-        inside = any("/".join(parts[: depth + 1]) in masked for depth in range(len(parts)))
-        (masks if inside or _named_after(name, stems) else kept).append(name)
-    return kept, masks
+    ]
 
 
 def _of_masks(folder: str) -> bool:
-    return not meaning(folder) and bool(MASK & set(tokens(folder)))
+    return bool(MASK & set(tokens(folder))) and not meaning(folder)
 
 
 def _named_after(name: str, stems: set[str]) -> bool:
     """Whether an image is named as the mask of another: `benign (1)_mask.png` beside `benign (1).png`."""
-    folder, slash, base = name.rpartition("/")
-    stem = without_suffix(base)
-    cut = max(stem.lower().rfind(word) for word in ("_mask", "_segmentation", "-mask", "_seg", "_gt"))
-    return cut > 0 and folder + slash + stem[:cut] in stems
+    return any(name[: match.start()] in stems for match in MASK_NAME.finditer(name))
 
 
 def why_no_names(names: Sequence[str]) -> str | None:

@@ -165,8 +165,8 @@ def read_listings(
 
     Raises UserError where `wanted`, the columns that the user named, are not there.
     """
-    index = Index(images)
     candidates = [name for name in others if name.lower().endswith(BESIDE) and not NO_LABELS & set(tokens(name))]
+    index = Index(images if candidates else ())
     crowded = Counter(os.path.dirname(name) for name in candidates)
     listings = []
     problems = [

@@ -7,6 +7,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple
 
 from distalex.data.files.tree import Files, printable
@@ -110,6 +111,7 @@ def doubled(names: Sequence[str]) -> tuple[str, str] | None:
     return None
 
 
+@lru_cache(2**16)
 def class_name(folder: str) -> str:
     """The class that a folder's name stands for, in Unicode's composed form: macOS and Linux store é differently."""
     return unicodedata.normalize("NFC", printable(folder))
