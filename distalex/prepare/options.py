@@ -25,6 +25,9 @@ class PrepareOptions(CommandOptions):
 python -m distalex.prepare check FILE.beton
 python -m distalex.prepare show [FILE.beton] [--out=FILE.png] [--config=NAME] [--OPTION=VALUE …]"""
     words: ClassVar[tuple[str, ...]] = ("source",)
+    short: ClassVar[Mapping[str, str]] = {
+        f"data.{name}": name for name in ("root", "dataset", "labels", "columns", "class_from", "resize", "holdout", "skip_bad")
+    }  # as messages and `train` name them
 
     source: Annotated[str, KINDS] = "auto"
     """Data set, or kind of source, to prepare; or what holds the images, as `root`."""

@@ -50,5 +50,9 @@ torchrun --standalone --nproc_per_node=2 -m distalex.train --parallel=data --con
         return self
 
     def overrides(self) -> Mapping[str, str]:
-        """The folder as `data.root`, and the `data.name` that fits what lies there."""
-        return {} if self.root is None else {"data.root": self.root, "data.name": name_at(self.root)}
+        """The folder as `data.root`, and the `data.name` that fits what lies there; a prepared file as `data.train`."""
+        if self.root is None:
+            return {}
+        if self.root.endswith(".beton"):
+            return {"data.name": "beton", "data.train": self.root}
+        return {"data.root": self.root, "data.name": name_at(self.root)}

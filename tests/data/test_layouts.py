@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from support.layouts import READ, REFUSED, REPORTED, Made
+from support.layouts import READ, REFUSED, REPORTED, Made, zipped
 from support.runs import REPOSITORY
 from support.sources import found, write
 
@@ -42,6 +42,18 @@ def test_what_others_reported_is_read_or_refused_with_the_ways_out(report, tmp_p
         with pytest.raises(UserError) as refused:
             found(root)
         assert not [word for word in expected if word not in str(refused.value)], refused.value
+
+
+@pytest.mark.parametrize("archived", [False, True])
+def test_the_advice_of_a_refusal_is_an_option_of_prepare_and_leads_to_the_right_classes(archived, tmp_path, capsys):
+    made = REFUSED["several tables"][0]
+    assert isinstance(made, dict)
+    root = write(tmp_path, {"a.zip": zipped(made)}) / "a.zip" if archived else write(tmp_path / "in", made)
+    assert main(["prepare", str(root), "--dry_run"]) == 2
+    advice = capsys.readouterr().err.rpartition("choose the table with ")[2].strip()
+    assert main(["prepare", str(root), "--dry_run", f"--{advice}"]) == 0
+    assert "images labelled by by_sex.csv" in capsys.readouterr().out
+    assert main(["train", str(root), "--dry_run", f"--{advice}"]) == 0
 
 
 def test_the_page_of_layouts_lists_each():

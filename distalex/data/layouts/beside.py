@@ -22,7 +22,7 @@ def label_by_tables(given: Given, known: Sequence[Sample] = ()) -> Layout:
     files, asked = given.files, given.asked
     notes: list[str] = []
     if asked.labels:
-        listings = [named_listing(asked.labels, given.images, asked.columns)]
+        listings = [named_listing(asked.labels, files, given.others, given.images, asked.columns)]
     else:
         listings, notes = read_listings(files, given.others, given.images, asked.columns)
     labelled = [listing for listing in listings if listing.labels]

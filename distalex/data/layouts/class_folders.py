@@ -27,10 +27,12 @@ NOTES = (
 )
 
 
-def find_classes(given: Given, inside: Sequence[str], prefix: str, alone: bool = True) -> tuple[list[Sample], str] | str:
+def find_classes(
+    given: Given, inside: Sequence[str], prefix: str, alone: bool = True, in_split: bool = False
+) -> tuple[list[Sample], str] | str:
     """Samples of the class folders below `prefix`, which hold the images `inside`, and how they lie; or why the folders are no classes.
 
-    Raises UserError as `checked` does.
+    `in_split`: whether `prefix` is the folder of a split. Raises UserError as `checked` does.
     """
     tops = folders_of(inside, prefix)
     level = given.asked.class_from
@@ -38,7 +40,7 @@ def find_classes(given: Given, inside: Sequence[str], prefix: str, alone: bool =
         return checked(given, samples_in(inside, len(prefix), level), prefix, alone), f"class folders, as data.class_from={level} has them"
     if in_letters(tops, inside, prefix):
         return samples_in(inside, len(prefix), "path"), "class folders in folders of their first letter"
-    why = why_no_classes(inside, prefix, tops)
+    why = why_no_classes(inside, prefix, tops, in_split)
     if why is None:
         return checked(given, samples_in(inside, len(prefix), "top_folder"), prefix, alone), "class folders"
     below = sorted(set().union(*folders_below(inside, prefix).values()))

@@ -23,7 +23,14 @@ LABELS = (
     *("class_id", "classid", "category_id", "label_id", "class_label", "class_index", "id_class"),
 )
 SPLITS = ("split", "subset", "partition", "set", "data_set", "dataset", "fold", "phase", "usage")
+FLAGS = {
+    **dict.fromkeys(("is_train", "is_training", "is_training_image", "train"), ("test", "train")),
+    **dict.fromkeys(("is_test", "test"), ("train", "test")),
+    **dict.fromkeys(("is_valid", "is_val", "is_validation"), ("train", "val")),
+}
+"""Columns of zeros and ones, or False and True, that say a split: the splits of both values."""
 SPLIT_VALUES = (*TRAIN, *TEST, "dev", "unassigned", "")
+ZERO, ONE = ("0", "0.0", "false"), ("1", "1.0", "true")
 SAMPLED = 200
 """Rows that are looked at to choose columns."""
 
@@ -34,6 +41,8 @@ class Columns(NamedTuple):
     path: int
     label: int | None
     split: int | None
+    flag: tuple[str, str] | None = None
+    """The splits of zeros and ones in the column `split`; None where it holds words."""
     one_hot: tuple[int, ...] = ()
     """Columns of zeros and a one, each named by a class."""
     header: bool = True
@@ -82,6 +91,9 @@ def find_columns(table: Table, is_place: Callable[[str], bool], wanted: Mapping[
     split = _named(named, SPLITS, path)
     if split is not None and not all(_cell(row, split).lower() in SPLIT_VALUES for row in body) and len({*names}) > 3:
         split = None  # such as fold numbers, or the set that an image comes from
+    flag = None
+    if split is None and (flagged := _named(named, tuple(FLAGS), path)) is not None and _is_binary(body, flagged):
+        split, flag = flagged, FLAGS[named[flagged]]
     if split is None and not has_header:
         split = next(
             (at for at in range(len(first)) if at != path and all(_cell(row, at).lower() in SPLIT_VALUES[:-1] for row in body)), None
@@ -92,7 +104,7 @@ def find_columns(table: Table, is_place: Callable[[str], bool], wanted: Mapping[
     if label is None:
         one_hot = _one_hot(body, others) if has_header else ()
         label = None if one_hot else _only_label(path, others, has_header, body)
-    return Columns(path, label, split, one_hot, has_header and table.header is None)
+    return Columns(path, label, split, flag, one_hot, has_header and table.header is None)
 
 
 def _looks_like_header(
@@ -127,7 +139,8 @@ def _wanted(table: Table, names: list[str], wanted: Mapping[str, str]) -> Column
         raise UserError(f"data.columns: path is missing; give path:NAME,label:NAME; columns of {table.place}: {', '.join(written)[:200]}")
     by_number = all(name.isdigit() for name in wanted.values()) and table.header is None
     header = table.header is None and not (by_number and is_image(_cell(table.rows[0][1], path)))
-    return Columns(path, column("label"), column("split"), (), header)
+    split = column("split")
+    return Columns(path, column("label"), split, None if split is None else FLAGS.get(names[split]), (), header)
 
 
 def _cell(row: Sequence[str], at: int) -> str:
@@ -152,10 +165,14 @@ def _path_column(names: list[str], body: Sequence[list[str]], is_place: Callable
 
 def _one_hot(body: Sequence[list[str]], others: Sequence[int]) -> tuple[int, ...]:
     """Columns of zeros and ones with a single one in each row; empty where there are none. Raises nothing: several ones are no classes."""
-    binary = [at for at in others if body and all(_cell(row, at) in ("0", "1", "0.0", "1.0") for row in body)]
+    binary = [at for at in others if _is_binary(body, at)]
     if len(binary) < 2:
         return ()
     return tuple(binary)
+
+
+def _is_binary(body: Sequence[list[str]], at: int) -> bool:
+    return bool(body) and all(_cell(row, at).lower() in (*ZERO, *ONE) for row in body)
 
 
 def _only_label(path: int, others: Sequence[int], has_header: bool, body: Sequence[list[str]]) -> int | None:
@@ -184,7 +201,7 @@ def rows_of(table: Table, columns: Columns) -> list[Row]:
             )
         label = None
         if columns.one_hot:
-            ones = [at for at in columns.one_hot if float(cells[at] or 0) == 1]
+            ones = [at for at in columns.one_hot if cells[at].strip().lower() in ONE]
             if len(ones) != 1:
                 shown = ", ".join(names[at] for at in columns.one_hot[:4])
                 raise UserError(
@@ -198,6 +215,8 @@ def rows_of(table: Table, columns: Columns) -> list[Row]:
         if not path or label == "":
             raise UserError(f"{place}: an empty {'class' if path else 'path'}; fill it in or remove the row")
         split = None if columns.split is None else cells[columns.split].strip()
+        if columns.flag and split:
+            split = columns.flag[split.lower() in ONE]
         rows.append(Row(number, path, label, split))
     return rows
 

@@ -161,9 +161,12 @@ def why_no_names(names: Sequence[str]) -> str | None:
     return f"{split}/ is named as a split, and there is no train/ beside it" if split else None
 
 
-def why_no_classes(images: Sequence[str], prefix: str, tops: Sequence[str]) -> str | None:
-    """Why folders below `prefix` are no classes: their names, or the same folders in each; None where they may be."""
-    if why := why_no_names(tops):
+def why_no_classes(images: Sequence[str], prefix: str, tops: Sequence[str], in_split: bool = False) -> str | None:
+    """Why folders below `prefix` are no classes: their names, or the same folders in each; None where they may be.
+
+    Names that differ only by a year or a number, as models of one car do, are classes where they lie in a split (`in_split`).
+    """
+    if (why := why_no_names(tops)) and not (in_split and meaning(tops[0])):
         return why
     below = folders_below(images, prefix)
     shared = set.intersection(*below.values()) if len(below) > 1 and len(below) == len(tops) else set()
@@ -171,6 +174,11 @@ def why_no_classes(images: Sequence[str], prefix: str, tops: Sequence[str]) -> s
     if len(shared) > 1 and not in_form and 2 * len(shared) > len(set.union(*below.values())):
         return f"{listed(tops)} hold the same folders {listed(sorted(shared))}"
     return None
+
+
+def copies(images: Sequence[str], prefix: str, tops: Sequence[str]) -> list[str]:
+    """Folders that hold the folders beside them once more, as some archives on Kaggle do: `cell_images/` beside the classes."""
+    return [top for top, below in folders_below(images, prefix).items() if len(below) > 1 and below <= {*tops} - {top}]
 
 
 def folders_below(images: Sequence[str], prefix: str) -> dict[str, set[str]]:

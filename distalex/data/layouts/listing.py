@@ -12,7 +12,7 @@ from typing import NamedTuple
 from distalex.data.files.kinds import without_suffix
 from distalex.data.files.tree import Files, printable
 from distalex.data.images import is_image
-from distalex.data.layouts.columns import Columns, find_columns, names_of, rows_of
+from distalex.data.layouts.columns import LABELS, Columns, find_columns, names_of, normal, rows_of
 from distalex.data.layouts.names import split_in, tokens
 from distalex.data.layouts.published import mat_table
 from distalex.data.layouts.table import LINES, RECORDS, Table, parquet_table, parse_table
@@ -131,14 +131,10 @@ def read_listing(table: Table, name: str, index: Index, wanted: Mapping[str, str
     classes = set(labels.values())
     if joint := next((label for label in classes if _is_several(label, classes)), None):
         raise UserError(f"{table.place}: {joint} is several classes, and an image has one here; keep one of them in each row")
-    if _all_different(labels, columns):
+    named, column = _label_column(table, columns, wanted)
+    if not named and 1 < len(labels) == len(classes):  # captions, numbers, or the names of classes by number
         labels = {}
-    return Listing(table.place, name, labels, splits, images, missing, *_label_column(table, columns, wanted))
-
-
-def _all_different(labels: Mapping[str, str], columns: Columns) -> bool:
-    """Whether no two images have the same value, so that it is a caption or a number and no class."""
-    return not columns.one_hot and len(labels) > 2 and len(set(labels.values())) == len(labels)
+    return Listing(table.place, name, labels, splits, images, missing, named, column)
 
 
 def _is_several(label: str, classes: set[str]) -> bool:
@@ -155,7 +151,7 @@ def _label_column(table: Table, columns: Columns, wanted: Mapping[str, str] | No
         return False, ""
     if not columns.header and table.header is None:
         return bool(wanted), f"column {columns.label + 1}"
-    return True, f"column {names[columns.label]}"
+    return bool(wanted) or normal(names[columns.label]) in LABELS, f"column {names[columns.label]}"
 
 
 def read_listings(
@@ -232,16 +228,20 @@ def _first_folds(listings: list[Listing]) -> list[Listing]:
     return kept
 
 
-def named_listing(place: str, images: Sequence[str], wanted: Mapping[str, str] | None) -> Listing:
-    """The table that `data.labels` names, whose rows name `images`. Raises UserError where it names none of them, or has no classes."""
+def named_listing(place: str, files: Files, others: Sequence[str], images: Sequence[str], wanted: Mapping[str, str] | None) -> Listing:
+    """The table that `data.labels` names, which may lie among the `others`, and whose rows name `images`.
+
+    Raises UserError where it names none of them, or has no classes.
+    """
+    inside = next((name for name in others if place in (name, files.where(name))), None)
     try:
-        content = Path(place).read_bytes()
+        content = files.read(inside) if inside else Path(place).read_bytes()
     except OSError as error:
         raise UserError(f"data.labels={place}: cannot be read ({error.strerror}); name the file with the labels") from None
     table = _table(content, place, place)
     if table is None:
         raise UserError(f"data.labels={place}: not a table; name a CSV, JSON or Parquet file of images and classes")
-    listing = read_listing(table, os.path.basename(place), Index(images), wanted)
+    listing = read_listing(table, inside or os.path.basename(place), Index(images), wanted)
     if listing is None or not listing.labels:
         columns = ", ".join(names_of(table))[:200]
         what = "names none of the images" if listing is None else "has no column of classes"

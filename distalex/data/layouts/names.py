@@ -74,7 +74,7 @@ def split_in(name: str) -> str | None:
     """The split that a word in a name stands for: `train`, `test`, `val` or `unlabelled`; None where there is none or several."""
     found = set()
     for word in tokens(name):
-        word = re.sub(r"^trainval$", "train", word)
+        word = {"trainval": "train", "dev": "val", "eval": "val"}.get(word, word)
         kind = "train" if word in TRAIN else "unlabelled" if word in UNLABELLED else word[:4].replace("vali", "val")
         if kind in ("train", "unlabelled") or word in TEST:
             found.add(kind)

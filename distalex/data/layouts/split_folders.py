@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from distalex.data.layouts.beside import label_by_tables
 from distalex.data.layouts.class_folders import find_classes
 from distalex.data.layouts.file_names import by_synsets
-from distalex.data.layouts.folders import common_folder, folders_of, listed, parts_of_first, why_no_names
+from distalex.data.layouts.folders import common_folder, folders_of, listed, parts_of_first, why_no_classes, why_no_names
 from distalex.data.layouts.given import Given
 from distalex.data.layouts.imagenet import VALIDATION_IMAGE, validation_samples
 from distalex.data.layouts.names import TEST, Layout, Sample, Splits, split_in
@@ -50,15 +50,17 @@ def _labelled(
     if not by_tables:
         folder = splits["train"][0]
         raise UserError(
-            f"data.root={given.files.origin}: {prefix}{folder}/ holds images without class folders, and no table beside them has their "
-            f"classes{looked}; sort them into {folder}/CLASS/, or name a table with data.labels=FILE"
+            f"data.root={given.files.origin}: {prefix}{folder}/ holds images without class folders{_why(images['train'])}, and no table "
+            f"beside them has their classes{looked}; sort them into {folder}/CLASS/, name a table with data.labels=FILE, or take its folders "
+            "for classes with data.class_from=top_folder"
         )
-    title = " and ".join(["class folders"] * (train is not None) + [tables.title] * bool(tables.splits))
+    title = tables.title if train is None else "class folders"
     for word in order:
         named = [by_image[name] for part in images[word] for name in part if name in by_image]
         test = _in_themselves(given, images[word], alone=False) or named
         if test:
-            return _titled(given, title, {"train": by_tables, "test": test}, prefix, splits, word)
+            both = f"{title} and {tables.title}" if test == named and train is not None else title
+            return _titled(given, both, {"train": by_tables, "test": test}, prefix, splits, word)
     if train is None and set(tables.splits) == {"train", "test"}:  # the table itself splits the training images
         return _titled(given, title, tables.splits, prefix, splits, "")
     by_competition = any("submission" in os.path.basename(name).lower() for name in given.others)
@@ -70,6 +72,13 @@ def _labelled(
         f"data.root={given.files.origin}: {folder}/ holds images without class folders{looked}; sort them into {folder}/CLASS/, name a "
         f"table of them with data.labels=FILE, or name data.root={alone} alone, of which data.holdout are held out for testing"
     )
+
+
+def _why(parts: list[list[str]]) -> str:
+    """Why the folders of a split are no classes, for messages; an empty text where it has none."""
+    prefix = common_folder(parts[0])
+    why = why_no_classes(parts[0], prefix, folders_of(parts[0], prefix), in_split=True)
+    return f" ({why})" if why else ""
 
 
 def _titled(given: Given, title: str, found: Splits, prefix: str, splits: Mapping[str, list[str]], word: str) -> Layout:
@@ -106,5 +115,5 @@ def _in_folders(given: Given, inside: list[str], alone: bool = True) -> list[Sam
         if alone or not above or split_in(last) or why_no_names([last, "images"]):
             return None
         prefix = f"{above}/"  # a single class
-    found = find_classes(given, inside, prefix, alone)
+    found = find_classes(given, inside, prefix, alone, in_split=True)
     return None if isinstance(found, str) else found[0]

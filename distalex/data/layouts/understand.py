@@ -13,6 +13,7 @@ from distalex.data.layouts.file_names import by_file_names, by_synsets
 from distalex.data.layouts.folders import (
     NO_CLASS,
     common_folder,
+    copies,
     folders_below,
     folders_of,
     samples_in,
@@ -74,8 +75,9 @@ def _by_class_folders(given: Given, inside: list[str], prefix: str, tops: list[s
     if given.asked.class_from == "auto" and (splits := _splits_in_classes(inside, prefix)):
         return Layout("class folders with a folder for each split in them", splits)
     left_out = {}
-    for top in sorted(set(tops) & set(NO_CLASS)):
-        left_out[NO_CLASS[top]] = given.below(f"{prefix}{top}/")
+    again = dict.fromkeys(copies(inside, prefix, tops), "the same class folders again")
+    for top in sorted(set(tops) & {*NO_CLASS, *again}):
+        left_out[{**NO_CLASS, **again}[top]] = given.below(f"{prefix}{top}/")
         inside = [name for name in inside if not name.startswith(f"{prefix}{top}/")]
     found = find_classes(given, inside, prefix)
     if isinstance(found, str):

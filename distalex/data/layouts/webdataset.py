@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -12,6 +13,10 @@ from distalex.data.images import is_image
 from distalex.data.layouts.names import TEST, TRAIN, Sample, Splits, split_word
 from distalex.errors import UserError
 
+BOXES = re.compile(r"\d+( +-?[\d.]+){4,}\s*($|\n)")
+"""How a line of YOLO's boxes looks: a class and four or more numbers."""
+CAPTIONS = 8
+"""Labels that all differ, where there are more than these, are captions."""
 LABEL_SUFFIXES = (".cls", ".json", ".txt")
 
 
@@ -64,6 +69,12 @@ def webdataset(files: Files) -> Splits:
             labelled.append((image, _label_of_pair(files, image, suffixes)))
     if not labelled:
         raise UserError(f"data.root={files.origin}: holds no pairs of KEY.jpg and KEY.cls, as WebDataset has them; or use data.name=folder")
+    labels = [label for _, label in labelled]
+    if len(labels) > CAPTIONS and len(set(labels)) == len(labels) and any(" " in label for label in labels):
+        raise UserError(
+            f"{files.where(labelled[0][0])}: every label differs, e.g. {labels[0][:40]!r}, as captions do; give classes, or remove "
+            "the captions"
+        )
     splits: Splits = defaultdict(list)
     for name, label in labelled:
         word = next((word for part in name.split("/")[:-1] if (word := split_word(files, part))), None)
@@ -91,6 +102,8 @@ def _label_of_pair(files: Files, image: str, suffixes: dict[str, str]) -> str:
             raise UserError(
                 f"{files.where(name)}: holds no label ({str(error) or 'no key label, cls or class'}); fix or remove it"
             ) from None
+        if suffix == ".txt" and BOXES.match(text):
+            raise UserError(f"{files.where(name)}: boxes of objects, as YOLO has them, and whole images are classified here; give classes")
         if text and "\n" not in text:
             return text
         raise UserError(f"{files.where(name)}: a label is one line of text, found {text[:40]!r}; fix it")
