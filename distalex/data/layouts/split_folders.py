@@ -51,8 +51,8 @@ def _labelled(
         folder = splits["train"][0]
         raise UserError(
             f"data.root={given.files.origin}: {prefix}{folder}/ holds images without class folders{_why(images['train'])}, and no table "
-            f"beside them has their classes{looked}; sort them into {folder}/CLASS/, name a table with data.labels=FILE, or take its folders "
-            "for classes with data.class_from=top_folder"
+            f"beside them has their classes{looked}; sort them into {folder}/CLASS/, name a table with data.labels=FILE, or take its "
+            "folders for classes with data.class_from=top_folder"
         )
     title = tables.title if train is None else "class folders"
     for word in order:
