@@ -142,9 +142,18 @@ class Lock:
 
 @contextmanager
 def locked(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
-    """Hold the `Lock` on `path` in the block, waiting for it first; `on_wait` is called once where another process holds it."""
+    """Hold the `Lock` on `path` in the block, waiting for it first; `on_wait` is called once where another process holds it.
+
+    Raises UserError for a lock that another user has made and does not share.
+    """
     lock = Lock(path)
-    lock.wait(on_wait)
+    try:
+        lock.wait(on_wait)
+    except PermissionError as error:
+        raise UserError(
+            f"{path}: cannot be opened ({error.strerror}); have its owner share the folder (chmod -R a+rwX), or name one of your own with "
+            "DISTALEX_DATA"
+        ) from None
     try:
         yield
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -24,7 +25,7 @@ def name_at(root: str) -> str:
     at = Path(root).expanduser()
     for name, declared in declared_in("data/sources").items():
         for files in declared.facts.get("HAS", ()):
-            if all((at / file).exists() for file in files) or files == (at.name,):
+            if all(os.path.exists(at / file) for file in files) or files == (at.name,):
                 return name
     return "folder"
 

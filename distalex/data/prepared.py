@@ -60,9 +60,13 @@ def prepare(config: DataConfig, say: Say, progress: Progress, workers: int = 0) 
                     raise UserError(
                         f"{path}: {len(found.info.skipped)} bad image(s) were skipped, and data.skip_bad is off; prepare it again"
                     )
-            except UserError as error:
+            except (UserError, PermissionError) as error:  # another user's umask may keep their files from us
                 if path.exists():
-                    say(f"{error} - doing so")
+                    say(
+                        f"{error} - doing so"
+                        if isinstance(error, UserError)
+                        else f"{path}: cannot be read ({error.strerror}); preparing it"
+                    )
                 say(f"preparing {estimate(source, how).describe(source, how.encoding)}")
                 done = partial(progress, f"preparing {source.name} {source.split}")
                 found = write_all(source, path, done, how)

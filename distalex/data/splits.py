@@ -41,8 +41,11 @@ def list_sources(config: DataConfig) -> tuple[Source, ...]:
 
 
 def find(config: DataConfig) -> Found:
-    """Recognise and open the images that `config` names. Raises UserError where they cannot be found or understood."""
-    found: Found = source_module(config.name).open_source(config)
+    """Recognise and open the images that `config` names. Raises UserError where they cannot be found, read or understood."""
+    try:
+        found: Found = source_module(config.name).open_source(config)
+    except PermissionError as error:
+        raise UserError(f"{error.filename}: cannot be read ({error.strerror}); make it readable (chmod -R u+rX), or name another") from None
     return replace(found, sources=tuple(replace(source, resize=config.resize) for source in found.sources))
 
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.data import opened, prepared
+from support.data import QUIET, opened, prepared
 from support.layouts import READ, zipped
 from support.runs import small
 from support.sources import BOTH, CLASSES, JPEG, PAIRS, PNG, SPLITS, found, tar, write
@@ -17,6 +17,7 @@ from distalex.config.data import DataConfig
 from distalex.config.loading import load_config
 from distalex.data.splits import classes_of, find
 from distalex.errors import UserError
+from distalex.files import locked
 from distalex.predict.images import files_named
 
 HEIC = b"\0\0\0\x18ftypheic" + bytes(40)
@@ -152,6 +153,24 @@ def test_a_zip_is_read_in_place_and_a_damaged_one_is_named(tmp_path):
 def test_an_entry_outside_of_a_zip_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"\.\./evil\.jpg lies outside of the archive"):
         found(write(tmp_path, {"a.zip": zipped(CLASSES | {"../evil.jpg": JPEG})}) / "a.zip")
+
+
+def test_what_may_not_be_read_is_named(tmp_path, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", "a/b")
+
+    monkeypatch.setattr("distalex.data.layouts.recognise.open_files", refuse)
+    with pytest.raises(UserError, match=r"^a/b: cannot be read \(Permission denied\); make it readable"):
+        find(DataConfig(root=str(tmp_path)))
+
+
+def test_a_lock_of_another_user_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "open", lambda path, *_: (_ for _ in ()).throw(PermissionError(13, "Permission denied", path)))
+    with (
+        pytest.raises(UserError, match=r"x\.lock: cannot be opened \(Permission denied\); have its owner share"),
+        locked(tmp_path / "x.lock", QUIET),
+    ):
+        pass
 
 
 def test_names_are_printed_in_a_locale_without_their_letters(tmp_path, monkeypatch):

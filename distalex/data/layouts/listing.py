@@ -180,7 +180,10 @@ def read_listings(
         except (OSError, UserError) as error:
             if wanted:
                 raise
-            problems += [] if is_plain and "is of class" not in str(error) else [str(error).replace("; ", ": ")]
+            reason = (
+                f"{files.where(name)} cannot be read ({error.strerror})" if isinstance(error, OSError) else str(error).replace("; ", ": ")
+            )
+            problems += [] if is_plain and "is of class" not in reason else [reason]
             continue
         if listing:
             listings.append(listing)
