@@ -62,11 +62,8 @@ def prepare(config: DataConfig, say: Say, progress: Progress, workers: int = 0) 
                     )
             except (UserError, PermissionError) as error:  # another user's umask may keep their files from us
                 if path.exists():
-                    say(
-                        f"{error} - doing so"
-                        if isinstance(error, UserError)
-                        else f"{path}: cannot be read ({error.strerror}); preparing it"
-                    )
+                    reason = error if isinstance(error, UserError) else f"{path}: {error.strerror}; prepare it again"
+                    say(f"{reason} - doing so")
                 say(f"preparing {estimate(source, how).describe(source, how.encoding)}")
                 done = partial(progress, f"preparing {source.name} {source.split}")
                 found = write_all(source, path, done, how)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from distalex.config.choices import facts_in
-from distalex.config.data import DataConfig
+from distalex.config.data import DataConfig, name_at
 from distalex.data.found import Found
 from distalex.data.source import Source, a_share_of, hold_out
 from distalex.errors import UserError
@@ -42,6 +42,12 @@ def list_sources(config: DataConfig) -> tuple[Source, ...]:
 
 def find(config: DataConfig) -> Found:
     """Recognise and open the images that `config` names. Raises UserError where they cannot be found, read or understood."""
+    facts = facts_in("data/sources", config.name)
+    if config.root is not None and "root" not in (*facts["NEEDS"], *facts["TAKES"]):
+        raise UserError(
+            f"data.root={config.root}: data.name={config.name} reads no folder; remove it, or use data.name={name_at(config.root)} for "
+            "what lies there"
+        )
     try:
         found: Found = source_module(config.name).open_source(config)
     except PermissionError as error:

@@ -21,10 +21,10 @@ KINDS = OneOf("data/sources", also=(AUTO,), without=("beton",))
 class PrepareOptions(CommandOptions):
     """Write images into .beton files, verified and atomic. `train` does this by itself for a named data set."""
 
-    usage: ClassVar[str] = """python -m distalex.prepare [DIR|SOURCE] [--out=FILE.beton] [--dry_run] [--OPTION=VALUE …]
+    usage: ClassVar[str] = """python -m distalex.prepare [DIR|SOURCE [DIR]] [--out=FILE.beton] [--dry_run] [--OPTION=VALUE …]
 python -m distalex.prepare check FILE.beton
 python -m distalex.prepare show [FILE.beton] [--out=FILE.png] [--config=NAME] [--OPTION=VALUE …]"""
-    words: ClassVar[tuple[str, ...]] = ("source",)
+    words: ClassVar[tuple[str, ...]] = ("source", "root")
     short: ClassVar[Mapping[str, str]] = {
         f"data.{name}": name for name in ("root", "dataset", "labels", "columns", "class_from", "resize", "holdout", "skip_bad")
     }  # as messages and `train` name them

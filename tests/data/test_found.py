@@ -88,6 +88,12 @@ def test_a_named_set_that_is_not_there_says_what_is(tmp_path, capsys):
     assert "there are class folders of 2 classes (ant, bee, …), which data.name=folder reads" in error
 
 
+def test_a_folder_is_not_ignored_by_a_set_that_reads_none(tmp_path, capsys):
+    root = write(tmp_path, CLASSES)
+    assert main(["prepare", "digits", str(root)]) == 2
+    assert "data.name=digits reads no folder; remove it, or use data.name=folder for what lies there" in capsys.readouterr().err
+
+
 def test_files_are_images_by_content_where_their_names_say_nothing(tmp_path):
     named = {"ant/a.jpg?w=300": JPEG, "ant/b.jpg_large": JPEG, "ant/c": PNG, "bee/d.JPG.jpeg.download": JPEG, "bee/notes": b"hello"}
     root = write(tmp_path, CLASSES | named | {"bee/e.jxl": b"\xff\x0a" + bytes(9), "bee/f.mp4": b"x", "bee/Thumbs.db": b"x"})

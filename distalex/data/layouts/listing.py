@@ -180,10 +180,9 @@ def read_listings(
         except (OSError, UserError) as error:
             if wanted:
                 raise
-            reason = (
-                f"{files.where(name)} cannot be read ({error.strerror})" if isinstance(error, OSError) else str(error).replace("; ", ": ")
-            )
-            problems += [] if is_plain and "is of class" not in reason else [reason]
+            reason = f"{files.where(name)} cannot be read ({error.strerror})" if isinstance(error, OSError) else str(error)
+            if not is_plain or isinstance(error, OSError) or "is of class" in reason:
+                problems.append(reason.replace("; ", ": "))
             continue
         if listing:
             listings.append(listing)
