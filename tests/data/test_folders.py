@@ -125,6 +125,11 @@ def test_words_for_splits_inside_other_names_are_classes(tmp_path):
     assert found(root) == {"all": {"freight train": 1, "passenger train": 1, "blood_test": 1, "bus": 1}}
 
 
+def test_words_for_splits_in_the_folders_of_an_archive_are_classes_too(tmp_path):
+    tar(tmp_path / "set.tar", {f"{name}/{number}.jpg": JPEG for name in ("freight-train", "blood_test") for number in range(2)})
+    assert found(tmp_path) == {"all": {"freight-train": 2, "blood_test": 2}}
+
+
 def test_what_desktops_leave_in_archives_is_no_class(tmp_path):
     extra = {"__MACOSX/ant/._0.jpg": b"x", ".ipynb_checkpoints/1.jpg": JPEG, "ant/.hidden/2.jpg": JPEG}
     assert found(tar(tmp_path / "a.tar", CLASSES | extra)) == {"all": BOTH}

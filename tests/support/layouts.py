@@ -565,6 +565,14 @@ REFUSED: dict[str, tuple[Made, tuple[str, ...]]] = {
         {f"{size}/{i}.jpg": JPEG for size in ("40X", "100X") for i in range(3)},
         ("differ only by", "class_from=top_folder"),
     ),
+    "classes that differ only by case": (
+        {f"{c}/{i}.jpg": JPEG for c in ("Cat", "cat", "dog") for i in range(2)},
+        ("classes 'Cat' and 'cat' differ only by case or spaces", "give them one name"),
+    ),
+    "images spread by the beginnings of their names": (
+        {f"{name[0]}/{name[1]}/{name}.jpg": JPEG for name in ("0a1f", "0b22", "1c33", "f0aa")},
+        ("are the beginnings of file names", "data.class_from=top_folder"),
+    ),
     "YOLO's boxes": (
         {f"images/{s}/{i}.jpg": JPEG for s in ("train", "val") for i in range(3)}
         | {f"labels/{s}/{i}.txt": b"0 0.5 0.5 0.2 0.2\n" for s in ("train", "val") for i in range(3)},
@@ -704,6 +712,10 @@ REPORTED: dict[str, tuple[Made, dict[str, dict[str, int]] | tuple[str, ...]]] = 
             + "".join(f"{i}.jpg\t{AB[i % 2]}\r\n" for i in range(4)).encode("utf-16-le")
         },
         {"all": {"ant": 2, "bee": 2}},
+    ),
+    "https://www.kaggle.com/datasets/iarunava/cell-images-for-detecting-malaria": (
+        {f"cell_images/{twice}{c}/{i}.png": PNG for twice in ("", "cell_images/") for c in ("Parasitized", "Uninfected") for i in range(2)},
+        {"all": {"Parasitized": 2, "Uninfected": 2}},
     ),
     "https://github.com/fastai/fastai/issues/1169": (
         {f"train/n0370622{c}/n0370622{c}_{i}.JPEG": JPEG for c in range(2) for i in range(3)}

@@ -20,7 +20,7 @@ PATHS = (
 LABELS = (
     *("label", "class", "class_name", "classname", "category", "category_name", "target", "label_name", "choice", "choices", "labels"),
     *("breed", "species", "species_name", "dx", "diagnosis", "disease", "variety", "level", "tag", "classes", "answer", "y"),
-    *("class_id", "classid", "category_id", "label_id", "class_label", "class_index", "id_class"),
+    *("class_id", "classid", "category_id", "label_id", "class_label", "class_index", "landmark_id"),
 )
 SPLITS = ("split", "subset", "partition", "set", "data_set", "dataset", "fold", "phase", "usage")
 FLAGS = {

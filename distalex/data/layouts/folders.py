@@ -47,7 +47,7 @@ SIDES = {
     "1024",
 }
 """Names of folders that are sizes of images where all are."""
-MASK_NAME = re.compile(r"[_-](mask|segmentation|seg|gt)(?=[^/]*$)", re.IGNORECASE)
+MASK_NAME = re.compile(r"[_-](mask|segmentation|seg|gt)(?![a-z])(?=[^/]*$)", re.IGNORECASE)
 """What the names of masks add to those of their images."""
 NO_CLASS = {"BACKGROUND_Google": "Caltech-101's background, which is no class"}
 """Folders among the classes of published sets that are none."""
@@ -66,7 +66,7 @@ def folders_of(names: Iterable[str], prefix: str) -> list[str]:
     return sorted({name[start : name.index("/", start)] for name in names if name.startswith(prefix) and "/" in name[start:]})
 
 
-def split_folders(files: Files, images: Sequence[str], prefix: str) -> dict[str, list[str]]:
+def find_splits(files: Files, images: Sequence[str], prefix: str) -> dict[str, list[str]]:
     """Folders below `prefix` by the split that they are: of names that are words for splits, or differ only by such a word.
 
     Empty where they are none. There are a training set and another; folders of the list `unlabelled` belong to neither. Parts of one split,
@@ -75,7 +75,7 @@ def split_folders(files: Files, images: Sequence[str], prefix: str) -> dict[str,
     tops = folders_of(images, prefix)
     exact: dict[str, list[str]] = defaultdict(list)
     for top in tops:
-        if word := split_word(files, top):
+        if word := split_word(top, files.archives and not prefix):
             exact["train" if word in TRAIN else word].append(top)
     if "train" in exact and len(exact) > 1:
         for word in exact:
@@ -85,20 +85,19 @@ def split_folders(files: Files, images: Sequence[str], prefix: str) -> dict[str,
     for top in tops:
         if word := split_in(top):
             found[word].append(top)
-    rest = [top for top in tops if split_in(top) is None]
-    if (
-        len(rest) == 1
-        and found
-        and "train" not in found
-        and all(not re.sub(r"\d", "", "".join(meaning(top))) for top in tops if top not in rest)
-    ):
-        below = folders_below(images, prefix)
-        if set(below) == set(rest) and below[rest[0]]:  # Places365: a training set without the word
-            return {**found, "train": rest}
-    alike = [top for tops_ in found.values() for top in tops_]
-    if "train" in found and len(found) > 1 and len(set(map(meaning, alike))) == 1 and len(alike) >= len(tops) - 1:
-        return dict(found)
-    return {}
+    named = [top for group in found.values() for top in group]
+    if "train" not in found:
+        train = _training_set_without_the_word(images, prefix, tops, named)
+        return {**found, "train": [train]} if train else {}
+    alike = len(set(map(meaning, named))) == 1 and len(named) >= len(tops) - 1
+    return dict(found) if alike and len(found) > 1 else {}
+
+
+def _training_set_without_the_word(images: Sequence[str], prefix: str, tops: Sequence[str], named: Sequence[str]) -> str | None:
+    """The one folder of class folders beside flat ones that are named as splits, as in Places365; None where there is none."""
+    rest = [top for top in tops if top not in named]
+    plain = all(not re.sub(r"\d", "", "".join(meaning(top))) for top in named)
+    return rest[0] if len(rest) == 1 and named and plain and set(folders_below(images, prefix)) == set(rest) else None
 
 
 def parts_of_first(tops: Sequence[str]) -> list[str]:
@@ -168,12 +167,25 @@ def why_no_classes(images: Sequence[str], prefix: str, tops: Sequence[str], in_s
     """
     if (why := why_no_names(tops)) and not (in_split and meaning(tops[0])):
         return why
+    if _begin_file_names(images, prefix, tops):
+        return f"{listed(tops)} are the beginnings of file names"
     below = folders_below(images, prefix)
     shared = set.intersection(*below.values()) if len(below) > 1 and len(below) == len(tops) else set()
     in_form = differ_only_in_form(sorted(shared)) and not any(map(split_in, shared))  # the years of each class, for example
     if len(shared) > 1 and not in_form and 2 * len(shared) > len(set.union(*below.values())):
         return f"{listed(tops)} hold the same folders {listed(sorted(shared))}"
     return None
+
+
+def _begin_file_names(images: Sequence[str], prefix: str, tops: Sequence[str]) -> bool:
+    """Whether images are spread over folders by the first characters of their names: `ab/cd/abcd12.jpg`, `0f/0f3a.jpg`."""
+    hexadecimal = all(re.fullmatch(r"[0-9a-f]{1,3}", top) for top in tops)
+    mixed = any(map(str.isdigit, tops)) and any(map(str.isalpha, "".join(tops)))
+    for name in images[:1000]:
+        *folders, base = name[len(prefix) :].split("/")
+        if not hexadecimal or not folders or not base.startswith("".join(folders)) or not (mixed or len(folders) > 1):
+            return False
+    return len(tops) > 1
 
 
 def copies(images: Sequence[str], prefix: str, tops: Sequence[str]) -> list[str]:

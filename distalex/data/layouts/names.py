@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
 
-from distalex.data.files.tree import Files, printable
+from distalex.data.files.tree import printable
 from distalex.errors import UserError
 
 
@@ -59,9 +59,9 @@ RENDERING = {
 _SPLIT = {*TRAIN, *TEST, *UNLABELLED, "trainval", "dev", "eval"}
 
 
-def split_word(files: Files, folder: str) -> str | None:
+def split_word(folder: str, is_archive: bool = False) -> str | None:
     """The word of TRAIN or TEST that is a folder's name, or in an archive's name: `train` of ILSVRC2012_img_train or train-0001."""
-    words = re.split(r"[-_.]+", folder.lower()) if files.archives else [folder.lower()]
+    words = re.split(r"[-_.]+", folder.lower()) if is_archive else [folder.lower()]
     return next((word for word in reversed(words) if word in TRAIN + TEST), None)
 
 
@@ -124,6 +124,7 @@ def common_classes(splits: Splits, origin: str) -> tuple[str, ...]:
     classes = ordered(whole)
     if len(classes) < 2:
         raise UserError(f"data.root={origin}: images of two or more classes are needed, found only {classes[0]}; add another class")
+    _refuse_alike(classes, origin)
     for one, other in (("train", "test"), ("test", "train")) if "test" in counts else ():
         lacking = [class_ for class_ in classes if not counts[other][class_]]
         if lacking:
@@ -135,6 +136,16 @@ def common_classes(splits: Splits, origin: str) -> tuple[str, ...]:
                 "the class, or point data.root at the training images alone, of which data.holdout of each class are held out for testing"
             )
     return classes
+
+
+def _refuse_alike(classes: Iterable[str], origin: str) -> None:
+    """Raise UserError for two classes whose names differ only by case, spaces or underscores; single letters may."""
+    seen: dict[str, str] = {}
+    for class_ in classes:
+        plain = re.sub(r"[\s_-]+", " ", class_.casefold()).strip()
+        if plain in seen and len(class_) > 1:
+            raise UserError(f"data.root={origin}: classes {seen[plain]!r} and {class_!r} differ only by case or spaces; give them one name")
+        seen[plain] = class_
 
 
 def ordered(classes: Iterable[str]) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from distalex.data.files.kinds import without_suffix
 from distalex.data.files.tree import Files
-from distalex.data.layouts.names import Layout, Sample
+from distalex.data.layouts.names import Layout, Sample, split_in
 from distalex.data.layouts.table import Table
 from distalex.errors import UserError
 
@@ -23,16 +23,27 @@ def published_layout(files: Files, images: Sequence[str], others: Sequence[str])
     for known, read in ((("images.txt", "image_class_labels.txt"), _cub), (("imagelabels.mat", "setid.mat"), _flowers)):
         if all(name in by_base for name in known):
             return read(files, images, by_base)
-    if images and all(re.fullmatch(r"(cat|dog)\.\d+", without_suffix(os.path.basename(name))) for name in images if _in_train(name)):
-        samples = [Sample(name, os.path.basename(name)[:3]) for name in images if _in_train(name)]
-        if len({sample.label for sample in samples}) == 2:
-            rest = [name for name in images if not _in_train(name)]
-            return Layout("Dogs vs. Cats, classes from file names", {"all": samples}, {"no label": rest} if rest else {})
-    return None
+    return _dogs_and_cats(images)
 
 
-def _in_train(name: str) -> bool:
-    return not re.search(r"(^|/)test\d*/", name)
+def _dogs_and_cats(images: Sequence[str]) -> Layout | None:
+    """Dogs vs. Cats: cat.0.jpg and dog.0.jpg, perhaps in folders of splits; numbers without a class are its test set."""
+    splits: dict[str, list[Sample]] = {"train": [], "val": []}
+    rest = []
+    for name in images:
+        stem = without_suffix(os.path.basename(name))
+        if match := re.fullmatch(r"(cat|dog)\.\d+", stem):
+            words = [split_in(part) for part in name.split("/")[:-1]]
+            splits["val" if "val" in words or "test" in words else "train"].append(Sample(name, match[1]))
+        elif stem.isdecimal():
+            rest.append(name)
+        else:
+            return None
+    where = [{os.path.dirname(sample.name) for sample in splits["train"] if sample.label == label} for label in ("cat", "dog")]
+    if not where[0] & where[1]:  # none of either, or each in its class folder
+        return None
+    found = {"train": splits["train"], "test": splits["val"]} if splits["val"] else {"all": splits["train"]}
+    return Layout("Dogs vs. Cats, classes from file names", found, {"without a class": rest} if rest else {})
 
 
 def _cub(files: Files, images: Sequence[str], by_base: dict[str, str]) -> Layout:

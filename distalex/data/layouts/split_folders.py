@@ -89,8 +89,9 @@ def _titled(given: Given, title: str, found: Splits, prefix: str, splits: Mappin
         for top in tops:
             rest = [name for name in given.below(f"{prefix}{top}/") if name not in used]
             if rest:
-                reason = "without a class" if kind in ("train", word, "unlabelled") or not word else f"not used beside {word}"
-                left_out[f"{reason}, in {prefix}{top}/"] = rest
+                beside = splits[word or "train"][0]
+                unlabelled = top in parts_of_first(tops) and (kind in ("train", word, "unlabelled") or not word)
+                left_out[f"{'without a class' if unlabelled else f'not used beside {beside}/'}, in {prefix}{top}/"] = rest
     folders = [f"{prefix}{splits[kind][0]}" for kind in ("train", word) if kind in splits]
     return Layout(f"{title} in {listed(folders)}", found, dict(left_out))
 

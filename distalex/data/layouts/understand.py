@@ -14,10 +14,10 @@ from distalex.data.layouts.folders import (
     NO_CLASS,
     common_folder,
     copies,
+    find_splits,
     folders_below,
     folders_of,
     samples_in,
-    split_folders,
     without_masks,
 )
 from distalex.data.layouts.given import Asked, Given
@@ -53,7 +53,7 @@ def _by_folders(given: Given) -> Layout:
     """Images by what their folders stand for: splits, or classes, or neither."""
     prefix = common_folder(given.images)
     tops = folders_of(given.images, prefix)
-    splits = split_folders(given.files, given.images, prefix)
+    splits = find_splits(given.files, given.images, prefix)
     if given.asked.class_from == "file_name":
         return by_file_names(given, prefix, splits)
     if splits:

@@ -77,7 +77,8 @@ def webdataset(files: Files) -> Splits:
         )
     splits: Splits = defaultdict(list)
     for name, label in labelled:
-        word = next((word for part in name.split("/")[:-1] if (word := split_word(files, part))), None)
+        above = name.split("/")[:-1]
+        word = next((word for depth, part in enumerate(above) if (word := split_word(part, files.archives and not depth))), None)
         splits["train" if word in TRAIN else "test" if word in TEST else "all"].append(Sample(name, label))
     if set(splits) == {"train", "test"}:
         return dict(splits)
