@@ -23,7 +23,8 @@ def test_a_published_layout_is_read(name, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_a_layout_that_may_mean_several_things_is_refused_with_the_ways_out(name, tmp_path, capsys):
+def test_a_layout_that_may_mean_several_things_is_refused_with_the_ways_out(name, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("DISTALEX_DATA", str(tmp_path / "data"))
     made, words = REFUSED[name]
     assert main(["prepare", str(laid_out(made, tmp_path / "in")), "--dry_run"]) == 2
     error = capsys.readouterr().err

@@ -190,6 +190,7 @@ def ham() -> dict[str, bytes]:
     wide = ",".join(f"pixel{n:04d}" for n in range(784)) + ",label"
     return {
         **{f"HAM10000_images_part_{1 + i // 3}/{name}.jpg": JPEG for i, name in enumerate(names)},
+        "HAM10000_segmentations_lesion_tschandl/ISIC_0027300_segmentation.png": PNG,
         "HAM10000_metadata.csv": lines("lesion_id,image_id,dx,dx_type,age,sex,localization", *rows),
         "hmnist_28_28_L.csv": lines(wide, *(",".join(["7"] * 784 + [str(i % 2)]) for i in range(6))),
     }
@@ -572,6 +573,10 @@ REFUSED: dict[str, tuple[Made, tuple[str, ...]]] = {
     "images spread by the beginnings of their names": (
         {f"{name[0]}/{name[1]}/{name}.jpg": JPEG for name in ("0a1f", "0b22", "1c33", "f0aa")},
         ("are the beginnings of file names", "data.class_from=top_folder"),
+    ),
+    "STL-10 in its archive": (
+        lambda at: tar(at / "stl10_binary.tar.gz", {"stl10_binary/train_X.bin": b"x", "stl10_binary/train_y.bin": b"x"}, "w:gz"),
+        ("stl10_binary/train_X.bin is read outside of archives alone; unpack them",),
     ),
     "YOLO's boxes": (
         {f"images/{s}/{i}.jpg": JPEG for s in ("train", "val") for i in range(3)}

@@ -25,6 +25,13 @@ DEPTH = 2
 """Folders below the root that are looked into: torchvision unpacks MNIST into MNIST/raw."""
 
 
+def is_array_file(name: str) -> bool:
+    """Whether a file is named as one of a set of arrays."""
+    base = name.rpartition("/")[2]
+    known = ("train_X.bin", "data_batch_1.bin", "train_32x32.mat", "data_batch_1")
+    return IDX.match(base) is not None or base in known or base.endswith(".npz")
+
+
 def open_arrays(root: str, config: DataConfig) -> Found | None:
     """The set of arrays at `root`, a folder or one of its files; None where there is none.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -118,7 +119,8 @@ def without_masks(images: Sequence[str]) -> tuple[list[str], list[str]]:
     inside = {folder for folder in folders if any(f"{folder}/".startswith(f"{one}/") for one in of_masks)}
     named = {name for name in images if MASK_NAME.search(name)}
     stems = {without_suffix(name) for name in images} if named else set()
-    masks = [name for name in images if name.rpartition("/")[0] in inside or (name in named and _named_after(name, stems))]
+    bases = {os.path.basename(stem) for stem in stems}
+    masks = [name for name in images if name.rpartition("/")[0] in inside or (name in named and _named_after(name, stems, bases))]
     apart = set(masks)
     return [name for name in images if name not in apart] if masks else list(images), masks
 
@@ -143,9 +145,12 @@ def _of_masks(folder: str) -> bool:
     return bool(MASK & set(tokens(folder))) and not meaning(folder)
 
 
-def _named_after(name: str, stems: set[str]) -> bool:
-    """Whether an image is named as the mask of another: `benign (1)_mask.png` beside `benign (1).png`."""
-    return any(name[: match.start()] in stems for match in MASK_NAME.finditer(name))
+def _named_after(name: str, stems: set[str], bases: set[str]) -> bool:
+    """Whether an image is named as the mask of another: `benign (1)_mask.png` beside `benign (1).png`, or of one elsewhere in a folder of
+    masks."""
+    begins = [name[: match.start()] for match in MASK_NAME.finditer(name)]
+    in_folder = bool(MASK & set(tokens(name.rpartition("/")[0])))
+    return any(begin in stems or (in_folder and os.path.basename(begin) in bases) for begin in begins)
 
 
 def why_no_names(names: Sequence[str]) -> str | None:

@@ -90,7 +90,8 @@ def _titled(given: Given, title: str, found: Splits, prefix: str, splits: Mappin
             rest = [name for name in given.below(f"{prefix}{top}/") if name not in used]
             if rest:
                 beside = splits[word or "train"][0]
-                unlabelled = top in parts_of_first(tops) and (kind in ("train", word, "unlabelled") or not word)
+                looked_at = not word or kind not in TEST or TEST.index(kind) <= TEST.index(word)
+                unlabelled = top in parts_of_first(tops) and looked_at
                 left_out[f"{'without a class' if unlabelled else f'not used beside {beside}/'}, in {prefix}{top}/"] = rest
     folders = [f"{prefix}{splits[kind][0]}" for kind in ("train", word) if kind in splits]
     return Layout(f"{title} in {listed(folders)}", found, dict(left_out))

@@ -7,6 +7,7 @@ from collections import defaultdict
 
 from distalex.data.files.kinds import Kinds, without_suffix
 from distalex.data.files.tree import Files, printable
+from distalex.data.layouts.arrays import is_array_file
 from distalex.data.layouts.beside import label_by_tables, split_by_lists
 from distalex.data.layouts.class_folders import find_classes
 from distalex.data.layouts.file_names import by_file_names, by_synsets
@@ -32,6 +33,11 @@ def understand(files: Files, kinds: Kinds, asked: Asked) -> Layout:
     """The labelled images of `files` by split. Raises UserError, with what was found and both ways out, where no layout fits."""
     if not kinds.images:
         unread = "".join(f"; {len(names):,} of {kind}" for kind, names in kinds.unread.items())
+        arrays = next((name for name in files.names if is_array_file(name)), None)
+        if arrays:
+            raise UserError(
+                f"data.root={files.origin}: {printable(arrays)} is read outside of archives alone; unpack them and name the folder"
+            )
         example = f", e.g. {printable(files.names[0])}" if files.names else ""
         raise UserError(
             f"data.root={files.origin}: none of its {len(files.names):,} files is an image (.jpg, .png, …){example}{unread}; name another "
