@@ -33,7 +33,7 @@ def test_little_shared_memory_gives_the_same_batches(alone, photographs, monkeyp
     found = [*opened(small(**options), alone, said.append).train.train(0)]
     assert all(torch.equal(one.images, other.images) for one, other in zip(found, expected, strict=True))
     assert all(torch.equal(one.labels, other.labels) for one, other in zip(found, expected, strict=True))
-    assert says in said[0]
+    assert any(says in line for line in said)
 
 
 def test_an_epoch_can_be_entered_in_the_middle(alone):

@@ -122,7 +122,7 @@ def _by_tables(given: Given, prefix: str, why: str) -> Layout:
         return layout
     if not why and (samples := by_synsets(given.images)):
         return Layout("file names with ImageNet's synsets", {"all": samples})
-    looked = "".join(f"; {note}" for note in layout.notes)
+    looked = "".join(f"; {note}" for note in layout.notes) or f"; none of the {len(given.others):,} other files names the images"
     if why:
         tops = folders_of(given.images, prefix)
         example = next((top for top in tops if folders_of(given.images, f"{prefix}{top}/")), None)
