@@ -490,6 +490,13 @@ READ: dict[str, tuple[Made, dict[str, dict[str, int]]]] = {
         },
         {"all": TWO},
     ),
+    "JSON of names, of records and of columns": (
+        {f"{i}.jpg": JPEG for i in range(6)}
+        | {"a.json": json.dumps({f"{i}.jpg": {"label": AB[i % 2]} for i in range(2)}).encode()}
+        | {"b.json": json.dumps({f"{i}.jpg": AB[i % 2] for i in range(2, 4)}).encode()}
+        | {"c.json": json.dumps({"file": ["4.jpg", "5.jpg"], "label": list(AB)}).encode()},
+        {"all": TWO},
+    ),
     "SageMaker Ground Truth": (
         {f"{i}.jpg": JPEG for i in range(6)}
         | {
@@ -620,7 +627,7 @@ REFUSED: dict[str, tuple[Made, tuple[str, ...]]] = {
     ),
     "a table with unknown columns": (
         {f"{i}.jpg": JPEG for i in range(4)} | {"t.csv": lines("a,b,c", *(f"{i}.jpg,{AB[i % 2]},{i // 2}" for i in range(4)))},
-        ("none of its columns is known as the class", "data.columns=path:NAME,label:NAME"),
+        ("none of its columns (a, b, c) is known as the class", "data.columns=path:NAME,label:NAME"),
     ),
     "folders that a table contradicts": (
         {f"camera_{AB[i // 2]}/{i}.jpg": JPEG for i in range(4)}

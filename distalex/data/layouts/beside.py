@@ -69,7 +69,10 @@ def split_by_lists(given: Given, layout: Layout) -> Layout:
 
 
 def _without_label(listing: Listing) -> str:
-    return f"{listing.place} names images, and none of its columns is known as the class: choose one with data.columns=path:NAME,label:NAME"
+    return (
+        f"{listing.place} names images, and none of its columns ({listing.columns}) is known as the class: choose one with "
+        "data.columns=path:NAME,label:NAME"
+    )
 
 
 def _merged(labelled: list[Listing]) -> dict[str, str]:

@@ -99,6 +99,8 @@ class Listing(NamedTuple):
     """Whether the column of the classes is known by its name, or was chosen by the user."""
     column: str
     """Name of that column."""
+    columns: str
+    """Names of all columns, for messages; of a table without a header its first row."""
 
 
 def read_listing(table: Table, name: str, index: Index, wanted: Mapping[str, str] | None) -> Listing | None:
@@ -134,7 +136,7 @@ def read_listing(table: Table, name: str, index: Index, wanted: Mapping[str, str
     named, column = _label_column(table, columns, wanted)
     if not named and 1 < len(labels) == len(classes):  # captions, numbers, or the names of classes by number
         labels = {}
-    return Listing(table.place, name, labels, splits, images, missing, named, column)
+    return Listing(table.place, name, labels, splits, images, missing, named, column, ", ".join(names_of(table))[:200])
 
 
 def _is_several(label: str, classes: set[str]) -> bool:

@@ -119,9 +119,15 @@ def _listed(value: Any) -> Iterable[Any]:
         return _coco(value)
     if value and all(isinstance(item, str | int) and not isinstance(item, bool) for item in value.values()):
         return ({"path": key, "label": item} for key, item in value.items())
-    if value and all(isinstance(item, list) for item in value.values()):  # Food-101's train.json: a class and its images
+    if value and all(isinstance(item, dict) and not all(isinstance(one, dict) for one in item.values()) for item in value.values()):
+        return ({"path": key, **item} for key, item in value.items())
+    lists = [item for item in value.values() if isinstance(item, list)]
+    if len(lists) == len(value) > 1 and len(set(map(len, lists))) == 1 and any(re.search("file|path|image", key.lower()) for key in value):
+        return (dict(zip(value, row, strict=True)) for row in zip(*lists, strict=True))  # a list for each column
+    if value and len(lists) == len(value):  # Food-101's train.json: a class and its images
         return ({"path": item, "label": key} for key, items in value.items() for item in items if isinstance(item, str))
-    return next((item for item in value.values() if isinstance(item, list) and item and isinstance(item[0], dict)), [])
+    inner = next((item for item in value.values() if isinstance(item, dict) and all(isinstance(one, dict) for one in item.values())), None)
+    return _listed(inner) if inner else next((item for item in lists if item and isinstance(item[0], dict)), [])
 
 
 def _coco(value: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
