@@ -125,6 +125,35 @@ def test_words_for_splits_inside_other_names_are_classes(tmp_path):
     assert found(root) == {"all": {"freight train": 1, "passenger train": 1, "blood_test": 1, "bus": 1}}
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("+", "-", "="),
+        ("valid", "invalid"),
+        ("mask", "no_mask"),
+        ("with_mask", "without_mask"),
+        ("train", "bus", "car"),
+        ("raw", "cooked"),
+        ("original", "forged"),
+        ("c0", "c1"),
+        ("Type_1", "Type_2"),
+        ("0", "1", "10"),
+        ("A", "B", "a"),
+        ("кошка", "собака"),
+        ("test_tube", "train"),
+    ],
+)
+def test_names_that_differ_by_meaning_are_classes(tmp_path, names):
+    root = write(tmp_path, {f"{name}/{number}.jpg": JPEG for name in names for number in range(2)})
+    assert found(root) == {"all": dict.fromkeys(names, 2)}
+
+
+def test_models_of_one_car_are_classes_below_splits(tmp_path):
+    names = ("Audi S4 Sedan 2007", "Audi S4 Sedan 2012")
+    root = write(tmp_path, {f"{split}/{name}/1.jpg": JPEG for split in ("train", "test") for name in names})
+    assert found(root) == {"train": dict.fromkeys(names, 1), "test": dict.fromkeys(names, 1)}
+
+
 def test_words_for_splits_in_the_folders_of_an_archive_are_classes_too(tmp_path):
     tar(tmp_path / "set.tar", {f"{name}/{number}.jpg": JPEG for name in ("freight-train", "blood_test") for number in range(2)})
     assert found(tmp_path) == {"all": {"freight-train": 2, "blood_test": 2}}

@@ -161,7 +161,8 @@ def why_no_names(names: Sequence[str]) -> str | None:
         return f"{listed(names)} are sizes of images"
     if pair := doubled(names):
         return f"{pair[0]}/ and {pair[1]}/ differ only by split or mask"
-    split = next((name for name in names if len(names) > 1 and set(tokens(name)) & {*TEST} and not meaning(name)), None)
+    alone = [name for name in names if set(tokens(name)) & {*TEST} and not meaning(name)] if len(names) > 1 else []
+    split = next((name for name in alone if not any(name.lower() in other.lower() for other in names if other != name)), None)  # invalid
     return f"{split}/ is named as a split, and there is no train/ beside it" if split else None
 
 

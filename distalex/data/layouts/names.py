@@ -85,6 +85,8 @@ def split_in(name: str) -> str | None:
 def meaning(name: str) -> tuple[str, ...]:
     """The words of a name that may tell a class: without splits, parts, shards, years, sizes and renderings."""
     words = tokens(name)
+    if not words:  # a sign, such as + or =
+        return (name,)
     of_parts = any(word in PART | _SPLIT for word in words)
     kept = [word for word in words if word not in _SPLIT | PART | MASK | RENDERING]
     sized = bool(re.fullmatch(r"\d+ ?(x ?\d*|px)", " ".join(words)))
