@@ -76,7 +76,7 @@ def parallelize(net: Network, config: TrainConfig, mesh: Mesh, trains: bool = Tr
     own = tuple(shards.rows) if mesh.spreads_images else ()  # rows that no other process of the gradient group has
     shares = any(parameter.requires_grad for name, parameter in net.named_parameters() if name not in own)
     if mesh.gradient_group is not None and trains and shares:
-        wrapped = _replicate(wrapped, mesh, own, torch.bfloat16 if config.reduce_precision == "bf16" else torch.float32)
+        wrapped = _replicate(wrapped, mesh, own, torch.bfloat16 if config.reduce_precision == "bf16" else None)
     return Parallel(net, plain, wrapped, mesh, shards)
 
 
@@ -91,7 +91,7 @@ def _compile(net: nn.Module) -> nn.Module:
     return net
 
 
-def _replicate(net: nn.Module, mesh: Mesh, own: tuple[str, ...], dtype: torch.dtype) -> DistributedDataParallel:
+def _replicate(net: nn.Module, mesh: Mesh, own: tuple[str, ...], dtype: torch.dtype | None) -> DistributedDataParallel:
     # Keys of dropout masks and the parameters `own` differ between processes, so that DDP must not broadcast them.
     buffers = [name for name, _ in net.named_buffers()]
     rows = [name for name, _ in net.named_parameters() if name.endswith(own)]
@@ -106,13 +106,16 @@ def _replicate(net: nn.Module, mesh: Mesh, own: tuple[str, ...], dtype: torch.dt
     return replicated
 
 
-def _sum_gradients(options: tuple[Mesh, torch.dtype], bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
-    """All-reduce gradients in a dtype. Each process divided its loss by the global batch's size, so that the sum is the mean's gradient."""
+def _sum_gradients(options: tuple[Mesh, torch.dtype | None], bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
+    """All-reduce gradients, in another dtype than theirs if `options` names one.
+
+    Each process divided its loss by the global batch's size, so that the sum is the mean's gradient.
+    """
     mesh, dtype = options
     group = mesh.gradient_group
     assert group is not None
     gradients = bucket.buffer()
-    sent = gradients.to(dtype)  # itself in fp32
+    sent = gradients if dtype is None else gradients.to(dtype)
     mesh.traffic.send("gradients", all_reduce_bytes(sent.nbytes, group.size()))
     mesh.traffic.last_gradients_started = time.perf_counter()
     work = dist.all_reduce(sent, group=group, async_op=True)
