@@ -19,7 +19,7 @@ from distalex.kernels.available import _triton_compiles
 from distalex.model.freezing import freeze
 from distalex.model.initial_weights import build_model
 from distalex.model.lrn import local_response_norm
-from distalex.parallel import gpu_convolutions
+from distalex.parallel import gpu_after, gpu_convolutions
 from distalex.parallel.mesh import Mesh
 from distalex.parallel.topology import Topology
 from distalex.runs.metrics import read_metrics
@@ -137,8 +137,7 @@ def test_layout_for_a_gpu_changes_no_logit_and_no_gradient(model, size, mesh):
     for net in (plain, adapted):
         freeze(net, options.freeze)
     gpu_convolutions.adapt(adapted, mesh)
-    kinds = {type(layer) for layer in adapted.modules()} & {gpu_convolutions.BlockedConv, gpu_convolutions.ConvOfColumns}
-    assert kinds == {gpu_convolutions.ConvOfColumns if options.columns > 1 else gpu_convolutions.BlockedConv}
+    assert gpu_convolutions.ConvOfColumns in {type(layer) for layer in adapted.modules()}
     assert list(adapted.state_dict()) == list(plain.state_dict())
     x = torch.randn(2, 3, size, size, dtype=torch.float64)
     logits, expected = adapted(x), plain(x)
@@ -150,6 +149,36 @@ def test_layout_for_a_gpu_changes_no_logit_and_no_gradient(model, size, mesh):
         if parameter.requires_grad:
             assert torch.allclose(parameter.grad, other.grad, rtol=1e-9, atol=1e-12 * other.grad.abs().max().item()), key
     assert adapted(x[:0]).shape == (0, 10)
+
+
+@pytest.mark.parametrize(
+    ("model", "size"),
+    [
+        ({"columns": 2, "lrn_alpha": 0.1, "width": 1 / 2}, 64),
+        ({"columns": 4, "lrn_alpha": 0.1, "exchange": ("conv2", "conv5"), "without": ("conv3",)}, 64),
+        ({"columns": 1, "lrn": False, "width": 1 / 4}, 64),
+    ],
+)
+def test_biases_relus_lrn_and_pooling_in_one_pass_change_no_logit_and_no_gradient(model, size, monkeypatch):
+    options = ModelConfig(dropout=0, fc6=32, fc7=32, freeze=("conv2",), **model)
+    plain, fused = (build_model(options, 10, size, 0) for _ in range(2))
+    for net in (plain, fused):
+        freeze(net, options.freeze)
+    gpu_convolutions.adapt(fused, ON_A_GPU)
+    assert all(layer.fused for layer in fused.modules() if isinstance(layer, gpu_after.AfterColumns))
+    if not GPU:
+        for module in (gpu_after, gpu_convolutions):
+            monkeypatch.setattr(module, "can_fuse", lambda x: x.dtype == torch.float32)
+    fused.to(DEVICE, memory_format=torch.channels_last)
+    plain.to(DEVICE).double()
+    x = normal(3, 3, size, size)
+    logits, expected = fused(x), plain(x.double())
+    assert torch.allclose(logits.double(), expected, rtol=1e-4, atol=1e-6)
+    logits.square().sum().backward()
+    expected.square().sum().backward()
+    for (key, parameter), other in zip(fused.named_parameters(), plain.parameters(), strict=True):
+        if parameter.requires_grad:
+            assert torch.allclose(parameter.grad.double(), other.grad, rtol=1e-4, atol=1e-5 * other.grad.abs().max().item()), key
 
 
 def test_a_gpu_without_a_compiler_is_told_and_takes_pytorchs_kernels(monkeypatch, capsys):
