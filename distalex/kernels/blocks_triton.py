@@ -8,25 +8,25 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-NUMBERS = 1024  # of the result, in a program (block)
+NUMBERS = 1024  # of an image of the result, in a program (block)
 
 
 @triton.jit
 def write_blocks(
-    x_pointer, out_pointer, numbers, height, width, steps, padding,
+    x_pointer, out_pointer, height, width, steps, padding,
     stride: tl.constexpr, channels: tl.constexpr, block: tl.constexpr,
 ):  # fmt: skip
-    """Write `block` numbers of the result, (images, steps, steps, stride, stride, channels) in memory."""
-    number = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
+    """Write `block` numbers of one image of the result, (steps, steps, stride, stride, channels) in memory."""
+    numbers = steps * steps * stride * stride * channels
+    blocks = tl.cdiv(numbers, block)
+    image = (tl.program_id(0) // blocks).to(tl.int64)
+    number = tl.program_id(0) % blocks * block + tl.arange(0, block)
     along, rest = number % (stride * channels), number // (stride * channels)
     down, rest = rest % stride, rest // stride
-    column, rest = rest % steps, rest // steps
-    y = rest % steps * stride + down - padding
-    x = column * stride + along // channels - padding
+    y, x = rest // steps * stride + down - padding, rest % steps * stride + along // channels - padding
     inside = (number < numbers) & (y >= 0) & (y < height) & (x >= 0) & (x < width)
-    pixel = (rest // steps * height + y) * width + x
-    value = tl.load(x_pointer + pixel * channels + along % channels, mask=inside, other=0.0)
-    tl.store(out_pointer + number, value, mask=number < numbers)
+    source = x_pointer + image * height * width * channels + (y * width + x) * channels + along % channels
+    tl.store(out_pointer + image * numbers + number, tl.load(source, mask=inside, other=0.0), mask=number < numbers)
 
 
 def in_blocks(x: Tensor, steps: int, stride: int, padding: int) -> Tensor:
@@ -38,7 +38,6 @@ def in_blocks(x: Tensor, steps: int, stride: int, padding: int) -> Tensor:
     x = x.contiguous(memory_format=torch.channels_last)
     out = torch.empty((count, steps, steps, stride**2 * channels), dtype=x.dtype, device=x.device)
     if out.numel():
-        write_blocks[(triton.cdiv(out.numel(), NUMBERS),)](
-            x, out, out.numel(), height, width, steps, padding, stride=stride, channels=channels, block=NUMBERS
-        )
+        programs = count * triton.cdiv(out[0].numel(), NUMBERS)
+        write_blocks[(programs,)](x, out, height, width, steps, padding, stride=stride, channels=channels, block=NUMBERS)
     return out.permute(0, 3, 1, 2)
