@@ -83,10 +83,8 @@ class AfterColumns(nn.Module):
 
     def forward(self, parts: Sequence[Tensor]) -> list[Tensor] | Tensor:
         """Take the convolution's result, one tensor or each column's, and return one or each column's."""
-        if self.fused and can_fuse(parts[0]):
-            out = list(_After.apply(self.bias[0], self, *parts))
-        else:
-            out = [self.plain(part) for part in parts]
+        fused = self.fused and can_fuse(parts[0])
+        out = list(_After.apply(self.bias[0], self, *parts)) if fused else [self.plain(part) for part in parts]
         return out if self.splits else joined(out)
 
 
@@ -126,7 +124,7 @@ class _After(torch.autograd.Function):
 
 
 def _empty(columns: Sequence[Tensor], side: Sequence[int], splits: bool) -> tuple[list[Tensor], list[Tensor]]:
-    """Allocate a tensor for each of `columns`, or one for all, of `side` (height, width), channels-last. Returns these, and each column's."""
+    """Allocate a tensor for each of `columns`, or one for all, of `side` (height, width), channels-last; return these, and the columns'."""
     like, channels = columns[0], [column.shape[1] for column in columns]
 
     def empty(width: int) -> Tensor:

@@ -37,7 +37,7 @@ def adapt(net: Network, mesh: Mesh) -> None:
 def _split_columns(net: Network) -> None:
     """Make each column a tensor of its own from the first convolution to the last, in place."""
     fused, names = fuses(net), [*net.followed_by]
-    for name, after in zip(names, names[1:] + [""], strict=True):
+    for name, after in zip(names, [*names[1:], ""], strict=True):
         layer = _remade(net.get_submodule(name), ConvOfColumns)
         layer.columns, layer.reads_own = net.columns, net.columns > 1 and net.reads[name] == "own"
         followed_by = AfterColumns(net.get_submodule(net.followed_by[name]), layer.bias, net.columns, fused)
