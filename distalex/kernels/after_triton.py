@@ -139,50 +139,17 @@ def backward_pass(
                 exists, below, above, groups, gradient_row, out_height, out_width,
             )  # fmt: skip
             b0, kb0, b1, kb1, b2, kb2 = _window(
-                gradient_pointer,
-                kept_pointer,
-                image,
-                row,
-                column - 1,
-                group,
-                exists,
-                below,
-                above,
-                groups,
-                gradient_row,
-                out_height,
-                out_width,
-            )
+                gradient_pointer, kept_pointer, image, row, column - 1, group,
+                exists, below, above, groups, gradient_row, out_height, out_width,
+            )  # fmt: skip
             c0, kc0, c1, kc1, c2, kc2 = _window(
-                gradient_pointer,
-                kept_pointer,
-                image,
-                row - 1,
-                column,
-                group,
-                exists,
-                below,
-                above,
-                groups,
-                gradient_row,
-                out_height,
-                out_width,
-            )
+                gradient_pointer, kept_pointer, image, row - 1, column, group,
+                exists, below, above, groups, gradient_row, out_height, out_width,
+            )  # fmt: skip
             d0, kd0, d1, kd1, d2, kd2 = _window(
-                gradient_pointer,
-                kept_pointer,
-                image,
-                row - 1,
-                column - 1,
-                group,
-                exists,
-                below,
-                above,
-                groups,
-                gradient_row,
-                out_height,
-                out_width,
-            )
+                gradient_pointer, kept_pointer, image, row - 1, column - 1, group,
+                exists, below, above, groups, gradient_row, out_height, out_width,
+            )  # fmt: skip
         for place in tl.static_range(4):
             y, x = row * 2 + place // 2, column * 2 + place % 2
             live = exists & (y < height) & (x < width)

@@ -219,6 +219,8 @@ def test_layout_for_a_gpu_changes_no_logit_and_no_gradient(model, size, mesh):
     ],
 )
 def test_biases_relus_lrn_and_pooling_in_one_pass_change_no_logit_and_no_gradient(model, size, monkeypatch):
+    from distalex.kernels import after_triton
+
     options = ModelConfig(dropout=0, fc6=32, fc7=32, freeze=("conv2",), **model)
     plain, fused = (build_model(options, 10, size, 0) for _ in range(2))
     for net in (plain, fused):
@@ -226,6 +228,7 @@ def test_biases_relus_lrn_and_pooling_in_one_pass_change_no_logit_and_no_gradien
     gpu_convolutions.adapt(fused, ON_A_GPU)
     assert all(layer.fused for layer in fused.modules() if isinstance(layer, gpu_after.AfterColumns))
     if not GPU:
+        monkeypatch.setattr(after_triton, "THREADS", 4096)  # the interpreter takes as long for one program, however large
         for module in (gpu_after, gpu_convolutions):
             monkeypatch.setattr(module, "can_fuse", lambda x: x.dtype == torch.float32)
     fused.to(DEVICE, memory_format=torch.channels_last)
