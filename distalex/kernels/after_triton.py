@@ -86,38 +86,40 @@ def pool_forward(
 
 
 @triton.jit
-def _window(gradient_pointer, kept_pointer, image, y, x, group, live, below, above, groups, gradient_row, height, width):
-    """A window's gradient and the positions of its maxima: of two channels before, (n, 2) each, its eight, (n, 8), and two after."""
+def _where(gradient, kept, mask, place: tl.constexpr):
+    where = tl.load(kept, mask=mask, other=255).to(tl.int32)
+    return tl.where(where == place, tl.load(gradient, mask=mask, other=0.0).to(tl.float32), 0.0)
+
+
+@triton.jit
+def _of_window(gradient, kept, exists, below, above, place: tl.constexpr):
+    """What a window's gradient is at its pixel `place`: of its eight channels (n, 8), and the two before and after these, (n, 2) each."""
     two, eight = tl.arange(0, 2)[None, :], tl.arange(0, 8)[None, :]
-    inside = live & (y >= 0) & (y < height) & (x >= 0) & (x < width)
-    window = (image * height + y) * width + x
-    gradient = (gradient_pointer + window * gradient_row + group * 8)[:, None]
-    kept = (kept_pointer + (window * groups + group) * 8)[:, None]
-    own, before, after = inside[:, None], (inside & below)[:, None], (inside & above)[:, None]
-    return (
-        tl.load(gradient - 2 + two, mask=before, other=0.0), tl.load(kept - 2 + two, mask=before, other=255),
-        tl.load(gradient + eight, mask=own, other=0.0), tl.load(kept + eight, mask=own, other=255),
-        tl.load(gradient + 8 + two, mask=after, other=0.0), tl.load(kept + 8 + two, mask=after, other=255),
-    )  # fmt: skip
+    before = _where(gradient[:, None] - 2 + two, kept[:, None] - 2 + two, below[:, None], place)
+    own = _where(gradient[:, None] + eight, kept[:, None] + eight, exists[:, None], place)
+    after = _where(gradient[:, None] + 8 + two, kept[:, None] + 8 + two, above[:, None], place)
+    return before, own, after
 
 
 @triton.jit
-def _at(gradient, kept, place: tl.constexpr):
-    """The part of windows' gradients that belongs to their pixel `place`."""
-    return tl.where(kept == place, gradient.to(tl.float32), 0.0)
-
-
-@triton.jit
-def _of_windows(a, ka, b, kb, c, kc, d, kd, down: tl.constexpr, right: tl.constexpr):
-    """The gradient of pixel (`down`, `right`) of a 2x2 block: of its own window `a`, `b` to the left, `c` above, `d` above to the left."""
-    total = _at(a, ka, down * 3 + right)
-    if right == 0:
-        total += _at(b, kb, down * 3 + 2)
-    if down == 0:
-        total += _at(c, kc, 6 + right)
-    if down == 0 and right == 0:
-        total += _at(d, kd, 8)
-    return total
+def _of_windows(
+    gradient_pointer, kept_pointer, image, row, column, group, live, below, above, groups, gradient_row, out_height, out_width,
+    down: tl.constexpr, right: tl.constexpr, n: tl.constexpr,
+):  # fmt: skip
+    """The sum of `_of_window` over all windows that pixel (`down`, `right`) of the 2x2 block at `row`, `column` lies in."""
+    own = tl.zeros((n, 8), tl.float32)
+    before, after = tl.zeros((n, 2), tl.float32), tl.zeros((n, 2), tl.float32)
+    for up in tl.static_range(2 - down):
+        for left in tl.static_range(2 - right):
+            y, x = row - up, column - left
+            inside = live & (y >= 0) & (y < out_height) & (x >= 0) & (x < out_width)
+            window = (image * out_height + y) * out_width + x
+            gradient, kept = gradient_pointer + window * gradient_row + group * 8, kept_pointer + (window * groups + group) * 8
+            some_before, some, some_after = _of_window(
+                gradient, kept, inside, inside & below, inside & above, (2 * up + down) * 3 + 2 * left + right
+            )
+            before, own, after = before + some_before, own + some, after + some_after
+    return before, own, after
 
 
 @triton.jit
@@ -133,32 +135,16 @@ def backward_pass(
     total = tl.zeros((n, 8), tl.float32)
     for step in range(strip_rows):
         row = strip * strip_rows + step
-        if pools:
-            a0, ka0, a1, ka1, a2, ka2 = _window(
-                gradient_pointer, kept_pointer, image, row, column, group,
-                exists, below, above, groups, gradient_row, out_height, out_width,
-            )  # fmt: skip
-            b0, kb0, b1, kb1, b2, kb2 = _window(
-                gradient_pointer, kept_pointer, image, row, column - 1, group,
-                exists, below, above, groups, gradient_row, out_height, out_width,
-            )  # fmt: skip
-            c0, kc0, c1, kc1, c2, kc2 = _window(
-                gradient_pointer, kept_pointer, image, row - 1, column, group,
-                exists, below, above, groups, gradient_row, out_height, out_width,
-            )  # fmt: skip
-            d0, kd0, d1, kd1, d2, kd2 = _window(
-                gradient_pointer, kept_pointer, image, row - 1, column - 1, group,
-                exists, below, above, groups, gradient_row, out_height, out_width,
-            )  # fmt: skip
         for place in tl.static_range(4):
             y, x = row * 2 + place // 2, column * 2 + place % 2
             live = exists & (y < height) & (x < width)
             number_of_pixel = (image * height + y) * width + x
             pixel = y_pointer + number_of_pixel * y_row + group * 8
             if pools:
-                before = _of_windows(a0, ka0, b0, kb0, c0, kc0, d0, kd0, place // 2, place % 2)
-                own = _of_windows(a1, ka1, b1, kb1, c1, kc1, d1, kd1, place // 2, place % 2)
-                after = _of_windows(a2, ka2, b2, kb2, c2, kc2, d2, kd2, place // 2, place % 2)
+                before, own, after = _of_windows(
+                    gradient_pointer, kept_pointer, image, row, column, group, live, below, above, groups, gradient_row,
+                    out_height, out_width, place // 2, place % 2, n,
+                )  # fmt: skip
             else:
                 given = (gradient_pointer + number_of_pixel * gradient_row + group * 8)[:, None]
                 before = tl.load(given - 2 + two, mask=(live & below)[:, None], other=0.0).to(tl.float32)

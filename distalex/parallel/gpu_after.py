@@ -42,15 +42,21 @@ def can_fuse(x: Tensor) -> bool:
     return x.dtype in (torch.float32, torch.bfloat16) and len(x) > 0 and not is_traced() and has_triton(x.device)
 
 
+class Rectified(list[Tensor]):
+    """What a convolution that rectified returns: one tensor or each column's. The gradient before its ReLU is expected in return."""
+
+
 def joined(parts: Sequence[Tensor]) -> Tensor:
     """Join the columns on the channels; where they are slices of one tensor already, without a copy."""
     first, channels = parts[0], sum(part.shape[1] for part in parts)
     if len(parts) == 1:
         return first
+    if torch.is_grad_enabled() or is_traced():
+        return torch.cat(list(parts), 1)
     ends = [part.storage_offset() + part.shape[1] for part in parts]
     adjoin = all(end == part.storage_offset() for end, part in zip(ends, parts[1:], strict=False))
     same = all(part.untyped_storage().data_ptr() == first.untyped_storage().data_ptr() for part in parts)
-    if not torch.is_grad_enabled() and adjoin and same and first.stride(0) == channels * first[0, 0].numel():
+    if adjoin and same and first.stride(0) == channels * first[0, 0].numel():
         return first.as_strided((len(first), channels, *first.shape[2:]), first.stride(), first.storage_offset())
     return torch.cat(list(parts), 1)
 
@@ -62,7 +68,6 @@ class AfterColumns(nn.Module):
         modules: these, for one process and in this order.
         bias: the convolution's.
         columns: number of columns.
-        fused: whether the kernels can compute them, and the convolution rectifies.
     """
 
     splits = False
@@ -70,10 +75,10 @@ class AfterColumns(nn.Module):
     reads_own = False
     """Whether the convolution reads its own column only, so that it takes the gradient of each column by itself."""
 
-    def __init__(self, modules: nn.Module, bias: Tensor | None, columns: int, fused: bool) -> None:
+    def __init__(self, modules: nn.Module, bias: Tensor | None, columns: int) -> None:
         super().__init__()
         self.plain = nn.Sequential(*modules.children())
-        self.columns, self.fused = columns, fused
+        self.columns = columns
         self.bias = [bias]  # in a list, as it is the convolution's parameter and not this module's
         self.pools = any(isinstance(module, MaxPool) for module in self.plain)
         self.norm: tuple[float, float] | None = None
@@ -83,8 +88,8 @@ class AfterColumns(nn.Module):
 
     def forward(self, parts: Sequence[Tensor]) -> list[Tensor] | Tensor:
         """Take the convolution's result, one tensor or each column's, and return one or each column's."""
-        fused = self.fused and can_fuse(parts[0])
-        out = list(_After.apply(self.bias[0], self, *parts)) if fused else [self.plain(part) for part in parts]
+        rectified = isinstance(parts, Rectified)
+        out = list(_After.apply(self.bias[0], self, *parts)) if rectified else [self.plain(part) for part in parts]
         return out if self.splits else joined(out)
 
 

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from distalex.kernels.available import has_triton, is_traced
 from distalex.model.network import Network
-from distalex.parallel.gpu_after import AfterColumns, can_fuse, fuses, joined
+from distalex.parallel.gpu_after import AfterColumns, Rectified, can_fuse, fuses, joined
 from distalex.parallel.mesh import Mesh
 
 Kind = TypeVar("Kind", bound=nn.Conv2d)
@@ -40,7 +40,7 @@ def _split_columns(net: Network) -> None:
     for name, after in zip(names, [*names[1:], ""], strict=True):
         layer = _remade(net.get_submodule(name), ConvOfColumns)
         layer.columns, layer.reads_own = net.columns, net.columns > 1 and net.reads[name] == "own"
-        followed_by = AfterColumns(net.get_submodule(net.followed_by[name]), layer.bias, net.columns, fused)
+        followed_by = AfterColumns(net.get_submodule(net.followed_by[name]), layer.bias, net.columns)
         followed_by.reads_own, followed_by.splits = layer.reads_own, net.columns > 1 and net.reads.get(after) == "own"
         layer.fused, layer.splits = fused, followed_by.splits and not followed_by.pools
         net.set_submodule(name, layer)
@@ -115,7 +115,7 @@ class ConvOfColumns(nn.Conv2d):
             stride, padding = 1, 0
         if self.fused and can_fuse(inputs[0]):
             parts = self.columns if self.splits or self.reads_own else 1
-            return list(_RectifiedConv.apply(weight, self.bias, padding, parts, *inputs))
+            return Rectified(_RectifiedConv.apply(weight, self.bias, padding, parts, *inputs))
         weights = weight.chunk(self.columns)
         biases = [None] * self.columns if self.bias is None else self.bias.chunk(self.columns)
         inputs = inputs if self.reads_own else inputs * self.columns

@@ -226,7 +226,7 @@ def test_biases_relus_lrn_and_pooling_in_one_pass_change_no_logit_and_no_gradien
     for net in (plain, fused):
         freeze(net, options.freeze)
     gpu_convolutions.adapt(fused, ON_A_GPU)
-    assert all(layer.fused for layer in fused.modules() if isinstance(layer, gpu_after.AfterColumns))
+    assert all(layer.fused for layer in fused.modules() if isinstance(layer, gpu_convolutions.ConvOfColumns))
     if not GPU:
         monkeypatch.setattr(after_triton, "THREADS", 4096)  # the interpreter takes as long for one program, however large
         for module in (gpu_after, gpu_convolutions):
@@ -322,7 +322,7 @@ def test_replayed_steps_train_the_run_of_a_cpu(changes, tmp_path, monkeypatch):
     record = replay.Replay._record
     monkeypatch.setattr(replay.Replay, "_record", lambda *arguments: (record(*arguments), recorded.append(arguments[0].refused))[0])
     losses = {}
-    for device in ("cpu", "cuda"):
+    for device in ("cpu", "cuda"):  # Triton's kernels and cuDNN's round otherwise; a wrong mask moves a loss by a hundredth
         same = {"train__batch_size": "9", "train__epochs": "3", "train__precision": "fp32", "optim__lr": "0.01", "model__dropout": "0.5"}
         words = [f"--{key}={value}" for key, value in {"model.name": "paper", **changes}.items()]
         columns = {} if "model.name" in changes else {"model__width": "1"}
@@ -330,7 +330,7 @@ def test_replayed_steps_train_the_run_of_a_cpu(changes, tmp_path, monkeypatch):
         assert main(["train", *arguments, f"--device={device}", f"--runs_dir={tmp_path}", "--parallel=none"]) == 0
         losses[device] = [row["loss"] for row in read_metrics(tmp_path / device / "metrics.jsonl")]
     assert recorded == [False]
-    assert np.allclose(losses["cuda"], losses["cpu"], rtol=2e-4)
+    assert np.allclose(losses["cuda"], losses["cpu"], rtol=2e-3)
 
 
 @pytest.mark.gpu
