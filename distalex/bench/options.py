@@ -22,8 +22,8 @@ class BenchOptions(CommandOptions):
     words: ClassVar[tuple[str, ...]] = ("what",)
 
     what: Literal["plain", "parallel", "loader", "lrn", "accuracy", "hosts", "faults", "soak", "gpu", "all"]
-    """`plain`, `parallel`, `loader`, `lrn` and `accuracy` compare speeds, `all` runs these, `gpu` what a GPU is measured by; `hosts` measures
-    over slow links; `faults` and `soak` disturb or watch runs."""
+    """`plain`, `parallel`, `loader`, `lrn` and `accuracy` compare speeds, `all` runs these, `gpu` what a GPU is measured by; `hosts`
+    measures over slow links; `faults` and `soak` disturb or watch runs."""
 
 
 class BenchmarkOptions(CommandOptions):

@@ -38,8 +38,10 @@ def _fuses(net: Network, name: str, followed_by: str) -> bool:
 
 
 def can_fuse(x: Tensor) -> bool:
-    """Whether the kernels compute what follows now: not while traced, in fp32 or bf16 only, and not of no images, which cuDNN refuses."""
-    return x.dtype in (torch.float32, torch.bfloat16) and len(x) > 0 and not is_traced() and has_triton(x.device)
+    """Whether cuDNN rectifies and the kernels compute what follows: not while traced, in fp32 or bf16, of one image or more."""
+    return (
+        x.dtype in (torch.float32, torch.bfloat16) and len(x) > 0 and not is_traced() and has_triton(x.device) and torch.version.hip is None
+    )
 
 
 class Rectified(list[Tensor]):

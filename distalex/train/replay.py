@@ -65,12 +65,13 @@ class Replay:
         """Record the passes, which computes nothing, or print why that is not possible, such as too little memory for it."""
         mix = micro_batch.mix and Mixed(*(tensor.clone() for tensor in micro_batch.mix))
         self.inputs = micro_batch._replace(images=micro_batch.images.clone(), labels=micro_batch.labels.clone(), mix=mix)
-        graph = torch.cuda.CUDAGraph()
+        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
         try:
             with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # other threads read images and write checkpoints
                 self.results = self.passes(self.inputs, total)
         except RuntimeError as error:
             self.refused = True
+            torch.cuda.set_stream(stream)
             for parameter in self.net.parameters():
                 parameter.grad = None
             reason = " ".join(str(error).split())[:200]

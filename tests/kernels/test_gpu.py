@@ -214,7 +214,7 @@ def test_layout_for_a_gpu_changes_no_logit_and_no_gradient(model, size, mesh):
     ("model", "size"),
     [
         ({"columns": 2, "lrn_alpha": 0.1, "width": 1 / 2}, 64),
-        ({"columns": 4, "lrn_alpha": 0.1, "exchange": ("conv2", "conv5"), "without": ("conv3",)}, 64),
+        ({"columns": 4, "lrn": False, "exchange": ("conv2", "conv5"), "without": ("conv3",)}, 64),
         ({"columns": 1, "lrn": False, "width": 1 / 4}, 64),
     ],
 )
@@ -228,7 +228,7 @@ def test_biases_relus_lrn_and_pooling_in_one_pass_change_no_logit_and_no_gradien
     gpu_convolutions.adapt(fused, ON_A_GPU)
     assert all(layer.fused for layer in fused.modules() if isinstance(layer, gpu_convolutions.ConvOfColumns))
     if not GPU:
-        monkeypatch.setattr(after_triton, "THREADS", 4096)  # the interpreter takes as long for one program, however large
+        monkeypatch.setattr(after_triton, "STRIP", 2)  # the interpreter walks along whole strips
         for module in (gpu_after, gpu_convolutions):
             monkeypatch.setattr(module, "can_fuse", lambda x: x.dtype == torch.float32)
     fused.to(DEVICE, memory_format=torch.channels_last)
@@ -314,20 +314,21 @@ def test_a_gpu_trains_the_run_of_a_cpu(changes, tmp_path):
 @pytest.mark.gpu
 @pytest.mark.skipif(not GPU, reason="no GPU here")
 @pytest.mark.parametrize(
-    "changes", [{}, {"data.cutmix": "1"}, {"model.name": "cifar", "model.batch_norm": "true", "data.image_size": "32"}]
+    "changes",
+    [
+        {"model__width": "1"},
+        {"model__width": "1", "data__cutmix": "1"},
+        {"model__name": "cifar", "model__batch_norm": "true", "data__image_size": "32"},
+    ],
 )
 def test_replayed_steps_train_the_run_of_a_cpu(changes, tmp_path, monkeypatch):
     """Dropout and its keys, running statistics and gradients are those of each step, also around a last batch of another size."""
-    recorded = []
+    recorded, losses = [], {}
     record = replay.Replay._record
     monkeypatch.setattr(replay.Replay, "_record", lambda *arguments: (record(*arguments), recorded.append(arguments[0].refused))[0])
-    losses = {}
-    for device in ("cpu", "cuda"):  # Triton's kernels and cuDNN's round otherwise; a wrong mask moves a loss by a hundredth
-        same = {"train__batch_size": "9", "train__epochs": "3", "train__precision": "fp32", "optim__lr": "0.01", "model__dropout": "0.5"}
-        words = [f"--{key}={value}" for key, value in {"model.name": "paper", **changes}.items()]
-        columns = {} if "model.name" in changes else {"model__width": "1"}
-        arguments = [*(word for word in options(name=device, **same, **columns) if columns or "width" not in word), *words]
-        assert main(["train", *arguments, f"--device={device}", f"--runs_dir={tmp_path}", "--parallel=none"]) == 0
+    for device in ("cpu", "cuda"):  # rounding moves the last loss by 3e-4 where batches of 9 are normalised
+        arguments = options(name=device, device=device, runs_dir=str(tmp_path), train__batch_size="9", optim__lr="0.01", **changes)
+        assert main(["train", *arguments, "--parallel=none"]) == 0
         losses[device] = [row["loss"] for row in read_metrics(tmp_path / device / "metrics.jsonl")]
     assert recorded == [False]
     assert np.allclose(losses["cuda"], losses["cpu"], rtol=2e-3)
