@@ -136,7 +136,7 @@ def train_step(state: TrainState, forward: Parallel, batch: Batch, config: Confi
     norms = apply_gradients(state, config) if guard.allows(loss_sum, state) else None
     state.epoch_mean.add(loss_sum, correct, len(batch.labels))
     state.step, state.step_in_epoch = state.step + 1, state.step_in_epoch + 1
-    return StepResult(loss_sum, correct, batch.total, lr, norms)
+    return StepResult(guard.reported(loss_sum), correct, batch.total, lr, norms)
 
 
 def passes_of(forward: Parallel, config: TrainConfig) -> Passes:
