@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_MULTIPLIERS = (0x7FEB352D, 0x846CA68B)
+MULTIPLIERS = (0x7FEB352D, 0x846CA68B)
 
 
 class Key(NamedTuple):
@@ -38,7 +38,7 @@ def bits(stream: Key, index: np.ndarray) -> np.ndarray:
 
 
 def _mix_numpy(words: np.ndarray) -> np.ndarray:
-    first, second = (np.uint32(multiplier) for multiplier in _MULTIPLIERS)
+    first, second = (np.uint32(multiplier) for multiplier in MULTIPLIERS)
     words = (words ^ (words >> np.uint32(16))) * first
     words = (words ^ (words >> np.uint32(15))) * second
     return words ^ (words >> np.uint32(16))
@@ -77,7 +77,7 @@ def torch_grid(stream: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 
 def _mix_torch(words: Tensor) -> Tensor:
-    first, second = (signed(multiplier) for multiplier in _MULTIPLIERS)
+    first, second = (signed(multiplier) for multiplier in MULTIPLIERS)
     words = (words ^ ((words >> 16) & 0xFFFF)) * first  # int32 shifts keep the sign, so the mask makes them logical
     words = (words ^ ((words >> 15) & 0x1FFFF)) * second
     return words ^ ((words >> 16) & 0xFFFF)

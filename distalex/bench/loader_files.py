@@ -79,7 +79,7 @@ def write_files(options: LoaderOptions, folder: Path) -> tuple[LoaderTask, dict[
     """
     original, stored_file = folder / "original", folder / "images.beton"
     if options.root is None:
-        _make_photographs(original, min(options.images, PHOTOGRAPHS))
+        make_photographs(original, min(options.images, PHOTOGRAPHS))
     else:
         _link(Path(options.root), original, options.images)
     files = sorted(original.rglob("*.*"))
@@ -105,8 +105,8 @@ def write_files(options: LoaderOptions, folder: Path) -> tuple[LoaderTask, dict[
     return task, images
 
 
-def _make_photographs(folder: Path, count: int) -> None:
-    """JPEG files of quality 90: keyed noise, smooth over large distances and fainter the finer it is, as in photographs."""
+def make_photographs(folder: Path, count: int) -> None:
+    """Write `count` JPEG files of quality 90 into FOLDER/CLASS: keyed noise, fainter the finer it is, as in photographs."""
     for number in range(count):
         pixels = np.full((HEIGHT, WIDTH, 3), 128.0, dtype=np.float32)
         for wide in (4, 16, 64, 256):

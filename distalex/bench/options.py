@@ -21,9 +21,9 @@ class BenchOptions(CommandOptions):
     usage: ClassVar[str] = "python -m distalex.bench WHAT [--OPTION=VALUE …]"
     words: ClassVar[tuple[str, ...]] = ("what",)
 
-    what: Literal["plain", "parallel", "loader", "lrn", "accuracy", "hosts", "faults", "soak", "all"]
-    """`plain`, `parallel`, `loader`, `lrn` and `accuracy` compare speeds, `all` runs these; `hosts` measures over slow links; `faults` and
-    `soak` disturb or watch runs."""
+    what: Literal["plain", "parallel", "loader", "lrn", "accuracy", "hosts", "faults", "soak", "gpu", "all"]
+    """`plain`, `parallel`, `loader`, `lrn` and `accuracy` compare speeds, `all` runs these, `gpu` what a GPU is measured by; `hosts`
+    measures over slow links; `faults` and `soak` disturb or watch runs."""
 
 
 class BenchmarkOptions(CommandOptions):
@@ -181,8 +181,24 @@ class SoakOptions(BenchmarkOptions):
     """Duration."""
 
 
+class GpuOptions(BenchmarkOptions):
+    """On one GPU: the paper's network on photographs, `cifar10_best` and `cifar10_fast` on CIFAR-10, the tutorial's job and LRN against
+    PyTorch's."""
+
+    usage: ClassVar[str] = "python -m distalex.bench gpu [--OPTION=VALUE …]"
+
+    root: str | None = None
+    """Folder of CIFAR-10. Default: found or downloaded, as for `train`."""
+    photographs: str | None = None
+    """Any folder of CLASS/*.jpg, repeated to 40 batches. Default: 256 random photographs, generated."""
+    batches: Counts = Field((1024, 2048), min_length=1)
+    """Batch sizes of the paper's network, each measured."""
+    repeats: Int = Field(3, ge=1, le=100)
+    """Seeds, and interleaved repeats of the others."""
+
+
 class AllOptions(BenchmarkOptions):
-    """All of these but `faults` and `soak`, with one table and figure of the results."""
+    """All of these but `faults`, `soak` and `gpu`, with one table and figure of the results."""
 
     usage: ClassVar[str] = "python -m distalex.bench all [--OPTION=VALUE …]"
 
@@ -201,6 +217,7 @@ BENCHMARKS: dict[str, type[BenchmarkOptions]] = {
     "hosts": HostsOptions,
     "faults": FaultsOptions,
     "soak": SoakOptions,
+    "gpu": GpuOptions,
     "all": AllOptions,
 }
 """By the name that users type; `distalex.bench.NAME.bench_NAME` runs it."""

@@ -33,7 +33,7 @@ class TrainConfig(Section):
     """Compile the network with torch.compile: a slower start, often faster steps."""
     profile: Int = Field(0, ge=0, le=100)
     """Number of steps to profile, after the first three: writes trace-rank0.json into the run's folder, for Perfetto, and prints a
-    table of layers, loading, communication and optimizer. 0: none."""
+    table of layers, loading, communication and optimizer. A GPU's steps are then not replayed as a CUDA graph. 0: none."""
     deterministic: bool = False
     """Use only GPU kernels with the same result in every run."""
     label_smoothing: Float = Field(0.0, ge=0, lt=1)

@@ -66,6 +66,15 @@ def _as_one(a0, a1, a2, a3, a4, a5, a6, a7, n: tl.constexpr):
 
 
 @triton.jit
+def _four(x, n: tl.constexpr):
+    """(n, 4) -> four tensors of (n,), without moving data between threads."""
+    even, odd = tl.split(tl.reshape(x, (n, 2, 2)))
+    a0, a2 = tl.split(even)
+    a1, a3 = tl.split(odd)
+    return a0, a1, a2, a3
+
+
+@triton.jit
 def _groups(groups, groups_of_column, n: tl.constexpr):
     """Of this program's `n` groups of eight channels: the offset, and whether it, the one before and the one after in its column exist."""
     group = tl.program_id(0).to(tl.int64) * n + tl.arange(0, n)
@@ -74,17 +83,18 @@ def _groups(groups, groups_of_column, n: tl.constexpr):
 
 
 @triton.jit
-def lrn_forward(x_pointer, out_pointer, groups, groups_of_column, ratio, k, rectifies: tl.constexpr, n: tl.constexpr):
-    """Normalise `n` groups of eight channels; `groups_of_column` groups are one pixel's channels in one column."""
-    first, exists, below, above = _groups(groups, groups_of_column, n)
-    offsets, mask = first[:, None] + tl.arange(0, 8)[None, :], exists[:, None]
-    near = x_pointer + first
-    x0, x1 = _read(near - 2, below, rectifies), _read(near - 1, below, rectifies)
-    x2, x3, x4, x5, x6, x7, x8, x9 = _eight(_read(x_pointer + offsets, mask, rectifies), n)
-    x10, x11 = _read(near + 8, above, rectifies), _read(near + 9, above, rectifies)
+def normalised(near, exists, below, above, ratio, k, rectifies: tl.constexpr, n: tl.constexpr):
+    """The eight channels at each of `near`, pointers (n,), normalised: (n, 8) fp32.
+
+    `exists` (n,) says where there are any, `below` and `above` where the column has channels before and after these.
+    """
+    two, eight = tl.arange(0, 2)[None, :], tl.arange(0, 8)[None, :]
+    x0, x1 = tl.split(_read(near[:, None] - 2 + two, below[:, None], rectifies))
+    x2, x3, x4, x5, x6, x7, x8, x9 = _eight(_read(near[:, None] + eight, exists[:, None], rectifies), n)
+    x10, x11 = tl.split(_read(near[:, None] + 8 + two, above[:, None], rectifies))
     a0, a1, a2, a3, a4, a5 = x0 * x0, x1 * x1, x2 * x2, x3 * x3, x4 * x4, x5 * x5
     a6, a7, a8, a9, a10, a11 = x6 * x6, x7 * x7, x8 * x8, x9 * x9, x10 * x10, x11 * x11
-    out = _as_one(
+    return _as_one(
         x2 * _power(k + ratio * (a0 + a1 + a2 + a3 + a4)),
         x3 * _power(k + ratio * (a1 + a2 + a3 + a4 + a5)),
         x4 * _power(k + ratio * (a2 + a3 + a4 + a5 + a6)),
@@ -95,27 +105,24 @@ def lrn_forward(x_pointer, out_pointer, groups, groups_of_column, ratio, k, rect
         x9 * _power(k + ratio * (a7 + a8 + a9 + a10 + a11)),
         n,
     )
-    tl.store(out_pointer + offsets, out.to(out_pointer.dtype.element_ty), mask=mask)
 
 
 @triton.jit
-def lrn_backward(
-    gradient_pointer, x_pointer, out_pointer, groups, groups_of_column, ratio, k, factor, rectifies: tl.constexpr, n: tl.constexpr
-):
-    """The gradient of `n` groups of eight channels of `lrn_forward`'s input; `factor` is 2 * alpha * beta / window."""
-    first, exists, below, above = _groups(groups, groups_of_column, n)
-    offsets, mask = first[:, None] + tl.arange(0, 8)[None, :], exists[:, None]
-    # Channel i of the eight is i + 4 here: scales are needed two further out than what is written, values two further again.
-    near, given = x_pointer + first, gradient_pointer + first
-    x0, x1 = _read(near - 4, below, rectifies), _read(near - 3, below, rectifies)
-    x2, x3 = _read(near - 2, below, rectifies), _read(near - 1, below, rectifies)
-    x = _read(x_pointer + offsets, mask, rectifies)
+def gradient_through(near, before, gradient, after, exists, below, above, ratio, k, factor, rectifies: tl.constexpr, n: tl.constexpr):
+    """The gradient of `normalised`'s input at `near`: (n, 8) fp32.
+
+    `gradient` (n, 8) is that of its result, `before` and `after` (n, 2) those of the two channels before and after, 0 where there are
+    none. `factor` is 2 * alpha * beta / window; other arguments as for `normalised`.
+    """
+    # Channel i of the eight is i + 4 here: scales are needed two further out than what is returned, values two further again.
+    four, eight = tl.arange(0, 4)[None, :], tl.arange(0, 8)[None, :]
+    x0, x1, x2, x3 = _four(_read(near[:, None] - 4 + four, below[:, None], rectifies), n)
+    x = _read(near[:, None] + eight, exists[:, None], rectifies)
     x4, x5, x6, x7, x8, x9, x10, x11 = _eight(x, n)
-    x12, x13 = _read(near + 8, above, rectifies), _read(near + 9, above, rectifies)
-    x14, x15 = _read(near + 10, above, rectifies), _read(near + 11, above, rectifies)
-    g2, g3 = _read(given - 2, below, False), _read(given - 1, below, False)
-    g4, g5, g6, g7, g8, g9, g10, g11 = _eight(_read(gradient_pointer + offsets, mask, False), n)
-    g12, g13 = _read(given + 8, above, False), _read(given + 9, above, False)
+    x12, x13, x14, x15 = _four(_read(near[:, None] + 8 + four, above[:, None], rectifies), n)
+    g2, g3 = tl.split(before)
+    g4, g5, g6, g7, g8, g9, g10, g11 = _eight(gradient, n)
+    g12, g13 = tl.split(after)
     a0, a1, a2, a3, a4, a5, a6, a7 = x0 * x0, x1 * x1, x2 * x2, x3 * x3, x4 * x4, x5 * x5, x6 * x6, x7 * x7
     a8, a9, a10, a11, a12, a13, a14, a15 = x8 * x8, x9 * x9, x10 * x10, x11 * x11, x12 * x12, x13 * x13, x14 * x14, x15 * x15
     t2, _ = _both(x2, g2, k + ratio * (a0 + a1 + a2 + a3 + a4))
@@ -143,7 +150,30 @@ def lrn_backward(
     )
     if rectifies:
         out = tl.where(x <= 0.0, 0.0, out)
-    tl.store(out_pointer + offsets, out.to(out_pointer.dtype.element_ty), mask=mask)
+    return out
+
+
+@triton.jit
+def lrn_forward(x_pointer, out_pointer, groups, groups_of_column, ratio, k, rectifies: tl.constexpr, n: tl.constexpr):
+    """Normalise `n` groups of eight channels; `groups_of_column` groups are one pixel's channels in one column."""
+    first, exists, below, above = _groups(groups, groups_of_column, n)
+    out = normalised(x_pointer + first, exists, below, above, ratio, k, rectifies, n)
+    offsets = first[:, None] + tl.arange(0, 8)[None, :]
+    tl.store(out_pointer + offsets, out.to(out_pointer.dtype.element_ty), mask=exists[:, None])
+
+
+@triton.jit
+def lrn_backward(
+    gradient_pointer, x_pointer, out_pointer, groups, groups_of_column, ratio, k, factor, rectifies: tl.constexpr, n: tl.constexpr
+):
+    """The gradient of `n` groups of eight channels of `lrn_forward`'s input; `factor` is 2 * alpha * beta / window."""
+    first, exists, below, above = _groups(groups, groups_of_column, n)
+    two, eight = tl.arange(0, 2)[None, :], tl.arange(0, 8)[None, :]
+    given = gradient_pointer + first
+    before, after = _read(given[:, None] - 2 + two, below[:, None], False), _read(given[:, None] + 8 + two, above[:, None], False)
+    gradient = _read(given[:, None] + eight, exists[:, None], False)
+    out = gradient_through(x_pointer + first, before, gradient, after, exists, below, above, ratio, k, factor, rectifies, n)
+    tl.store(out_pointer + first[:, None] + eight, out.to(out_pointer.dtype.element_ty), mask=exists[:, None])
 
 
 def can_take(channels: int, columns: int) -> bool:

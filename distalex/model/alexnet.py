@@ -76,6 +76,7 @@ class AlexNet(Network):
     drop7: nn.Module
 
     classifier = "fc8"
+    is_static = True
 
     def __init__(
         self, config: ModelConfig, classes: int, image_size: int, table: Mapping[str, Conv], pooled: int, dropped: tuple[str, ...]

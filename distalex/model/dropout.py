@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from distalex import random
+from distalex.kernels.available import has_triton, is_traced
 
 
 class KeyedDropout(nn.Module):
@@ -34,12 +35,17 @@ class KeyedDropout(nn.Module):
         images, units = x.shape
         exact = (self.probability * 2**8).is_integer()
         size, kind = (8, torch.int8) if exact else (16, torch.int16)  # random bits for each unit
+        below = min(round(self.probability * 2**size), 2**size - 1) - 2 ** (size - 1)
+        kept = 1.0 / (1.0 - self.probability)
+        if x.dtype in (torch.float32, torch.bfloat16) and not is_traced() and has_triton(x.device):
+            from distalex.kernels.dropout_triton import keyed_mask
+
+            return x * keyed_mask(self.draw, images, units, self.first_unit, size, below, kept, x.dtype)
         rows = torch.arange(images, device=x.device, dtype=torch.int32) + self.draw[2]
         first_word, skipped = divmod(self.first_unit, 32 // size)
         words = torch.arange(first_word, first_word - (-(skipped + units) * size // 32), device=x.device, dtype=torch.int32)
         drawn = random.torch_grid(self.draw, rows, words).view(kind)[:, skipped : skipped + units]
-        keep = drawn >= min(round(self.probability * 2**size), 2**size - 1) - 2 ** (size - 1)
-        return x * keep.to(x.dtype).mul_(1.0 / (1.0 - self.probability))
+        return x * (drawn >= below).to(x.dtype).mul_(kept)
 
     def extra_repr(self) -> str:
         """Return the probability, as `print(net)` shows it."""

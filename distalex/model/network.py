@@ -35,6 +35,8 @@ class Network(nn.Module):
     """What each layer with weights reads, in order: `image`, `own` (its column's output of the layer before) or `both` (every column's)."""
     followed_by: Mapping[str, str] = {}
     """For a chain of convolutions, the name of the module between each convolution and the next, by the convolution's name."""
+    is_static: bool = False
+    """Whether the forward pass does the same for every batch of one shape, so that a GPU may replay it."""
     repeats: float = 1.0
     """How often each input of the first fully connected layer appears, where adaptive pooling enlarges its input."""
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from distalex.config.config import Config
+from distalex.config.train import TrainConfig
 from distalex.data.batches import Batch, MicroBatch
 from distalex.data.open import Data, open_data
 from distalex.errors import NotFinite, Stopped
@@ -27,6 +28,7 @@ from distalex.train.build import build_state, describe_run
 from distalex.train.layer_norms import LayerNorms
 from distalex.train.log import StepResult
 from distalex.train.nonfinite import NonFiniteGuard
+from distalex.train.replay import Passes, Replay, can_replay
 from distalex.train.run import Run, open_run
 from distalex.train.state import TrainState
 from distalex.train.wandb import log_results
@@ -74,11 +76,11 @@ def train(config: Config) -> Summary:
         state, forward = build_state(run.config, mesh, data, run.say, run.resumed is not None)
         run.begin(state)
         run.say(describe_run(run.config, mesh, data, state.net, run.folder.path))
-        evaluation = None
+        passes, evaluation = passes_of(forward, config.train), None
         try:
             for _ in epochs(state, config):
                 try:
-                    train_epoch(state, forward, data, run)
+                    train_epoch(state, forward, passes, data, run)
                 except NotFinite:
                     run.roll_back(state)
                     continue
@@ -101,14 +103,14 @@ def epochs(state: TrainState, config: Config) -> Iterator[int]:
         yield state.epoch
 
 
-def train_epoch(state: TrainState, forward: Parallel, data: Data, run: Run) -> None:
+def train_epoch(state: TrainState, forward: Parallel, passes: Passes, data: Data, run: Run) -> None:
     """Train what is left of the epoch. Raises Stopped after a signal, and NotFinite where the run is to roll back."""
     for batch in run.batches(data.train.train(state.epoch, state.step_in_epoch), state):
-        result = train_step(state, forward, batch, run.config, run.guard)
+        result = train_step(state, forward, batch, run.config, run.guard, passes)
         run.record(result, state, data.train.steps_per_epoch)
 
 
-def train_step(state: TrainState, forward: Parallel, batch: Batch, config: Config, guard: NonFiniteGuard) -> StepResult:
+def train_step(state: TrainState, forward: Parallel, batch: Batch, config: Config, guard: NonFiniteGuard, passes: Passes) -> StepResult:
     """One optimizer step on this replica's share of a batch. Only `guard` waits for the device, where it is to skip or roll back.
 
     The loss of each image is divided by the size of the global batch, and gradients are summed over micro-batches and replicas, so
@@ -125,19 +127,30 @@ def train_step(state: TrainState, forward: Parallel, batch: Batch, config: Confi
             continue
         state.net.key_masks(config.seed, state.step, micro_batch.first_row)
         with forward.exchanging(last):
-            with torch.autocast(device.type, torch.bfloat16, enabled=micro_batch.images.dtype == torch.bfloat16):
-                logits = forward(micro_batch.images, len(micro_batch.labels))
-            loss = summed_loss(logits.float(), micro_batch, options.label_smoothing)
-            (loss / batch.total).backward()
-        loss_sum += loss.detach()
-        correct += (logits.detach().argmax(1) == micro_batch.labels).sum()
+            loss, right = passes(micro_batch, batch.total)
+        loss_sum += loss
+        correct += right
     forward.mesh.traffic.backward_done(device)
     if options.clip_norm:
         clip_gradients(state.net, options.clip_norm, state.shards)
     norms = apply_gradients(state, config) if guard.allows(loss_sum, state) else None
     state.epoch_mean.add(loss_sum, correct, len(batch.labels))
     state.step, state.step_in_epoch = state.step + 1, state.step_in_epoch + 1
-    return StepResult(loss_sum, correct, batch.total, lr, norms)
+    return StepResult(guard.reported(loss_sum), correct, batch.total, lr, norms)
+
+
+def passes_of(forward: Parallel, config: TrainConfig) -> Passes:
+    """The forward and backward passes of a micro-batch, replayed where that is possible."""
+
+    def passes(micro_batch: MicroBatch, total: int) -> tuple[Tensor, Tensor]:
+        images, labels = micro_batch.images, micro_batch.labels
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=images.dtype == torch.bfloat16):
+            logits = forward(images, len(labels))
+        loss = summed_loss(logits.float(), micro_batch, config.label_smoothing)
+        (loss / total).backward()
+        return loss.detach(), (logits.detach().argmax(1) == labels).sum()
+
+    return Replay(passes, forward.net) if can_replay(forward, config) else passes
 
 
 def summed_loss(logits: Tensor, micro_batch: MicroBatch, smoothing: float) -> Tensor:

@@ -70,6 +70,13 @@ class NonFiniteGuard:
         bad = (self._first_bad_step == 0) & ~torch.isfinite(loss)
         self._first_bad_step = torch.where(bad, step, self._first_bad_step)
 
+    def reported(self, loss: Tensor) -> Tensor:
+        """The loss to log: in `stop`, NaN from the first bad one on, also where later ones are finite.
+
+        A GPU's convolutions that rectify may take NaN for 0, and so hide weights that are not finite from the loss.
+        """
+        return loss if self._first_bad_step is None else torch.where(self._first_bad_step > 0, torch.nan, loss)
+
     def require_finite_loss(self, loss: float) -> None:
         """Raise TrainingError, naming the first bad step, where the loss of a line of metrics is not finite and the mode is `stop`."""
         if self.mode == "stop" and not math.isfinite(loss):

@@ -82,6 +82,23 @@ def test_mixed_files_hold_about_half_of_each(photographs, tmp_path):
     assert 8 <= exact.sum() <= 28
 
 
+def test_an_epochs_buffers_serve_the_next_and_no_two_at_once(photographs, tmp_path):
+    source, path = some_source(photographs), tmp_path / "images.beton"
+    write(source, path, QUIET)
+    reader, batches = FFCVReader([path], 4, 1), [np.arange(4), np.arange(4, 8)]
+    expected = [np.stack([source.image(sample) for sample in batch]) for batch in batches]
+    places = []
+    for _ in range(2):
+        for batch, (read, _) in enumerate(reader.read(batches)):
+            assert np.array_equal(read.numpy(), expected[batch])
+            places.append(read.data_ptr())
+    assert places[2:] == places[:2]
+    first, second = reader.read(batches), reader.read(batches[::-1])
+    for batch, ((one, _), (other, _)) in enumerate(zip(first, second, strict=True)):
+        assert np.array_equal(one.numpy(), expected[batch])
+        assert np.array_equal(other.numpy(), expected[1 - batch])
+
+
 def test_an_image_may_be_kept_whole(photographs, tmp_path):
     wide = Image.new("RGB", (40, 20), "red")
     kept = images.square(wide, 16, "max_side")

@@ -16,18 +16,21 @@ from distalex.cli.main import main
 from distalex.config.model import ModelConfig
 from distalex.kernels import crops
 from distalex.kernels.available import _triton_compiles
+from distalex.model.dropout import KeyedDropout
 from distalex.model.freezing import freeze
 from distalex.model.initial_weights import build_model
 from distalex.model.lrn import local_response_norm
-from distalex.parallel import gpu_convolutions
+from distalex.parallel import gpu_after, gpu_convolutions
 from distalex.parallel.mesh import Mesh
 from distalex.parallel.topology import Topology
 from distalex.runs.metrics import read_metrics
+from distalex.train import replay
 from distalex.train.trace import gpu_microseconds
 
 pytest.importorskip("triton")
 GPU = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if GPU else "cpu")
+torch.backends.cudnn.allow_tf32 = False  # as in a run
 PRECISIONS = [(torch.float32, 1e-6), (torch.bfloat16, 2**-8 if GPU else 2**-6)]
 
 
@@ -114,6 +117,62 @@ def test_crops_are_those_by_indexing(dtype):
     assert torch.allclose(ours.float(), theirs.float(), rtol=1e-6 if dtype == torch.float32 else 2**-6, atol=1e-5)
 
 
+@pytest.mark.parametrize("norm", [True, False], ids=["lrn", "no lrn"])
+@pytest.mark.parametrize("pools", [True, False], ids=["pool", "no pool"])
+@pytest.mark.parametrize(("dtype", "tolerance"), PRECISIONS, ids=["fp32", "bf16"])
+def test_what_follows_a_convolution_in_one_pass_has_the_gradients_of_torchs_layers(norm, pools, dtype, tolerance):
+    """Of the second of two columns in one tensor, with a row and a column that lie in no window."""
+    from distalex.kernels import after_triton
+
+    constants = after_triton.Norm(0.1, 2.0) if norm else None
+    before = normal(2, 32, 14, 12, dtype=dtype, size=5.0)[:, 16:]
+    y = functional.relu(before)
+    exact = before.double().requires_grad_()
+    expected = functional.relu(exact)
+    if norm:
+        expected = local_response_norm(expected, alpha=0.1)
+    if pools:
+        expected = functional.max_pool2d(expected, 3, 2)
+    gradient = normal(*expected.shape, dtype=dtype)
+    expected.backward(gradient.double())
+    kept = None
+    if pools:
+        out = normal(*expected.shape, dtype=dtype)
+        kept = after_triton.forward(y, out, constants)
+        assert torch.allclose(out.double(), expected, rtol=2 * tolerance, atol=1e-6)
+    through = normal(2, 32, 14, 12, dtype=dtype)
+    untouched = through[:, :16].clone()
+    sums = after_triton.backward(gradient, kept, y, through[:, 16:], constants)
+    size = exact.grad.abs().max().item()
+    assert torch.allclose(through[:, 16:].double(), exact.grad, rtol=2 * tolerance, atol=2 * tolerance * size)
+    assert torch.equal(through[:, :16], untouched)
+    assert torch.allclose(sums.double(), exact.grad.sum((0, 2, 3)), rtol=1e-4, atol=100 * tolerance * size)
+
+
+@pytest.mark.parametrize("first_unit", [0, 5])
+@pytest.mark.parametrize("probability", [0.5, 0.3, 0.999])
+def test_dropout_drops_the_units_that_the_key_names(probability, first_unit):
+    from distalex.kernels.dropout_triton import keyed_mask
+
+    layer, x = KeyedDropout(probability, "drop6"), torch.ones(9, 37)
+    layer.first_unit = first_unit
+    layer.draw.copy_(torch.tensor([-5, 7, 77], dtype=torch.int32))
+    size = 8 if (probability * 2**8).is_integer() else 16
+    below = min(round(probability * 2**size), 2**size - 1) - 2 ** (size - 1)
+    mask = keyed_mask(layer.draw.to(DEVICE), 9, 37, first_unit, size, below, 1.0 / (1.0 - probability), torch.float32)
+    assert torch.equal(mask.cpu(), layer(x))
+
+
+@pytest.mark.parametrize(("kernel", "stride", "padding"), [(11, 4, 2), (5, 2, 1), (7, 3, 0)])
+def test_blocks_of_pixels_are_those_of_torchs_operations(kernel, stride, padding, monkeypatch):
+    from distalex.kernels import blocks_triton
+
+    monkeypatch.setattr(gpu_convolutions, "has_triton", lambda _: False)
+    x = normal(2, 3, 30, 30)
+    expected = gpu_convolutions._in_blocks(x, kernel, stride, padding)
+    assert torch.equal(blocks_triton.in_blocks(x, expected.shape[2], stride, padding), expected)
+
+
 ON_A_GPU = Mesh(Topology(), torch.device("cuda"), "none")
 SPREAD = Mesh(Topology(0, 2, 0, 2), torch.device("cuda"), "owt", column=0, columns=2)  # One Weird Trick: all columns on each
 
@@ -137,8 +196,7 @@ def test_layout_for_a_gpu_changes_no_logit_and_no_gradient(model, size, mesh):
     for net in (plain, adapted):
         freeze(net, options.freeze)
     gpu_convolutions.adapt(adapted, mesh)
-    kinds = {type(layer) for layer in adapted.modules()} & {gpu_convolutions.BlockedConv, gpu_convolutions.ConvOfColumns}
-    assert kinds == {gpu_convolutions.ConvOfColumns if options.columns > 1 else gpu_convolutions.BlockedConv}
+    assert gpu_convolutions.ConvOfColumns in {type(layer) for layer in adapted.modules()}
     assert list(adapted.state_dict()) == list(plain.state_dict())
     x = torch.randn(2, 3, size, size, dtype=torch.float64)
     logits, expected = adapted(x), plain(x)
@@ -150,6 +208,39 @@ def test_layout_for_a_gpu_changes_no_logit_and_no_gradient(model, size, mesh):
         if parameter.requires_grad:
             assert torch.allclose(parameter.grad, other.grad, rtol=1e-9, atol=1e-12 * other.grad.abs().max().item()), key
     assert adapted(x[:0]).shape == (0, 10)
+
+
+@pytest.mark.parametrize(
+    ("model", "size"),
+    [
+        ({"columns": 2, "lrn_alpha": 0.1, "width": 1 / 2}, 64),
+        ({"columns": 4, "lrn": False, "exchange": ("conv2", "conv5"), "without": ("conv3",)}, 64),
+        ({"columns": 1, "lrn": False, "width": 1 / 4}, 64),
+    ],
+)
+def test_biases_relus_lrn_and_pooling_in_one_pass_change_no_logit_and_no_gradient(model, size, monkeypatch):
+    from distalex.kernels import after_triton
+
+    options = ModelConfig(dropout=0, fc6=32, fc7=32, freeze=("conv2",), **model)
+    plain, fused = (build_model(options, 10, size, 0) for _ in range(2))
+    for net in (plain, fused):
+        freeze(net, options.freeze)
+    gpu_convolutions.adapt(fused, ON_A_GPU)
+    assert all(layer.fused for layer in fused.modules() if isinstance(layer, gpu_convolutions.ConvOfColumns))
+    if not GPU:
+        monkeypatch.setattr(after_triton, "STRIP", 2)  # the interpreter walks along whole strips
+        for module in (gpu_after, gpu_convolutions):
+            monkeypatch.setattr(module, "can_fuse", lambda x: x.dtype == torch.float32)
+    fused.to(DEVICE, memory_format=torch.channels_last)
+    plain.to(DEVICE).double()
+    x = normal(1, 3, size, size)
+    logits, expected = fused(x), plain(x.double())
+    assert torch.allclose(logits.double(), expected, rtol=1e-4, atol=1e-6)
+    logits.square().sum().backward()
+    expected.square().sum().backward()
+    for (key, parameter), other in zip(fused.named_parameters(), plain.parameters(), strict=True):
+        if parameter.requires_grad:
+            assert torch.allclose(parameter.grad.double(), other.grad, rtol=1e-4, atol=1e-5 * other.grad.abs().max().item()), key
 
 
 def test_a_gpu_without_a_compiler_is_told_and_takes_pytorchs_kernels(monkeypatch, capsys):
@@ -218,6 +309,29 @@ def test_a_gpu_trains_the_run_of_a_cpu(changes, tmp_path):
         assert main(["train", *arguments]) == 0
         losses[device] = [row["loss"] for row in read_metrics(tmp_path / device / "metrics.jsonl")]
     assert np.allclose(losses["cuda"], losses["cpu"], rtol=1e-4)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not GPU, reason="no GPU here")
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model__width": "1"},
+        {"model__width": "1", "data__cutmix": "1"},
+        {"model__name": "cifar", "model__batch_norm": "true", "data__image_size": "32"},
+    ],
+)
+def test_replayed_steps_train_the_run_of_a_cpu(changes, tmp_path, monkeypatch):
+    """Dropout and its keys, running statistics and gradients are those of each step, also around a last batch of another size."""
+    recorded, losses = [], {}
+    record = replay.Replay._record
+    monkeypatch.setattr(replay.Replay, "_record", lambda *arguments: (record(*arguments), recorded.append(arguments[0].refused))[0])
+    for device in ("cpu", "cuda"):  # rounding moves the last loss by 3e-4 where batches of 9 are normalised
+        arguments = options(name=device, device=device, runs_dir=str(tmp_path), train__batch_size="9", optim__lr="0.01", **changes)
+        assert main(["train", *arguments, "--parallel=none"]) == 0
+        losses[device] = [row["loss"] for row in read_metrics(tmp_path / device / "metrics.jsonl")]
+    assert recorded == [False]
+    assert np.allclose(losses["cuda"], losses["cpu"], rtol=2e-3)
 
 
 @pytest.mark.gpu

@@ -33,6 +33,15 @@ def test_a_loss_that_is_not_finite_ends_the_run_or_is_left_out(tmp_path, monkeyp
     assert all(torch.isfinite(value).all() for value in newest(tmp_path / "runs" / "skip")["model"].values())
 
 
+def test_a_bad_loss_between_two_rows_ends_the_run_though_later_ones_are_finite(tmp_path, monkeypatch, capsys):
+    now = not_finite_at(1, monkeypatch)
+    apply = training.apply_gradients
+    monkeypatch.setattr(training, "apply_gradients", lambda *arguments: None if now[-1] == 1 else apply(*arguments))
+    assert main(["train", *options(name="it", parallel="none", train__epochs="3", log__every="10")]) == 1
+    assert "first at step 2" in capsys.readouterr().err
+    assert now == [0, 1, 2]
+
+
 def test_a_run_rolls_back_and_leaves_the_bad_step_out(tmp_path, monkeypatch, capsys):
     steps = not_finite_at(5, monkeypatch)
     words = options(name="it", parallel="none", train__epochs="3", checkpoint__every_steps="2")

@@ -1,0 +1,29 @@
+"""`bench gpu`, as far as a machine without one can show."""
+
+import pytest
+import torch
+
+from distalex.bench import gpu
+from distalex.bench.options import GpuOptions
+from distalex.cli.main import main
+
+SMALL = ["--model.width=0.25", "--model.fc6=32", "--model.fc7=32", "--data.image_size=64", "--data.stored_size=72"]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU here")
+def test_a_machine_without_a_gpu_is_refused(capsys):
+    assert main(["bench", "gpu"]) == 2
+    assert "PyTorch sees no GPU here" in capsys.readouterr().err
+
+
+def test_the_papers_network_is_measured_over_whole_epochs_of_repeated_photographs(photographs, monkeypatch):
+    monkeypatch.setattr(gpu, "BATCHES", 6)
+    monkeypatch.setattr(gpu, "EPOCHS", 2)
+    monkeypatch.setattr(gpu, "run_python", lambda words, _: main(["train", *words[2:], *SMALL]))
+    found = gpu.measure_network(GpuOptions(batches=(6, 12), photographs=str(photographs / "train")))
+    assert found["images"] == 36
+    for batch, steps in (("6", [3, 6, 9, 12]), ("12", [1, 2, 3, 4, 5, 6])):
+        measured = found["batches"][batch]
+        assert [row["step"] for row in measured["rows"]] == steps
+        second = [1 / row["images_per_second"] for row in measured["rows"] if row["epoch"] == 2]
+        assert measured["images_per_second"]["median"] == pytest.approx(len(second) / sum(second))
