@@ -7,13 +7,10 @@ interfaces. Its agent can wait without end where the head or a link is lost; her
 from __future__ import annotations
 
 import ctypes
-import fcntl
-import ipaddress
 import os
 import re
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import time
@@ -22,11 +19,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
+from distalex.machine.addresses import interface_of, is_own, own_address_towards
+
 NAME = "launch/multinode.sh"
 LAST_CALL = 10  # seconds that a complete minimum of nodes waits for more
 SIGNALLED = 60.0  # seconds for torchrun and its processes to save and end
 PER_TRY = 3.0  # seconds to connect
-SIOCGIFADDR = 0x8915  # netdevice(7): an interface's IPv4 address
 PR_SET_CHILD_SUBREAPER = 36  # prctl(2): orphaned descendants become children of this process
 
 
@@ -54,61 +52,6 @@ def find_head(typed: str) -> Head:
         stop(2, f"HEAD={typed}: this node cannot resolve {host} ({error.strerror}); give its address")
     here = [address for address in addresses if is_own(address)]
     return Head(typed, host, port, (here or addresses)[0], bool(here))
-
-
-def is_own(address: str) -> bool:
-    """Whether an interface of this node has the address."""
-    with socket.socket(family_of(address), socket.SOCK_DGRAM) as probe, suppress(OSError):
-        probe.bind((address, 0))
-        return True
-    return False
-
-
-def family_of(address: str) -> socket.AddressFamily:
-    """The family of an address."""
-    return socket.AF_INET6 if ":" in address else socket.AF_INET
-
-
-def own_address(head: Head) -> str:
-    """The address by which other nodes reach this one: the head's own, or the one from which the head is reached."""
-    if head.is_here:
-        # Debian lets a host's own name stand for 127.0.1.1.
-        is_loopback = ipaddress.ip_address(head.address.partition("%")[0]).is_loopback
-        return next(addresses_of_interfaces(), head.address) if is_loopback else head.address
-    with socket.socket(family_of(head.address), socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect((head.address, head.port))  # sends nothing
-        except OSError as error:
-            stop(2, f"HEAD={head.typed}: this node has no way to {head.address} ({error.strerror})")
-        return str(probe.getsockname()[0])
-
-
-def addresses_of_interfaces() -> Iterator[str]:
-    """IPv4 addresses of this node's interfaces, without the loopback's."""
-    for _, name in socket.if_nameindex():
-        if (address := address_of(name)) and not ipaddress.ip_address(address).is_loopback:
-            yield address
-
-
-def address_of(interface: str) -> str:
-    """The IPv4 address of an interface; empty where it has none."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, suppress(OSError):
-        answer = fcntl.ioctl(probe, SIOCGIFADDR, struct.pack("256s", interface.encode()[:15]))
-        return socket.inet_ntoa(answer[20:24])
-    return ""
-
-
-def interface_of(address: str) -> str:
-    """The name of the interface that has an address of this node; empty where that is not found out."""
-    for _, name in socket.if_nameindex():
-        if address_of(name) == address:
-            return name
-    if ":" in address:
-        wanted = socket.inet_pton(socket.AF_INET6, address.partition("%")[0]).hex()
-        for line in Path("/proc/net/if_inet6").read_text().splitlines():
-            if line.split()[0] == wanted:
-                return line.split()[-1]
-    return ""
 
 
 def connection_error(head: Head) -> str:
@@ -166,7 +109,10 @@ def wait_for(head: Head, seconds: float) -> None:
 
 def torchrun(head: Head, serves: bool, wait: int, options: Sequence[str]) -> subprocess.Popen[bytes]:
     """Start torchrun on this node, which hosts the meeting if it `serves`."""
-    own = own_address(head)
+    try:
+        own = own_address_towards(head.address)
+    except OSError as error:
+        stop(2, f"HEAD={head.typed}: this node has no way to {head.address} ({error.strerror})")
     environment = dict(os.environ)
     if interface := interface_of(own):
         for variable in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):

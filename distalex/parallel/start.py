@@ -18,6 +18,7 @@ from torch.distributed import distributed_c10d
 from torch.distributed.rendezvous import rendezvous
 
 from distalex.errors import TrainingError, UserError
+from distalex.machine.addresses import interface_of, own_address_towards
 from distalex.machine.resources import cores_of_each, keep_freed_memory
 from distalex.parallel.agreement import require_agreement
 from distalex.parallel.mesh import Mesh, mesh_of
@@ -106,9 +107,9 @@ def _set_kernels(device: torch.device, deterministic: bool) -> None:
 
 def _join_group(topology: Topology, device: torch.device) -> None:
     """Join the group of all processes: gloo on CPUs, NCCL between GPUs."""
-    if topology.on_one_node:
-        for name, interface in loopback_variables().items():
-            os.environ.setdefault(name, interface)
+    variables = loopback_variables() if topology.on_one_node else _variables_towards(os.environ.get("MASTER_ADDR", ""))
+    for name, interface in variables.items():
+        os.environ.setdefault(name, interface)
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(
         backend,
@@ -127,6 +128,17 @@ def loopback_variables() -> dict[str, str]:
     """
     loopback = next((name for _, name in socket.if_nameindex() if name in ("lo", "lo0")), None)
     return {"GLOO_SOCKET_IFNAME": loopback} if loopback else {}
+
+
+def _variables_towards(host: str) -> dict[str, str]:
+    """Return the environment variable with which gloo connects over the interface that leads to `host`; empty where there is none.
+
+    Without it gloo takes the address of this host's name, which may be unknown, or 127.0.1.1.
+    """
+    with suppress(OSError):
+        interface = interface_of(own_address_towards(str(socket.getaddrinfo(host, None)[0][4][0])))
+        return {"GLOO_SOCKET_IFNAME": interface} if interface else {}
+    return {}
 
 
 def _who_is_silent(topology: Topology) -> str:

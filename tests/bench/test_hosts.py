@@ -1,11 +1,12 @@
 """Several hosts, as network namespaces of this machine."""
 
 import json
+import sys
 import time
 
 import pytest
 from support.hosts import Job
-from support.runs import REPOSITORY, metrics
+from support.runs import REPOSITORY, metrics, options
 from support.train import train
 
 from distalex.bench.laboratory import Laboratory, why_not
@@ -43,6 +44,22 @@ def test_a_head_that_cannot_be_reached_is_one_line_on_every_host(tmp_path):
             assert [part.wait(60) for part in parts] == [status] * len(hosts)
             for host in hosts:
                 assert says in job.log(host).read_text().splitlines()[-1]
+
+
+@pytest.mark.slow(15)
+def test_processes_that_srun_started_find_the_interface_by_themselves(tmp_path):
+    """One task on each of two hosts, whose own names do not resolve."""
+    with Laboratory(2) as laboratory:
+        job = Job(tmp_path, "it", "")
+        tasks = {"SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0", "SLURM_STEP_NODELIST": "node[1-2]", "SLURM_STEP_NUM_TASKS": "2"}
+        tasks |= {"SLURM_NTASKS": "2", "SLURM_STEP_TASKS_PER_NODE": "1(x2)", "SLURM_LOCALID": "0", **job.environment}
+        words = [sys.executable, "-m", "distalex.train", *options(name="it", runs_dir=str(tmp_path / "runs"), train__epochs="1")]
+        started = [
+            host.start(words, {**tasks, "SLURM_PROCID": str(number), "SLURM_NODEID": str(number)}, tmp_path, job.log(host))
+            for number, host in enumerate(laboratory.hosts)
+        ]
+        assert [task.wait(90) for task in started] == [0, 0], job.log(laboratory.hosts[0]).read_text()
+    assert job.rows("starts.jsonl")[0]["processes"] == 2
 
 
 @pytest.mark.slow(40)
