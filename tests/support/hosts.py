@@ -36,6 +36,11 @@ class Job:
         path = self.folder / file
         return [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")] if path.is_file() else []
 
+    def process_on(self, host: Host) -> int:
+        """Number of its training process on a host."""
+        lines = {number: Path(f"/proc/{number}/cmdline").read_bytes().split(b"\0") for number in host.alive()}
+        return next(number for number, words in lines.items() if words[1:4] == [b"-u", b"-m", b"distalex.train"])
+
     @property
     def step(self) -> int:
         """The last step that it has logged."""
