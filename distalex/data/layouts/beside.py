@@ -80,8 +80,9 @@ def _merged(labelled: list[Listing]) -> dict[str, str]:
     merged: dict[str, str] = {}
     for listing in labelled:
         both = {(merged[name], label) for name, label in listing.labels.items() if name in merged}
-        if not _one_to_one(both):
-            one, other = next((one, other) for one, other in both if one != other)
+        renamed = {(one, other) for one, other in both if one != other}
+        if not _one_to_one(both) or {one for one, _ in renamed} & {other for _, other in renamed}:
+            one, other = min(renamed)
             others = [table.place for table in labelled if table is not listing]
             raise UserError(
                 f"{listing.place}: gives images other classes than {others[0]} does, such as {other} for {one}; choose the table with "
@@ -89,7 +90,7 @@ def _merged(labelled: list[Listing]) -> dict[str, str]:
             )
         numbers = all(label.lstrip("-").isdigit() for label in listing.labels.values())
         merged = {**listing.labels, **merged} if numbers else {**merged, **listing.labels}
-        if both and any(one != other for one, other in both):  # the same classes under other names
+        if renamed:  # the same classes under other names
             names = dict(both) if not numbers else {other: one for one, other in both}
             merged = {name: names.get(label, label) for name, label in merged.items()}
     return merged
@@ -107,14 +108,17 @@ def _named(labels: dict[str, str], given: Given, known: Sequence[Sample]) -> dic
     if known and not found <= classes and all(label.isdigit() for label in classes | found):
         names |= {label: class_ for label in found for class_ in classes if int(label) == int(class_)}
     if not known and all(label.isdigit() for label in found):
-        names = names_of_classes(given.files, given.others, found) or _names_in_files(labels)
+        names = names_of_classes(given.files, given.others, found) or _names_in_paths(labels)
     return {name: names.get(label, label) for name, label in labels.items()}
 
 
-def _names_in_files(labels: Mapping[str, str]) -> dict[str, str]:
-    """Names for numbered classes where the file names begin with one for each, as those of Oxford Pets; else empty."""
-    pairs = {(label, class_in(name)) for name, label in labels.items()}
-    return dict(pairs) if _one_to_one(pairs) and all(class_ for _, class_ in pairs) else {}
+def _names_in_paths(labels: Mapping[str, str]) -> dict[str, str]:
+    """Names for numbered classes where the innermost folder is one for each, or the file's beginning, as of Oxford Pets; else empty."""
+    for name_in in (lambda name: os.path.basename(os.path.dirname(name)), class_in):
+        pairs = {(label, name_in(name)) for name, label in labels.items()}
+        if _one_to_one(pairs) and all(class_ for _, class_ in pairs):
+            return dict(pairs)
+    return {}
 
 
 def _merged_splits(listings: list[Listing]) -> tuple[dict[str, str], list[str]]:

@@ -19,7 +19,7 @@ PATHS = (
 )
 LABELS = (
     *("label", "class", "class_name", "classname", "category", "category_name", "target", "label_name", "choice", "choices", "labels"),
-    *("breed", "species", "species_name", "dx", "diagnosis", "disease", "variety", "level", "tag", "classes", "answer", "y"),
+    *("breed", "species", "species_name", "dx", "diagnosis", "disease", "variety", "level", "tag", "classes", "answer"),
     *("class_id", "classid", "category_id", "label_id", "class_label", "class_index", "landmark_id"),
 )
 SPLITS = ("split", "subset", "partition", "set", "data_set", "dataset", "fold", "phase", "usage")
@@ -98,7 +98,7 @@ def find_columns(table: Table, is_place: Callable[[str], bool], wanted: Mapping[
         split = next(
             (at for at in range(len(first)) if at != path and all(_cell(row, at).lower() in SPLIT_VALUES[:-1] for row in body)), None
         )
-    label = _named(named, LABELS, path)
+    label = _label(named, path)
     one_hot: tuple[int, ...] = ()
     others = [at for at in range(len(names)) if at not in (path, split)]
     if label is None:
@@ -145,6 +145,13 @@ def _wanted(table: Table, names: list[str], wanted: Mapping[str, str]) -> Column
 
 def _cell(row: Sequence[str], at: int) -> str:
     return row[at] if at < len(row) else ""
+
+
+def _label(names: list[str], path: int) -> int | None:
+    """The column of the classes: the best known by its name, or the only one whose name ends as one, such as `Finding Labels`."""
+    known = _named(names, LABELS, path)
+    ending = [at for at, name in enumerate(names) if at != path and re.search(r"(?<!num)_(labels?|class|category|diagnosis)$", name)]
+    return ending[0] if known is None and len(ending) == 1 else known
 
 
 def _named(names: list[str], known: Sequence[str], path: int) -> int | None:
@@ -218,7 +225,27 @@ def rows_of(table: Table, columns: Columns) -> list[Row]:
         if columns.flag and split:
             split = columns.flag[split.lower() in ONE]
         rows.append(Row(number, path, label, split))
+    _refuse_several(table, columns, {row.label for row in rows if row.label})
     return rows
+
+
+def _refuse_several(table: Table, columns: Columns, classes: set[str]) -> None:
+    """Raise UserError for a label that joins several classes."""
+    of_tags = columns.header and columns.label is not None and normal(names_of(table)[columns.label]) == "tags"
+    for label in sorted(classes) if not columns.one_hot else ():
+        if _is_several(label, classes, of_tags):
+            raise UserError(
+                f"{table.place}: {label} is several classes, and an image has one here; keep one of them in each row, or name another "
+                "column with data.columns=path:NAME,label:NAME"
+            )
+
+
+def _is_several(label: str, classes: set[str], of_tags: bool) -> bool:
+    """Whether a label joins others: by a sign that others lack, as `Effusion|Mass`; in a list; or as words that are classes or numbers."""
+    if re.match(r'[\[{]"', label) or any(sign in label and any(sign not in other for other in classes) for sign in "|;"):
+        return True
+    words = re.split(r"[,\s]+", label)
+    return len(words) > 1 and (of_tags or all(word in classes or word.isdecimal() for word in words))
 
 
 def _whole(text: str) -> str:

@@ -95,8 +95,12 @@ def find_splits(files: Files, images: Sequence[str], prefix: str) -> dict[str, l
 
 
 def _training_set_without_the_word(images: Sequence[str], prefix: str, tops: Sequence[str], named: Sequence[str]) -> str | None:
-    """The one folder of class folders beside flat ones that are named as splits, as in Places365; None where there is none."""
+    """The one folder that no word for a split is in beside others of its name with one, such as `rps` and `rps-test-set`, or the only one
+    of class folders beside flat ones that are named as splits, as in Places365; None where there is none.
+    """
     rest = [top for top in tops if top not in named]
+    if len(rest) == 1 and named and meaning(rest[0]) and differ_only_in_form(tops):
+        return rest[0]
     plain = all(not re.sub(r"\d", "", "".join(meaning(top))) for top in named)
     return rest[0] if len(rest) == 1 and named and plain and set(folders_below(images, prefix)) == set(rest) else None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -36,5 +37,5 @@ class Given:
         return [name for name in self.images if name.startswith(prefix)]
 
     def place(self, prefix: str) -> str:
-        """A folder for messages."""
-        return f"{self.files.origin}/{prefix.rstrip('/')}" if prefix else self.files.origin
+        """A folder for messages, as it is typed in a shell."""
+        return shlex.quote(f"{self.files.origin}/{prefix.rstrip('/')}" if prefix else self.files.origin)

@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import unquote
 
 from distalex.data.files.kinds import without_suffix
 from distalex.data.files.tree import Files, printable
@@ -22,6 +23,8 @@ MOST_IN_A_FOLDER = 300
 """Tables of a folder with more of them are taken for one to each image, and not read."""
 BESIDE = (*LINES, *RECORDS, ".mat", ".parquet")
 """Suffixes of the tables and lists that are looked at."""
+NO_TABLES = {"a spreadsheet": (".xlsx", ".xls", ".ods"), "XML, which is not read": (".xml",)}
+"""Files that may hold labels and are not read, by what they are, with their suffixes."""
 NO_LABELS = {"submission", "readme", "license", "requirements", "checksums"}
 """Words in the names of files that are no labels: Kaggle's sample submission has a made-up class for each test image."""
 
@@ -50,6 +53,8 @@ class Index:
         for whole in (folder + "/".join(parts), "/".join(parts)):
             if whole in self.names:
                 return whole
+        if "%" in cell and (plain := unquote(cell)) != cell and (image := self.find(plain, folder, split)):
+            return image
         base = parts[-1]
         found = self.by_stem.get(base) or self.by_stem.get(without_suffix(base)) or []
         if not found and base.isdecimal():  # 7 for 00007.jpg
@@ -131,18 +136,10 @@ def read_listing(table: Table, name: str, index: Index, wanted: Mapping[str, str
     if not images:
         return None
     classes = set(labels.values())
-    if joint := next((label for label in classes if _is_several(label, classes)), None):
-        raise UserError(f"{table.place}: {joint} is several classes, and an image has one here; keep one of them in each row")
     named, column = _label_column(table, columns, wanted)
-    if not named and 1 < len(labels) == len(classes):  # captions, numbers, or the names of classes by number
+    if "partition" in tokens(name) and classes <= {"0", "1", "2"}:  # CelebA's splits by number
         labels = {}
     return Listing(table.place, name, labels, splits, images, missing, named, column, ", ".join(names_of(table))[:200])
-
-
-def _is_several(label: str, classes: set[str]) -> bool:
-    """Whether a label joins others, as `Effusion|Mass` does where Mass is one too."""
-    parts = re.split(r"\s*[|;,]\s*", label)
-    return len(parts) > 1 and bool(classes & set(parts))
 
 
 def _label_column(table: Table, columns: Columns, wanted: Mapping[str, str] | None) -> tuple[bool, str]:
@@ -168,7 +165,10 @@ def read_listings(
     crowded = Counter(os.path.dirname(name) for name in candidates)
     listings = []
     problems = [
-        f"{files.where(name)} is a spreadsheet: save it as CSV" for name in others if name.lower().endswith((".xlsx", ".xls", ".ods"))
+        f"{files.where(name)} is {kind}: save it as CSV"
+        for name in others
+        for kind, suffixes in NO_TABLES.items()
+        if name.lower().endswith(suffixes) and os.path.splitext(os.path.basename(name))[0] not in index.by_stem
     ]
     for name in candidates:
         stem = os.path.splitext(os.path.basename(name))[0]
@@ -190,7 +190,7 @@ def read_listings(
             listings.append(listing)
         elif not is_plain and table:
             problems.append(f"{place} names none of the images: its columns are {', '.join(names_of(table))[:120]}")
-    return _first_folds(_of_one_level(_without_trainval(listings))), problems
+    return _first_folds(_of_one_level(_without_trainval(_without_captions(listings)))), problems
 
 
 def _table(content: bytes, name: str, place: str) -> Table | None:
@@ -198,6 +198,16 @@ def _table(content: bytes, name: str, place: str) -> Table | None:
     if name.lower().endswith(".parquet"):
         return parquet_table(content, place)
     return mat_table(content, place) if name.lower().endswith(".mat") else parse_table(content, name, place)
+
+
+def _without_captions(listings: list[Listing]) -> list[Listing]:
+    """Without the labels of tables that give each image its own: captions, numbers, or the names of classes by number.
+
+    A short list whose labels another table gives to several images keeps them.
+    """
+    own = [listing for listing in listings if not listing.named and 1 < len(listing.labels) == len(set(listing.labels.values()))]
+    shared = {label for listing in listings if listing not in own for label in listing.labels.values()}
+    return [listing._replace(labels={}) if listing in own and not shared >= {*listing.labels.values()} else listing for listing in listings]
 
 
 def _without_trainval(listings: list[Listing]) -> list[Listing]:
@@ -245,7 +255,8 @@ def named_listing(place: str, files: Files, others: Sequence[str], images: Seque
     table = _table(content, place, place)
     if table is None:
         raise UserError(f"data.labels={place}: not a table; name a CSV, JSON or Parquet file of images and classes")
-    listing = read_listing(table, inside or os.path.basename(place), Index(images), wanted)
+    found = read_listing(table, inside or os.path.basename(place), Index(images), wanted)
+    listing = _without_captions([found])[0] if found else None
     if listing is None or not listing.labels:
         columns = ", ".join(names_of(table))[:200]
         what = "names none of the images" if listing is None else "has no column of classes"

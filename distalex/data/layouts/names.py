@@ -56,7 +56,9 @@ RENDERING = {
     *("resized", "processed", "preprocessed", "jpg", "jpeg", "png", "tif", "tiff", "pics", "photos", "data", "dataset"),
     *("final",),
 }
-_SPLIT = {*TRAIN, *TEST, *UNLABELLED, "trainval", "dev", "eval"}
+OTHER_SPLITS = {"trainval": "train", "dev": "val", "eval": "val", "crossval": "val", "evaluation": "test", "holdout": "test"}
+"""Further words for splits."""
+_SPLIT = {*TRAIN, *TEST, *UNLABELLED, *OTHER_SPLITS}
 
 
 def split_word(folder: str, is_archive: bool = False) -> str | None:
@@ -74,7 +76,7 @@ def split_in(name: str) -> str | None:
     """The split that a word in a name stands for: `train`, `test`, `val` or `unlabelled`; None where there is none or several."""
     found = set()
     for word in tokens(name):
-        word = {"trainval": "train", "dev": "val", "eval": "val"}.get(word, word)
+        word = OTHER_SPLITS.get(word, word)
         kind = "train" if word in TRAIN else "unlabelled" if word in UNLABELLED else word[:4].replace("vali", "val")
         if kind in ("train", "unlabelled") or word in TEST:
             found.add(kind)
@@ -141,12 +143,13 @@ def common_classes(splits: Splits, origin: str) -> tuple[str, ...]:
 
 
 def _refuse_alike(classes: Iterable[str], origin: str) -> None:
-    """Raise UserError for two classes whose names differ only by case, spaces or underscores; single letters may."""
+    """Raise UserError for two classes whose names differ only by case, spaces, underscores or as a copy's does; single letters may."""
     seen: dict[str, str] = {}
-    for class_ in classes:
+    for class_ in sorted(classes, key=len):
         plain = re.sub(r"[\s_-]+", " ", class_.casefold()).strip()
-        if plain in seen and len(class_) > 1:
-            raise UserError(f"data.root={origin}: classes {seen[plain]!r} and {class_!r} differ only by case or spaces; give them one name")
+        for name, form in ((plain, "case or spaces"), (re.sub(r" (\(\d+\)|copy( \(?\d+\)?)?)$", "", plain), "a copy's number")):
+            if name in seen and len(class_) > 1:
+                raise UserError(f"data.root={origin}: classes {seen[name]!r} and {class_!r} differ only by {form}; give them one name")
         seen[plain] = class_
 
 

@@ -132,8 +132,16 @@ def _listed(value: Any) -> Iterable[Any]:
 
 def _coco(value: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """A record for each annotation: iNaturalist's and COCO's JSON names images, annotations and categories by number."""
-    names = {category.get("id"): category.get("name", category.get("id")) for category in value.get("categories", [])}
-    files = {image.get("id"): image.get("file_name") for image in value["images"]}
+
+
+    def number(record: Mapping[str, Any], kind: str) -> Any:
+        return record.get("id", record.get(f"{kind}_id"))
+
+    names = {
+        number(category, "category"): category.get("name", category.get("scientificName", number(category, "category")))
+        for category in value.get("categories", [])
+    }
+    files = {number(image, "image"): image.get("file_name") for image in value["images"]}
     for annotation in value["annotations"]:
         category = annotation.get("category_id")
         boxed = {"bbox": json.dumps(annotation["bbox"])} if annotation.get("bbox") else {}

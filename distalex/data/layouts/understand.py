@@ -22,7 +22,7 @@ from distalex.data.layouts.folders import (
     without_masks,
 )
 from distalex.data.layouts.given import Asked, Given
-from distalex.data.layouts.names import Layout, Sample, split_in
+from distalex.data.layouts.names import UNLABELLED, Layout, Sample, split_in
 from distalex.data.layouts.published import published_layout
 from distalex.data.layouts.split_folders import by_split_folders
 from distalex.data.layouts.webdataset import is_webdataset, webdataset
@@ -81,9 +81,11 @@ def _by_class_folders(given: Given, inside: list[str], prefix: str, tops: list[s
     if given.asked.class_from == "auto" and (splits := _splits_in_classes(inside, prefix)):
         return Layout("class folders with a folder for each split in them", splits)
     left_out = {}
-    again = dict.fromkeys(copies(inside, prefix, tops), "the same class folders again")
-    for top in sorted(set(tops) & {*NO_CLASS, *again}):
-        left_out[{**NO_CLASS, **again}[top]] = given.below(f"{prefix}{top}/")
+    no_class = NO_CLASS | dict.fromkeys(copies(inside, prefix, tops), "the same class folders again")
+    if given.asked.class_from == "auto":
+        no_class |= {top: f"images without a class, as {top}/ is named" for top in tops if top.lower() in UNLABELLED}
+    for top in sorted(set(tops) & {*no_class}):
+        left_out[no_class[top]] = given.below(f"{prefix}{top}/")
         inside = [name for name in inside if not name.startswith(f"{prefix}{top}/")]
     found = find_classes(given, inside, prefix)
     if isinstance(found, str):
@@ -122,7 +124,8 @@ def _by_tables(given: Given, prefix: str, why: str) -> Layout:
         return layout
     if not why and (samples := by_synsets(given.images)):
         return Layout("file names with ImageNet's synsets", {"all": samples})
-    looked = "".join(f"; {note}" for note in layout.notes) or f"; none of the {len(given.others):,} other files names the images"
+    others = f"; none of the {len(given.others):,} other files names the images" if given.others else ""
+    looked = "".join(f"; {note}" for note in layout.notes) or others
     if why:
         tops = folders_of(given.images, prefix)
         example = next((top for top in tops if folders_of(given.images, f"{prefix}{top}/")), None)
