@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import math
 import re
@@ -29,7 +30,7 @@ def is_array_file(name: str) -> bool:
     """Whether a file is named as one of a set of arrays."""
     base = name.rpartition("/")[2]
     known = ("train_X.bin", "data_batch_1.bin", "train_32x32.mat", "data_batch_1")
-    return IDX.match(base) is not None or base in known or base.endswith(".npz")
+    return IDX.match(base) is not None or base in known or base.endswith((".npz", ".npy"))
 
 
 def open_arrays(root: str, config: DataConfig) -> Found | None:
@@ -219,7 +220,10 @@ def _npz(root: Path) -> Read | None:
 
 
 def _pixel_tables(root: Path) -> Read | None:
-    """Tables with a label and a column for each pixel: Kaggle's Digit Recognizer, Fashion-MNIST and Sign Language MNIST as CSV."""
+    """Tables with a label and a column for each pixel: Kaggle's Digit Recognizer, Fashion-MNIST and Sign Language MNIST as CSV.
+
+    FER2013 has all pixels in one column, and the split in another.
+    """
     tables = (
         [root] if root.is_file() else [path for path in sorted(root.iterdir()) if not path.name.startswith(".")] if root.is_dir() else []
     )
@@ -230,7 +234,9 @@ def _pixel_tables(root: Path) -> Read | None:
     for path in tables:
         with open(path, encoding="utf-8", errors="replace") as file:
             header = file.readline().strip().lower().split(",") if path.suffix.lower() == ".csv" else []
-        if len(header) > 64 and "label" in header:
+        if header == ["emotion", "pixels", "usage"]:
+            splits = _read_fer2013(path)
+        elif len(header) > 64 and "label" in header:
             splits["test" if split_in(path.stem) == "test" else "train"] = _read_pixels(path, header.index("label"))
         else:
             unused.append(path.name)
@@ -238,8 +244,23 @@ def _pixel_tables(root: Path) -> Read | None:
         return None
     names = ordered({str(label) for _, labels in splits.values() for label in np.unique(labels)})
     numbers = {int(class_): number for number, class_ in enumerate(names)}
-    splits = {split: (pixels, np.vectorize(numbers.get)(labels)) for split, (pixels, labels) in splits.items()}
+    splits = {split: (splits[split][0], np.vectorize(numbers.get)(splits[split][1])) for split in sorted(splits, reverse=True)}
     return "tables with a column for each pixel", root, splits if len(splits) == 2 else {"all": next(iter(splits.values()))}, names, unused
+
+
+def _read_fer2013(path: Path) -> dict[str, Split]:
+    """FER2013's training set and its private test set. Raises UserError where a row is damaged."""
+    with open(path, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file, ["label", "pixels", "split"]))[1:]
+    splits = {}
+    try:
+        for split, name in (("train", "Training"), ("test", "PrivateTest")):
+            chosen = [row for row in rows if row["split"] == name]
+            pixels = np.array([row["pixels"].split() for row in chosen], np.uint8).reshape(-1, 48, 48)
+            splits[split] = (_rgb(pixels), np.array([row["label"] for row in chosen], np.int64))
+    except (ValueError, OverflowError, AttributeError) as error:
+        raise UserError(f"{path}: not 48 times 48 pixels of 0 to 255 in each row ({error}); fetch it again") from None
+    return splits
 
 
 def _read_pixels(path: Path, label: int) -> Split:

@@ -12,6 +12,7 @@ from distalex.data.files.kinds import without_suffix
 from distalex.data.files.tree import Files
 from distalex.data.layouts.names import (
     MASK,
+    OTHER_SPLITS,
     PART,
     TEST,
     TRAIN,
@@ -76,7 +77,7 @@ def find_splits(files: Files, images: Sequence[str], prefix: str) -> dict[str, l
     tops = folders_of(images, prefix)
     exact: dict[str, list[str]] = defaultdict(list)
     for top in tops:
-        if word := split_word(top, files.archives and not prefix):
+        if word := split_word(top, files.archives and not prefix) or OTHER_SPLITS.get(top.lower()):
             exact["train" if word in TRAIN else word].append(top)
     if "train" in exact and len(exact) > 1:
         for word in exact:
@@ -179,12 +180,20 @@ def why_no_classes(images: Sequence[str], prefix: str, tops: Sequence[str], in_s
         return why
     if _begin_file_names(images, prefix, tops):
         return f"{listed(tops)} are the beginnings of file names"
-    below = folders_below(images, prefix)
-    shared = set.intersection(*below.values()) if len(below) > 1 and len(below) == len(tops) else set()
-    in_form = differ_only_in_form(sorted(shared)) and not any(map(split_in, shared))  # the years of each class, for example
-    if len(shared) > 1 and not in_form and 2 * len(shared) > len(set.union(*below.values())):
-        return f"{listed(tops)} hold the same folders {listed(sorted(shared))}"
+    if again := _unpacked_into_themselves(images, prefix):
+        return f"{again}/ lies in a folder of its name, as an archive that was unpacked there does"
+    for below in (folders_below(images, prefix), folders_below(images, prefix, innermost=True)):
+        shared = set.intersection(*below.values()) if len(below) > 1 and len(below) == len(tops) else set()
+        in_form = differ_only_in_form(sorted(shared)) and not any(map(split_in, shared))  # the years of each class, for example
+        if len(shared) > 1 and not in_form and 2 * len(shared) > len(set.union(*below.values())):
+            return f"{listed(tops)} hold the same folders {listed(sorted(shared))}"
     return None
+
+
+def _unpacked_into_themselves(images: Sequence[str], prefix: str) -> str | None:
+    """The first folder below `prefix` that lies in one of its own name, and holds further folders; None where there is none."""
+    parts = (name[len(prefix) :].split("/") for name in images)
+    return next(("/".join(folders[:2]) for folders in parts if len(folders) > 3 and folders[0] == folders[1]), None)
 
 
 def _begin_file_names(images: Sequence[str], prefix: str, tops: Sequence[str]) -> bool:
@@ -203,14 +212,14 @@ def copies(images: Sequence[str], prefix: str, tops: Sequence[str]) -> list[str]
     return [top for top, below in folders_below(images, prefix).items() if len(below) > 1 and below <= {*tops} - {top}]
 
 
-def folders_below(images: Sequence[str], prefix: str) -> dict[str, set[str]]:
-    """The folders of images in each folder below `prefix` that has some."""
+def folders_below(images: Sequence[str], prefix: str, innermost: bool = False) -> dict[str, set[str]]:
+    """The folders of images in each folder below `prefix` that has some, or those that the images lie in."""
     below: dict[str, set[str]] = defaultdict(set)
     for name in images:
         if name.startswith(prefix):
             parts = name[len(prefix) :].split("/")
             if len(parts) > 2:
-                below[parts[0]].add(parts[1])
+                below[parts[0]].add(parts[-2] if innermost else parts[1])
     return below
 
 

@@ -158,12 +158,13 @@ def read_listings(
 ) -> tuple[list[Listing], list[str]]:
     """Read all tables among `others` that name images; also lines on those that cannot be understood.
 
-    Raises UserError where `wanted`, the columns that the user named, are not there.
+    Of tables without `wanted`, the columns that the user named, only the splits are used. Raises UserError where none has them.
     """
     candidates = [name for name in others if name.lower().endswith(BESIDE) and not NO_LABELS & set(tokens(name))]
     index = Index(images if candidates else ())
     crowded = Counter(os.path.dirname(name) for name in candidates)
-    listings = []
+    listings: list[Listing] = []
+    refused: list[UserError] = []
     problems = [
         f"{files.where(name)} is {kind}: save it as CSV"
         for name in others
@@ -175,22 +176,36 @@ def read_listings(
         if crowded[os.path.dirname(name)] > MOST_IN_A_FOLDER or stem in index.by_stem:
             continue
         is_plain = not name.lower().endswith((".csv", ".tsv", ".jsonl", ".parquet"))  # notes, licences and settings are no tables
+        table, place = None, files.where(name)
         try:
-            content, place = files.read(name), files.where(name)
+            content = files.read(name)
             table = _table(content, name, place)
             listing = read_listing(table, name, index, wanted) if table and table.rows else None
-        except (OSError, UserError) as error:
-            if wanted:
-                raise
-            reason = f"{files.where(name)} cannot be read ({error.strerror})" if isinstance(error, OSError) else str(error)
-            if not is_plain or isinstance(error, OSError) or "is of class" in reason:
-                problems.append(reason.replace("; ", ": "))
+        except UserError as error:
+            if not wanted:
+                problems += [str(error).replace("; ", ": ")] * (not is_plain or "is of class" in str(error))
+                continue
+            refused.append(error)
+            listing = _splits_alone(table, name, index)
+        except OSError as error:
+            problems.append(f"{files.where(name)} cannot be read ({error.strerror})")
             continue
         if listing:
             listings.append(listing)
-        elif not is_plain and table:
+        elif not is_plain and table and not wanted:
             problems.append(f"{place} names none of the images: its columns are {', '.join(names_of(table))[:120]}")
+    if refused and not any(listing.labels for listing in listings):
+        raise refused[0]
     return _first_folds(_of_one_level(_without_trainval(_without_captions(listings)))), problems
+
+
+def _splits_alone(table: Table | None, name: str, index: Index) -> Listing | None:
+    """The splits that a table without the wanted columns gives images; None where it cannot be understood."""
+    try:
+        listing = read_listing(table, name, index, None) if table else None
+    except UserError:
+        return None
+    return listing._replace(labels={}) if listing else None
 
 
 def _table(content: bytes, name: str, place: str) -> Table | None:

@@ -146,7 +146,7 @@ def _refuse_alike(classes: Iterable[str], origin: str) -> None:
     """Raise UserError for two classes whose names differ only by case, spaces, underscores or as a copy's does; single letters may."""
     seen: dict[str, str] = {}
     for class_ in sorted(classes, key=len):
-        plain = re.sub(r"[\s_-]+", " ", class_.casefold()).strip()
+        plain = re.sub(r"(?<=\w)[\s_-]+(?=[\w(])", " ", class_.casefold().strip())  # -1 is not 1
         for name, form in ((plain, "case or spaces"), (re.sub(r" (\(\d+\)|copy( \(?\d+\)?)?)$", "", plain), "a copy's number")):
             if name in seen and len(class_) > 1:
                 raise UserError(f"data.root={origin}: classes {seen[name]!r} and {class_!r} differ only by {form}; give them one name")

@@ -29,6 +29,9 @@ def by_split_folders(given: Given, prefix: str, splits: Mapping[str, list[str]])
         if test is None and VALIDATION_IMAGE.match(os.path.basename(images[word][0][0])):
             synsets = sorted({sample.label for sample in train or ()})
             test = validation_samples(given.files, images[word][0], given.asked.labels, synsets)
+        if test and train and {sample.label for sample in train}.isdisjoint(sample.label for sample in test):
+            train = None  # such as folders of patients
+            break
         if test:
             return _titled(given, "class folders", {"train": train or [], "test": test}, prefix, splits, word)
     return _labelled(given, prefix, splits, images, order, train)
@@ -57,7 +60,7 @@ def _labelled(
     title = tables.title if train is None else "class folders"
     for word in order:
         named = [by_image[name] for part in images[word] for name in part if name in by_image]
-        test = _in_themselves(given, images[word], alone=False) or named
+        test = (named if train is None else None) or _in_themselves(given, images[word], alone=False) or named
         if test:
             both = f"{title} and {tables.title}" if test == named and train is not None else title
             return _titled(given, both, {"train": by_tables, "test": test}, prefix, splits, word)

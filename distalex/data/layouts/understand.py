@@ -29,15 +29,22 @@ from distalex.data.layouts.webdataset import is_webdataset, webdataset
 from distalex.errors import UserError
 
 
+NOT_READ = (
+    "and what lies beside it are no arrays that are read; write one .npz file of x_train, y_train, x_test and y_test, images (n, height, "
+    "width, 3) uint8 and labels (n,), or image files in class folders"
+)
+"""Of arrays in an unknown form, and the ways out."""
+
+
 def understand(files: Files, kinds: Kinds, asked: Asked) -> Layout:
     """The labelled images of `files` by split. Raises UserError, with what was found and both ways out, where no layout fits."""
     if not kinds.images:
         unread = "".join(f"; {len(names):,} of {kind}" for kind, names in kinds.unread.items())
         arrays = next((name for name in files.names if is_array_file(name)), None)
         if arrays:
-            raise UserError(
-                f"data.root={files.origin}: {printable(arrays)} is read outside of archives alone; unpack them and name the folder"
-            )
+            inside = not os.path.isfile(os.path.join(files.origin, arrays))
+            why = "is read outside of archives alone; unpack them and name the folder" if inside else NOT_READ
+            raise UserError(f"data.root={files.origin}: {printable(arrays)} {why}")
         example = f", e.g. {printable(files.names[0])}" if files.names else ""
         raise UserError(
             f"data.root={files.origin}: none of its {len(files.names):,} files is an image (.jpg, .png, …){example}{unread}; name another "
