@@ -39,9 +39,13 @@ def printable(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
+HIDDEN = {"__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found"}
+"""Folders of macOS, Synology, Windows and Linux."""
+
+
 def is_hidden(name: str) -> bool:
-    """Whether a name is hidden, as is what desktops leave in folders and archives."""
-    return name.startswith(".") or name == "__MACOSX"
+    """Whether a name is hidden, as is what desktops and network drives leave in folders and archives."""
+    return name.startswith(".") or name in HIDDEN
 
 
 def folder_files(root: Path) -> Files:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
-from distalex.data.files.tree import printable
+from distalex.data.files.tree import is_hidden, printable
 from distalex.data.layouts.folders import (
     NO_CLASS,
     are_parts,
@@ -62,7 +63,7 @@ def checked(given: Given, samples: list[Sample], prefix: str, alone: bool = True
             "another class"
         )
     with_images = set(folders_of(given.images, prefix))
-    for folder in folders_of(given.files.names, prefix):
+    for folder in [*folders_of(given.files.names, prefix), *_empty_folders(os.path.join(given.files.origin, prefix))]:
         if folder not in with_images and folder not in NO_CLASS and not _of_notes(folder):
             inside = [kind for kind, names in given.unread.items() if any(name.startswith(f"{prefix}{folder}/") for name in names)]
             others = f" but {'; '.join(inside)}" if inside else ""
@@ -70,6 +71,12 @@ def checked(given: Given, samples: list[Sample], prefix: str, alone: bool = True
                 f"data.root={given.files.origin}: class folder {prefix}{printable(folder)}/ holds no image{others}; remove it or fill it"
             )
     return samples
+
+
+def _empty_folders(place: str) -> list[str]:
+    """Folders directly below a folder on the disk that hold nothing, or hidden files alone."""
+    folders = [entry for entry in os.scandir(place) if entry.is_dir() and not is_hidden(entry.name)] if os.path.isdir(place) else []
+    return sorted(entry.name for entry in folders if all(map(is_hidden, os.listdir(entry))))
 
 
 def _of_notes(folder: str) -> bool:

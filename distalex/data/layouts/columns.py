@@ -21,6 +21,7 @@ LABELS = (
     *("label", "class", "class_name", "classname", "category", "category_name", "target", "label_name", "choice", "choices", "labels"),
     *("breed", "species", "species_name", "dx", "diagnosis", "disease", "variety", "level", "tag", "classes", "answer"),
     *("class_id", "classid", "category_id", "label_id", "class_label", "class_index", "landmark_id"),
+    *("klasse", "étiquette", "classe", "etiqueta", "clase", "categoria", "categoría", "classificação", "类别", "标签", "クラス", "класс"),
 )
 SPLITS = ("split", "subset", "partition", "set", "data_set", "dataset", "fold", "phase", "usage")
 FLAGS = {
@@ -242,7 +243,7 @@ def _refuse_several(table: Table, columns: Columns, classes: set[str]) -> None:
 
 def _is_several(label: str, classes: set[str], of_tags: bool) -> bool:
     """Whether a label joins others: by a sign that others lack, as `Effusion|Mass`; in a list; or as words that are classes or numbers."""
-    if re.match(r'[\[{]"', label) or any(sign in label and any(sign not in other for other in classes) for sign in "|;"):
+    if re.match(r"[\[{].*[,:]", label) or any(sign in label and any(sign not in other for other in classes) for sign in "|;"):
         return True
     words = re.split(r"[,\s]+", label)
     return len(words) > 1 and (of_tags or all(word in classes or word.isdecimal() for word in words))

@@ -187,13 +187,22 @@ def why_no_classes(images: Sequence[str], prefix: str, tops: Sequence[str], in_s
         in_form = differ_only_in_form(sorted(shared)) and not any(map(split_in, shared))  # the years of each class, for example
         if len(shared) > 1 and not in_form and 2 * len(shared) > len(set.union(*below.values())):
             return f"{listed(tops)} hold the same folders {listed(sorted(shared))}"
-    return None
+    whole = _whole_set(images, prefix, tops)
+    return f"{whole}/ holds the folders of a set" if whole else None
 
 
 def _unpacked_into_themselves(images: Sequence[str], prefix: str) -> str | None:
     """The first folder below `prefix` that lies in one of its own name, and holds further folders; None where there is none."""
     parts = (name[len(prefix) :].split("/") for name in images)
     return next(("/".join(folders[:2]) for folders in parts if len(folders) > 3 and folders[0] == folders[1]), None)
+
+
+def _whole_set(images: Sequence[str], prefix: str, tops: Sequence[str]) -> str | None:
+    """One of several folders that holds splits, or that is named `data` and the like and holds folders; None where there is none."""
+    for top, below in folders_below(images, prefix).items() if len(tops) > 1 else ():
+        if {"train"} < set(map(split_in, below)) - {None} or (len(below) > 1 and not meaning(top) and not split_in(top)):
+            return top
+    return None
 
 
 def _begin_file_names(images: Sequence[str], prefix: str, tops: Sequence[str]) -> bool:

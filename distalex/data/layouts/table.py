@@ -121,6 +121,11 @@ def _listed(value: Any) -> Iterable[Any]:
         return ({"path": key, "label": item} for key, item in value.items())
     if value and all(isinstance(item, dict) and not all(isinstance(one, dict) for one in item.values()) for item in value.values()):
         return ({"path": key, **item} for key, item in value.items())
+    labels, classes = value.get("labels"), value.get("classes")
+    if isinstance(labels, dict) and isinstance(classes, list):  # FiftyOne's: numbers of classes by name
+        return ({"path": key, "label": classes[item] if isinstance(item, int) else item} for key, item in labels.items())
+    if isinstance(labels, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in labels):  # StyleGAN's pairs
+        return ({"path": path, "label": label} for path, label in labels)
     lists = [item for item in value.values() if isinstance(item, list)]
     if len(lists) == len(value) > 1 and len(set(map(len, lists))) == 1 and any(re.search("file|path|image", key.lower()) for key in value):
         return (dict(zip(value, row, strict=True)) for row in zip(*lists, strict=True))  # a list for each column
@@ -132,7 +137,6 @@ def _listed(value: Any) -> Iterable[Any]:
 
 def _coco(value: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """A record for each annotation: iNaturalist's and COCO's JSON names images, annotations and categories by number."""
-
 
     def number(record: Mapping[str, Any], kind: str) -> Any:
         return record.get("id", record.get(f"{kind}_id"))

@@ -30,8 +30,8 @@ from distalex.errors import UserError
 
 
 NOT_READ = (
-    "and what lies beside it are no arrays that are read; write one .npz file of x_train, y_train, x_test and y_test, images (n, height, "
-    "width, 3) uint8 and labels (n,), or image files in class folders"
+    "and what lies beside it are no arrays that are read; name one .npz file of x_train, y_train, x_test and y_test, images (n, height, "
+    "width, 3) uint8 and labels (n,), or write image files into class folders"
 )
 """Of arrays in an unknown form, and the ways out."""
 
