@@ -12,7 +12,6 @@ from distalex.data.layouts.given import Given
 from distalex.data.layouts.names import Layout, Sample, class_name
 from distalex.errors import UserError
 
-
 NUMBERS, LAST_NUMBER = r"[\W_]*\d[\d\W_]*$", r"[\W_]*\d+[\W_]*$"
 """What follows the class in a file's name: all numbers at its end, or the last one."""
 

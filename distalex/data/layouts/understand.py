@@ -28,7 +28,6 @@ from distalex.data.layouts.split_folders import by_split_folders
 from distalex.data.layouts.webdataset import is_webdataset, webdataset
 from distalex.errors import UserError
 
-
 NOT_READ = (
     "and what lies beside it are no arrays that are read; name one .npz file of x_train, y_train, x_test and y_test, images (n, height, "
     "width, 3) uint8 and labels (n,), or write image files into class folders"
