@@ -160,7 +160,7 @@ def test_words_for_splits_in_the_folders_of_an_archive_are_classes_too(tmp_path)
 
 
 def test_what_desktops_leave_in_archives_is_no_class(tmp_path):
-    extra = {"__MACOSX/ant/._0.jpg": b"x", ".ipynb_checkpoints/1.jpg": JPEG, "ant/.hidden/2.jpg": JPEG}
+    extra = {"__MACOSX/ant/._0.jpg": b"x", ".ipynb_checkpoints/1.jpg": JPEG, "ant/.hidden/2.jpg": JPEG, "@eaDir/3.jpg": JPEG}
     assert found(tar(tmp_path / "a.tar", CLASSES | extra)) == {"all": BOTH}
     assert found(write(tmp_path / "folder", CLASSES | extra)) == {"all": BOTH}
 

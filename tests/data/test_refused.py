@@ -65,6 +65,8 @@ REFUSED: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     "no image": (files({"ant/a.txt": b"x", "bee/b.txt": b"x"}), "none of its 2 files is an image"),
     "one class": (files({"ant/1.jpg": JPEG, "ant/2.jpg": JPEG}), "only ant/"),
     "a class without images": (files(CLASSES | {"cat/notes.txt": b"x"}), "class folder cat/ holds no image"),
+    "an empty class": (files(CLASSES | {"cat/.gitkeep": b""}), "class folder cat/ holds no image"),
+    "names without classes": (files({f"{n}_{n % 2}_x.jpg": JPEG for n in range(4)}, "--data.class_from=file_name"), "a class of its own"),
     "no classes": (files({"1.jpg": JPEG, "2.jpg": JPEG}), "two or more class folders"),
     "other classes in the test set": (files(SPLITS | {"test/cat/1.jpg": JPEG}), "differ in their classes: cat"),
     "a test set without classes": (

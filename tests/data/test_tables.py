@@ -67,8 +67,23 @@ def test_paths_of_windows_and_of_other_machines_are_found(tmp_path, place):
     assert found(tmp_path / "list.csv") == {"all": BOTH}
 
 
+def test_names_as_a_browser_writes_them_are_found(tmp_path):
+    write(tmp_path, {f"a b/é {number}.jpg": JPEG for number in range(6)})
+    rows = [f"a%20b/%C3%A9%20{number}.jpg,{'ab'[number % 2]}" for number in range(6)]
+    (tmp_path / "t.csv").write_text("\n".join(["path,label", *rows]))
+    assert found(tmp_path) == {"all": {"a": 3, "b": 3}}
+
+
 @pytest.mark.parametrize(
-    ("named", "label"), [("image_id", "breed"), ("Image Index", "target"), ("id_code", "diagnosis"), ("fname", "className")]
+    ("named", "label"),
+    [
+        ("image_id", "breed"),
+        ("Image Index", "target"),
+        ("Image Index", "Finding Labels"),
+        ("id_code", "diagnosis"),
+        ("fname", "className"),
+        ("archivo", "etiqueta"),
+    ],
 )
 def test_columns_are_known_by_what_their_names_mean_and_ids_need_no_suffix(tmp_path, named, label):
     write(tmp_path / "train", {f"a{number}.jpg": JPEG for number in range(6)})
@@ -91,6 +106,33 @@ def test_the_users_columns_settle_what_names_do_not(tmp_path):
             found(root, columns="path:what,label:size")
 
 
+@pytest.mark.parametrize("header", ["label", "tags"])
+@pytest.mark.parametrize("several", ["a|b", "a; c", "a, b", "a b", "16 0", '["a", "c"]', "{'a': 1, 'c': 0}"])
+def test_a_label_that_is_several_classes_is_refused(tmp_path, header, several):
+    write(tmp_path, {f"{number}.jpg": JPEG for number in range(6)})
+    (tmp_path / "t.tsv").write_text("\n".join([f"file\t{header}", *(f"{n}.jpg\t{('a', 'b', several)[n % 3]}" for n in range(6))]))
+    for root in (tmp_path, tmp_path / "t.tsv"):
+        with pytest.raises(UserError, match=r"is several classes, and an image has one here.*data\.columns"):
+            found(root)
+
+
+@pytest.mark.parametrize(
+    "names", [("maillot", "maillot, tank suit"), ("dog", "hot dog"), ("Birch, silver", "Oak, red"), ("1", "-1"), ("a|b", "c|d")]
+)
+def test_classes_of_several_words_are_one(tmp_path, names):
+    write(tmp_path, {f"{number}.jpg": JPEG for number in range(6)})
+    (tmp_path / "t.tsv").write_text("\n".join(["file\tlabel", *(f"{number}.jpg\t{names[number % 2]}" for number in range(6))]))
+    assert found(tmp_path) == {"all": dict.fromkeys(sorted(names), 3)}
+
+
+def test_the_users_columns_are_those_of_one_table_and_others_split(tmp_path):
+    write(tmp_path, {f"{number}.jpg": JPEG for number in range(6)})
+    (tmp_path / "t.csv").write_text("\n".join(["image_id,bald,male", *(f"{n}.jpg,{n % 3 % 2},{n % 2}" for n in range(6))]))
+    (tmp_path / "train_list.txt").write_text("0.jpg\n1.jpg\n2.jpg\n3.jpg\n")
+    (tmp_path / "test_list.txt").write_text("4.jpg\n5.jpg\n")
+    assert found(tmp_path, columns="path:image_id,label:male") == {"train": {"0": 2, "1": 2}, "test": {"0": 1, "1": 1}}
+
+
 def test_columns_without_a_path_are_refused(capsys):
     assert main(["train", "--data.root=.", "--data.columns=label:x"]) == 2
     assert "data.columns=label:x: columns of path and label are needed" in capsys.readouterr().err
@@ -111,8 +153,9 @@ def test_parquet_without_pyarrow_says_what_to_type(tmp_path, monkeypatch):
 
 
 def test_what_was_looked_at_is_said_where_no_table_fits(tmp_path):
-    write(tmp_path, {"1.jpg": JPEG, "other.csv": b"image,label\nx.jpg,a\n", "classes.xlsx": b"PK"})
+    write(tmp_path, {"1.jpg": JPEG, "other.csv": b"image,label\nx.jpg,a\n", "classes.xlsx": b"PK", "annotations.xml": b"<a/>"})
     with pytest.raises(UserError) as refused:
         found(tmp_path)
     assert "other.csv names none of the images: its columns are image, label" in str(refused.value)
     assert "classes.xlsx is a spreadsheet: save it as CSV" in str(refused.value)
+    assert "annotations.xml is XML, which is not read: save it as CSV" in str(refused.value)

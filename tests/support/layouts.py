@@ -531,6 +531,60 @@ READ: dict[str, tuple[Made, dict[str, dict[str, int]]]] = {
         },
         {"all": {"0": 3, "1": 3}},
     ),
+    "rock-paper-scissors, horse-or-human": (
+        {f"rps{test}/{c}/{i}.png": PNG for test in ("", "-test-set") for c in AB for i in range(3)}
+        | {f"rps-validation/{c}{i}.png": PNG for c in AB for i in range(3)},
+        {"train": TWO, "test": TWO},
+    ),
+    "DomainNet and PACS with their lists": (
+        {f"{domain}/{c}/{i}.jpg": JPEG for domain in ("clipart", "sketch") for c in AB for i in range(3)}
+        | {
+            f"{domain}_{split}.txt": lines(*(f"{domain}/{c}/{i}.jpg {n}" for n, c in enumerate(AB) for i in numbers))
+            for domain in ("clipart", "sketch")
+            for split, numbers in (("train", (0, 1)), ("crossval", (2,)))
+        },
+        {"train": {"ant": 4, "bee": 4}, "test": {"ant": 2, "bee": 2}},
+    ),
+    "Herbarium 2022": (
+        {f"train_images/00{a}/0{b}/{i}.jpg": JPEG for a in range(2) for b in range(2) for i in range(2)}
+        | {
+            "train_metadata.json": json.dumps(
+                {
+                    "images": [
+                        {"image_id": f"{a}{b}{i}", "file_name": f"00{a}/0{b}/{i}.jpg"} for a in range(2) for b in range(2) for i in range(2)
+                    ],
+                    "annotations": [
+                        {"image_id": f"{a}{b}{i}", "category_id": a, "genus_id": b} for a in range(2) for b in range(2) for i in range(2)
+                    ],
+                    "categories": [{"category_id": a, "scientificName": name, "family": "x"} for a, name in enumerate(AB)],
+                }
+            ).encode()
+        },
+        {"all": {"ant": 4, "bee": 4}},
+    ),
+    "FiftyOne's JSON, StyleGAN's dataset.json": (
+        {f"data/{i}.jpg": JPEG for i in range(6)}
+        | {"labels.json": json.dumps({"classes": list(AB), "labels": {str(i): i % 2 for i in range(3)}}).encode()}
+        | {"dataset.json": json.dumps({"labels": [[f"data/{i}.jpg", AB[i % 2]] for i in range(3, 6)]}).encode()},
+        {"all": TWO},
+    ),
+    "FER2013 as CSV": (
+        {
+            "fer2013.csv": lines(
+                "emotion,pixels,Usage",
+                *(f"{n % 2},{' '.join(['7'] * 2304)},{('Training', 'PublicTest', 'PrivateTest')[n // 2]}" for n in range(6)),
+            )
+        },
+        {"train": {"0": 1, "1": 1}, "test": {"0": 1, "1": 1}},
+    ),
+    "Food-5K sorted by class": (
+        {f"{split}/{c}/{i}.jpg": JPEG for split in ("training", "validation", "evaluation") for c in AB for i in range(3)},
+        {"train": TWO, "test": TWO},
+    ),
+    "brain tumours with unlabelled images": (
+        {f"{c}/{c}{i}.jpg": JPEG for c in ("no", "yes") for i in range(3)} | {f"pred/{i}.jpg": JPEG for i in range(2)},
+        {"all": {"no": 3, "yes": 3}},
+    ),
     "splits inside class folders": (
         {f"{c}/{s}/{i}.jpg": JPEG for c in AB for s in ("train", "test") for i in range(3)},
         {"train": TWO, "test": TWO},
@@ -606,6 +660,69 @@ REFUSED: dict[str, tuple[Made, tuple[str, ...]]] = {
     "images and masks alone": (
         {f"{kind}/{i}.png": PNG for kind in ("images", "masks") for i in range(3)},
         ("two or more class folders", "data.class_from=file_name"),
+    ),
+    "CheXpert": (
+        {f"{split}/patient{n + i}/study1/view1_frontal.jpg": JPEG for split, n in (("train", 10), ("valid", 20)) for i in range(3)}
+        | {
+            f"{split}.csv": lines(
+                "Path,Sex,No Finding,Edema,Fracture",
+                *(f"CheXpert-v1.0/{split}/patient{n + i}/study1/view1_frontal.jpg,Male,1.0,{i % 2}.0,1.0" for i in range(3)),
+            )
+            for split, n in (("train", 10), ("valid", 20))
+        },
+        ("train/ holds images without class folders", "train.csv, line 2: 2 of the columns No Finding, Edema, Fracture", "data.columns="),
+    ),
+    "NIH's chest X-rays": (
+        {f"images_00{1 + i // 3}/images/0000000{i}_000.png": PNG for i in range(6)}
+        | {
+            "Data_Entry_2017.csv": lines(
+                "Image Index,Finding Labels,Patient ID,OriginalImagePixelSpacing[x,y],",
+                *(f"0000000{i}_000.png,{('Hernia', 'Hernia|Mass', 'No Finding')[i % 3]},{i},0.143,0.143," for i in range(6)),
+            )
+        },
+        ("Data_Entry_2017.csv: Hernia|Mass is several classes", "data.columns=path:NAME,label:NAME"),
+    ),
+    "CelebA's attributes": (
+        {f"img_align_celeba/00000{i}.jpg": JPEG for i in range(6)}
+        | {"list_attr_celeba.csv": lines("image_id,Bald,Male", *(f"00000{i}.jpg,{1 - i % 2 * 2},{-1 if i % 3 else 1}" for i in range(6)))}
+        | {"list_eval_partition.csv": lines("image_id,partition", *(f"00000{i}.jpg,{i // 2}" for i in range(6)))},
+        ("none of its columns (image_id, Bald, Male) is known as the class", "data.columns=path:NAME,label:NAME"),
+    ),
+    "VOC's lists of each class": (
+        {f"JPEGImages/{i}.jpg": JPEG for i in range(4)}
+        | {f"ImageSets/Main/{c}_train.txt": lines(*(f"{i} {1 if i % 2 == n else -1}" for i in range(4))) for n, c in enumerate(AB)},
+        ("gives images other classes than", "data.labels="),
+    ),
+    "ImageNet-C": (
+        {
+            f"{kind}/{severity}/{synset}/{i}.JPEG": JPEG
+            for kind in ("blur/defocus_blur", "noise/shot_noise")
+            for severity in (1, 2)
+            for synset in ("n01440764", "n01443537")
+            for i in range(2)
+        },
+        ("blur/, noise/ hold the same folders n01440764/, n01443537/", "/blur, or", "last_folder"),
+    ),
+    "archives unpacked into folders of their names": (
+        {
+            f"set-{n}-{word}/set-{n}-{word}/{c}/{i}.jpg": JPEG
+            for n, word in enumerate(("cells", "labels"))
+            for c in AB[: 2 - n]
+            for i in range(2)
+        },
+        ("set-0-cells/set-0-cells/ lies in a folder of its name", "/set-0-cells, or"),
+    ),
+    "a set in a project's folder": (
+        {f"data/{name}": content for name, content in SPLITS.items()} | {"runs/exp/plot.png": PNG, "train.ipynb": b"{}"},
+        ("data/ holds the folders of a set", "/data, or"),
+    ),
+    "copies of class folders": (
+        CLASSES | {"ant (1)/1.jpg": JPEG},
+        ("classes 'ant' and 'ant (1)' differ only by a copy's number", "give them one name"),
+    ),
+    "CIFAR-10.1, CIFAR-10-C and other .npy": (
+        {"v6_data.npy": b"\x93NUMPY", "v6_labels.npy": b"\x93NUMPY"},
+        ("v6_data.npy and what lies beside it are no arrays that are read", "name one .npz file of x_train"),
     ),
     "SVHN, full numbers": (
         {f"train/{i}.png": PNG for i in range(3)} | {"train/digitStruct.mat": b"\x89HDF\r\n\x1a\n"},

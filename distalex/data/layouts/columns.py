@@ -231,22 +231,17 @@ def rows_of(table: Table, columns: Columns) -> list[Row]:
 
 
 def _refuse_several(table: Table, columns: Columns, classes: set[str]) -> None:
-    """Raise UserError for a label that joins several classes."""
+    """Raise UserError for a label that joins several: by a sign that others lack, in a list, or as words that are classes or numbers."""
     of_tags = columns.header and columns.label is not None and normal(names_of(table)[columns.label]) == "tags"
+    signs = [sign for sign in "|;" if any(sign not in class_ for class_ in classes)]
     for label in sorted(classes) if not columns.one_hot else ():
-        if _is_several(label, classes, of_tags):
+        joined = any(sign in label for sign in signs) or re.match(r"[\[{].*[,:]", label)
+        words = re.split(r"[,\s]+", label)
+        if joined or (len(words) > 1 and (of_tags or all(word in classes or word.isdecimal() for word in words))):
             raise UserError(
                 f"{table.place}: {label} is several classes, and an image has one here; keep one of them in each row, or name another "
                 "column with data.columns=path:NAME,label:NAME"
             )
-
-
-def _is_several(label: str, classes: set[str], of_tags: bool) -> bool:
-    """Whether a label joins others: by a sign that others lack, as `Effusion|Mass`; in a list; or as words that are classes or numbers."""
-    if re.match(r"[\[{].*[,:]", label) or any(sign in label and any(sign not in other for other in classes) for sign in "|;"):
-        return True
-    words = re.split(r"[,\s]+", label)
-    return len(words) > 1 and (of_tags or all(word in classes or word.isdecimal() for word in words))
 
 
 def _whole(text: str) -> str:
