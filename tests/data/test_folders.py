@@ -187,3 +187,11 @@ def test_links_inside_an_archive_are_followed(tmp_path):
             member.type, member.linkname = kind, target
             archive.addfile(member)
     assert found(path) == {"all": {"ant": 3, "bee": 5}}
+
+
+@pytest.mark.parametrize(
+    ("train", "other"), [("trainset", "testset"), ("训练集", "验证集"), ("train", "holdout"), ("Train Data", "Dev Data")]
+)
+def test_splits_have_many_names(tmp_path, train, other):
+    listed = {f"{split}/{name}": content for split in (train, other) for name, content in CLASSES.items()}
+    assert found(write(tmp_path, listed)) == {"train": BOTH, "test": BOTH}

@@ -106,6 +106,20 @@ def test_the_users_columns_settle_what_names_do_not(tmp_path):
             found(root, columns="path:what,label:size")
 
 
+@pytest.mark.parametrize(
+    "rows",
+    [
+        ["0 pics/0.jpg a", "1 pics/1.jpg b", "2 pics/2.jpg a", "3 pics/3.jpg b"],
+        ["pics/0.jpg a", "pics/1.jpg b", "pics/2.jpg a", "pics/3.jpg b"],
+        ["PICS/0.JPG,a", "PICS/1.JPG,b", "PICS/2.JPG,a", "PICS/3.JPG,b"],
+    ],
+)
+def test_rows_of_numbers_paths_and_classes_in_any_case_are_read(tmp_path, rows):
+    write(tmp_path / "pics", {f"{number}.jpg": JPEG for number in range(4)})
+    (tmp_path / "t.csv").write_text("\n".join(rows))
+    assert found(tmp_path) == {"all": {"a": 2, "b": 2}}
+
+
 @pytest.mark.parametrize("header", ["label", "tags"])
 @pytest.mark.parametrize("several", ["a|b", "a; c", "a, b", "a b", "16 0", '["a", "c"]', "{'a': 1, 'c': 0}"])
 def test_a_label_that_is_several_classes_is_refused(tmp_path, header, several):

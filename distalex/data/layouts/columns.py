@@ -160,14 +160,14 @@ def _named(names: list[str], known: Sequence[str], path: int) -> int | None:
 
 
 def _path_column(names: list[str], body: Sequence[list[str]], is_place: Callable[[str], bool], count: int) -> int | None:
-    """The column most of whose cells name images; of several that with the best-known name, then with the most different cells."""
+    """The column most of whose cells name images; of several that with the best-known name, with suffixes, with the most different."""
     found = []
     for at in range(count):
         cells = [_cell(row, at) for row in body]
         share = sum(map(is_place, cells)) / max(1, len(cells))
         rank = PATHS.index(names[at]) if names and names[at] in PATHS else len(PATHS)
         if share > 0.5 or (share > 0 and rank < len(PATHS)):
-            found.append((-round(share, 1), rank, -len(set(cells)), at))
+            found.append((-round(share, 1), rank, not any(map(is_image, cells)), -len(set(cells)), at))
     return min(found)[-1] if found else None
 
 

@@ -38,7 +38,7 @@ class Index:
         self.by_number: dict[int, list[str]] = defaultdict(list)
         for name in self.names:
             stem = without_suffix(os.path.basename(name))
-            self.by_stem[stem].append(name)
+            self.by_stem[stem.casefold()].append(name)
             if stem.isdecimal():
                 self.by_number[int(stem)].append(name)
 
@@ -56,7 +56,9 @@ class Index:
         if "%" in cell and (plain := unquote(cell)) != cell and (image := self.find(plain, folder, split)):
             return image
         base = parts[-1]
-        found = self.by_stem.get(base) or self.by_stem.get(without_suffix(base)) or []
+        stems = (base, without_suffix(base))
+        found = next((self.by_stem[stem.casefold()] for stem in stems if stem.casefold() in self.by_stem), [])
+        found = [name for name in found if without_suffix(os.path.basename(name)) in stems] or found  # case matters where it can
         if not found and base.isdecimal():  # 7 for 00007.jpg
             found = self.by_number.get(int(base), [])
         if is_image(base) and len(found) > 1:
@@ -169,11 +171,11 @@ def read_listings(
         f"{files.where(name)} is {kind}: save it as CSV"
         for name in others
         for kind, suffixes in NO_TABLES.items()
-        if name.lower().endswith(suffixes) and os.path.splitext(os.path.basename(name))[0] not in index.by_stem
+        if name.lower().endswith(suffixes) and os.path.splitext(os.path.basename(name))[0].casefold() not in index.by_stem
     ]
     for name in candidates:
         stem = os.path.splitext(os.path.basename(name))[0]
-        if crowded[os.path.dirname(name)] > MOST_IN_A_FOLDER or stem in index.by_stem:
+        if crowded[os.path.dirname(name)] > MOST_IN_A_FOLDER or stem.casefold() in index.by_stem:
             continue
         is_plain = not name.lower().endswith((".csv", ".tsv", ".jsonl", ".parquet"))  # notes, licences and settings are no tables
         table, place = None, files.where(name)

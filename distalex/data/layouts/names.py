@@ -56,7 +56,11 @@ RENDERING = {
     *("resized", "processed", "preprocessed", "jpg", "jpeg", "png", "tif", "tiff", "pics", "photos", "data", "dataset"),
     *("final",),
 }
-OTHER_SPLITS = {"trainval": "train", "dev": "val", "eval": "val", "crossval": "val", "evaluation": "test", "holdout": "test"}
+OTHER_SPLITS = {
+    **{"trainval": "train", "dev": "val", "eval": "val", "crossval": "val", "evaluation": "test", "holdout": "test"},
+    **{"trainset": "train", "trainingset": "train", "testset": "test", "valset": "val", "validationset": "val"},
+    **{"训练集": "train", "测试集": "test", "验证集": "val"},
+}
 """Further words for splits."""
 _SPLIT = {*TRAIN, *TEST, *UNLABELLED, *OTHER_SPLITS}
 

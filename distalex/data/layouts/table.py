@@ -87,7 +87,7 @@ def _delimiter(lines: list[str], name: str) -> str:
         count, agreeing = max(counts.items(), key=lambda item: (item[1], item[0]), default=(0, 0))
         if count and agreeing >= most:
             best, most = delimiter, agreeing
-    return best if most or name.endswith(".csv") else " "
+    return best if most or (name.endswith(".csv") and not all(re.search(r"\.\w+ +\S+$", line) for line in lines[1:])) else " "
 
 
 def _records(text: str, place: str) -> Table:
