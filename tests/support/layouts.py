@@ -716,6 +716,11 @@ REFUSED: dict[str, tuple[Made, tuple[str, ...]]] = {
         {f"data/{name}": content for name, content in SPLITS.items()} | {"runs/exp/plot.png": PNG, "train.ipynb": b"{}"},
         ("data/ holds the folders of a set", "/data, or"),
     ),
+    "BigEarthNet": (
+        {f"BigEarthNet-v1.0/S2A_{n}/S2A_{n}_{band}.tif": TIFF for n in range(3) for band in ("B01", "B02", "B8A")}
+        | {f"BigEarthNet-v1.0/S2A_{n}/S2A_{n}_labels_metadata.json": b'{"labels": ["Pastures", "Mixed forest"]}' for n in range(3)},
+        ("hold one image each, in the parts _B01, _B02, _B8A",),
+    ),
     "copies of class folders": (
         CLASSES | {"ant (1)/1.jpg": JPEG},
         ("classes 'ant' and 'ant (1)' differ only by a copy's number", "give them one name"),

@@ -180,6 +180,8 @@ def why_no_classes(images: Sequence[str], prefix: str, tops: Sequence[str], in_s
         return why
     if _begin_file_names(images, prefix, tops):
         return f"{listed(tops)} are the beginnings of file names"
+    if bands := _bands_of_images(images, prefix):
+        return f"{listed(tops)} hold one image each, in the parts {', '.join(bands[:4])}"
     if again := _unpacked_into_themselves(images, prefix):
         return f"{again}/ lies in a folder of its name, as an archive that was unpacked there does"
     for below in (folders_below(images, prefix), folders_below(images, prefix, innermost=True)):
@@ -189,6 +191,20 @@ def why_no_classes(images: Sequence[str], prefix: str, tops: Sequence[str], in_s
             return f"{listed(tops)} hold the same folders {listed(sorted(shared))}"
     whole = _whole_set(images, prefix, tops)
     return f"{whole}/ holds the folders of a set" if whole else None
+
+
+def _bands_of_images(images: Sequence[str], prefix: str) -> list[str]:
+    """What follows the folder's name in the names of its images, where that is the same in all folders and no number: _B01, _B02."""
+    ends: dict[str, set[str]] = defaultdict(set)
+    for name in images:
+        top, stem = name[len(prefix) :].split("/")[0], without_suffix(os.path.basename(name))
+        end = stem.removeprefix(top)
+        if end == stem or not re.fullmatch(r"([-_.][^\W\d_]+\d*[^\W\d_]*)+", end):
+            return []
+        ends[top].add(end)
+    same = len(ends) > 1 and len(set(map(frozenset, ends.values()))) == 1
+    shared = sorted(next(iter(ends.values()), ()))
+    return shared if same and len(shared) > 1 else []
 
 
 def _unpacked_into_themselves(images: Sequence[str], prefix: str) -> str | None:
