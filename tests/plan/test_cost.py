@@ -113,6 +113,6 @@ def test_this_machine_is_measured_once_and_remembered(tmp_path, monkeypatch):
     assert choose(training, 2, 2) in modes_of_several()
     (file,) = (tmp_path / "distalex").iterdir()
     found = json.loads(file.read_text())["found"]
-    monkeypatch.setattr(measure_module, "_measure", lambda *_: {**found, "overlap": 0.125})
+    monkeypatch.setattr(measure_module, "measure", lambda *_: {**found, "overlap": 0.125})
     file.write_text("{")
     assert this_machine(training, 4, 2, "cpu").overlap == 0.125  # a broken memory is measured anew
