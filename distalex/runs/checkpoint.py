@@ -90,10 +90,15 @@ def load_newest(folder: Path, say: Callable[[str], None]) -> dict[str, Any] | No
         except UserError as error:
             say(f"skipping a checkpoint: {error}")
             continue
-        if are_finite([*_tensors_in(state["model"]), *_tensors_in(state.get("average")), *_tensors_in(state.get("optimizer"))]):
+        if is_finite(state):
             return state
         say(f"skipping a checkpoint: {path}: its weights or its optimizer's state are not finite")
     return None
+
+
+def is_finite(state: dict[str, Any]) -> bool:
+    """Whether the weights, moving average and optimizer state of a checkpoint are finite."""
+    return are_finite([*_tensors_in(state["model"]), *_tensors_in(state.get("average")), *_tensors_in(state.get("optimizer"))])
 
 
 def _tensors_in(values: Any) -> Iterator[Tensor]:
