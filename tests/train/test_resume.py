@@ -17,6 +17,7 @@ from support.train import train
 from distalex.cli.main import main
 from distalex.config.loading import load_config
 from distalex.runs.checkpoint import newest_first, step_of
+from distalex.train import loop as training
 from distalex.train.stopping import StopSignals
 
 
@@ -284,9 +285,10 @@ def test_a_run_that_is_done_already_says_so(capsys):
     assert "nothing left to train: train.epochs=1" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    "line", [b"12\n", b"\xff\n", b"[1]\n", b'{"step": 1}\n', b'{"kind": "train", "step": "x", "epoch": 1}\n', b"\0\0\n", b'{"ki']
-)
+OTHER_LINES = [b"12\n", b"\xff\n", b"[1]\n", b'{"step": 1}\n', b'{"kind": "train", "step": "x", "epoch": 1}\n', b"\0\0\n", b'{"ki']
+
+
+@pytest.mark.parametrize("line", OTHER_LINES)
 def test_metrics_with_lines_that_distalex_did_not_write_are_resumed(tmp_path, line):
     assert train(name="it", train__max_steps="2") == 0
     with open(tmp_path / "runs" / "it" / "metrics.jsonl", "ab") as file:
