@@ -88,10 +88,10 @@ def _find_own_state(config: Config, folder: RunFolder, say: Callable[[str], None
     """
     state = load_newest(folder.checkpoints, say)
     if state is None:
-        if begun_at := folder.first_step():
+        if origin := _origin(folder):
             raise UserError(
-                f"checkpoint.resume=auto: {folder.path}/ began from another run's checkpoint of step {begun_at} and holds none that is "
-                "good; begin again from that one with --name=NEW --checkpoint.resume=RUN"
+                f"checkpoint.resume=auto: {folder.path}/ began from {origin} and holds no good checkpoint; begin again from that one with "
+                "--name=NEW --checkpoint.resume=RUN"
             )
         say(f"{folder.path}: no checkpoint to resume from; starting from the first step")
     elif changes := _changed_options(validate(Config, state["config"], {}), config):
@@ -101,6 +101,14 @@ def _find_own_state(config: Config, folder: RunFolder, say: Callable[[str], None
             "is not of this run, or start a new run with --name=NEW --checkpoint.resume=FILE"
         )
     return state
+
+
+def _origin(folder: RunFolder) -> str:
+    """What a run began from, in words; empty where it began at the first step."""
+    path = folder.path / "config.yaml"
+    if path.is_file() and (resume := load_config(str(path)).checkpoint.resume) not in ("auto", "never"):
+        return f"checkpoint.resume={resume}"
+    return f"another run's checkpoint of step {step}" if (step := folder.first_step()) else ""
 
 
 def _changed_options(before: Config, now: Config) -> str:

@@ -266,9 +266,10 @@ def test_a_run_that_begins_from_another_never_starts_anew_in_silence(tmp_path, m
     shutil.copytree(tmp_path / "runs" / "second", tmp_path / "runs" / "third")
     assert train(name="second", checkpoint__resume="auto") == 0
     assert "resuming from step 3" in capsys.readouterr().out
-    shutil.rmtree(tmp_path / "runs" / "third" / "checkpoints")
-    assert train(name="third", checkpoint__resume="auto") == 2
-    assert "runs/third/ began from another run's checkpoint of step 3 and holds none that is good" in capsys.readouterr().err
+    for name, origin in (("second", "another run's checkpoint of step 3"), ("third", "checkpoint.resume=first")):
+        shutil.rmtree(tmp_path / "runs" / name / "checkpoints")
+        assert train(name=name, checkpoint__resume="auto") == 2
+        assert f"runs/{name}/ began from {origin} and holds no good checkpoint" in capsys.readouterr().err
 
 
 def test_a_run_without_a_checkpoint_starts_anew_and_says_so(tmp_path, capsys):
