@@ -96,7 +96,7 @@ class Mesh:
         """Return, on every rank, the largest `value` of all ranks. Communicates on the CPU and does not wait for a GPU."""
         if self.alone:
             return value
-        largest = torch.tensor([value])
+        largest = torch.tensor([value], dtype=torch.float64)
         dist.all_reduce(largest, op=dist.ReduceOp.MAX)
         return largest.item()
 
