@@ -142,13 +142,13 @@ def test_an_evaluation_that_is_not_finite_ends_the_run_with_a_status(tmp_path, m
     assert "the loss of the evaluation at step 3 is not finite" in capsys.readouterr().err
 
 
-def test_an_infinite_loss_with_finite_gradients_ends_the_run_though_no_line_has_it(monkeypatch, capsys):
+def test_no_checkpoint_is_saved_after_an_infinite_loss_with_finite_gradients(monkeypatch, capsys):
     summed_loss, calls = training.summed_loss, []
     monkeypatch.setattr(
         training, "summed_loss", lambda *given: (calls.append(1), summed_loss(*given))[1] + (float("inf") if len(calls) == 2 else 0)
     )
-    assert train(name="it", log__every="20") == 1
-    assert "a loss is not finite at step 3 (first at step 2)" in capsys.readouterr().err
+    assert train(name="it", log__every="20", checkpoint__every_steps="2") == 1
+    assert "a loss is not finite at step 2 (first at step 2)" in capsys.readouterr().err
 
 
 def test_a_gradient_whose_norm_overflows_is_not_clipped_to_nothing(tmp_path, monkeypatch):

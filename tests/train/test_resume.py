@@ -286,18 +286,6 @@ def test_a_run_that_is_done_already_says_so(capsys):
     assert "nothing left to train: train.epochs=1" in capsys.readouterr().out
 
 
-OTHER_LINES = [b"12\n", b"\xff\n", b"[1]\n", b'{"step": 1}\n', b'{"kind": "train", "step": "x", "epoch": 1}\n', b"\0\0\n", b'{"ki']
-
-
-@pytest.mark.parametrize("line", OTHER_LINES)
-def test_metrics_with_lines_that_distalex_did_not_write_are_resumed(tmp_path, line):
-    assert train(name="it", train__max_steps="2") == 0
-    with open(tmp_path / "runs" / "it" / "metrics.jsonl", "ab") as file:
-        file.write(line)
-    assert train(name="it", checkpoint__resume="auto", train__max_steps="3") == 0
-    assert [row["step"] for row in metrics(tmp_path / "runs" / "it")] == [1, 2, 3]
-
-
 def test_a_kill_between_the_two_names_of_a_checkpoint_does_not_lose_the_best(tmp_path, monkeypatch):
     """The next start takes a best.pt of a later step for one to come again, but an earlier one for the best so far."""
     monkeypatch.setattr("distalex.runs.writer.link_atomically", lambda *_: 1 / 0)
