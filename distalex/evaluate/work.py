@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 from functools import partial
 
 from torch import Tensor
 
 from distalex.console import Console
+from distalex.errors import TrainingError
 from distalex.evaluate.evaluation import Evaluation, evaluate
 from distalex.evaluate.options import EvaluateOptions
-from distalex.files import write_atomically
+from distalex.files import refuse_unwritable, write_atomically
 from distalex.parallel.agreement import facts_of
 from distalex.parallel.parallelize import parallelize
 from distalex.parallel.start import start_processes
@@ -24,7 +26,8 @@ LARGEST_TABLE = 20
 def evaluate_run(options: EvaluateOptions) -> Evaluation:
     """Evaluate a run's network on its test set; print the result and write it as evaluation.json into the run's folder.
 
-    Raises UserError where the run or its data are missing, or the processes do not fit `--parallel`.
+    Raises UserError where the run or its data are missing, or the processes do not fit `--parallel`, and TrainingError where the loss
+    is not finite.
     """
     trained = load_trained(options.run, options.runs_dir)
     train, columns = trained.config.train, trained.config.model.columns
@@ -39,15 +42,17 @@ def evaluate_run(options: EvaluateOptions) -> Evaluation:
         result = evaluate(forward, data.test, mesh, train.mirror_test, options.ten_crop)
         console.say(f"{trained.path} on the {data.test.count:,} {data.tested_on} images of {trained.config.data.name}")
         console.say(result.describe(", ten crops each" if options.ten_crop else ""))
+        if not math.isfinite(result.loss):
+            raise TrainingError(f"{trained.path}: the loss on these images is not finite; use an earlier checkpoint")
+        if len(trained.classes) <= LARGEST_TABLE:
+            console.say(confusion_table(result.confusion, trained.classes))
         if mesh.is_first:
             _write(result, trained, options.ten_crop)
-            if len(trained.classes) <= LARGEST_TABLE:
-                console.say(confusion_table(result.confusion, trained.classes))
     return result
 
 
 def _write(result: Evaluation, trained: Trained, ten_crop: bool) -> None:
-    """Write evaluation.json, where the checkpoint lies in a run's folder."""
+    """Write evaluation.json, where the checkpoint lies in a run's folder. Raises UserError where that is not possible."""
     if trained.path.parent.name == "checkpoints":
         content = {
             **result.numbers(),
@@ -56,7 +61,9 @@ def _write(result: Evaluation, trained: Trained, ten_crop: bool) -> None:
             "classes": trained.classes,
             "confusion": result.confusion.tolist(),
         }
-        write_atomically(trained.path.parent.parent / "evaluation.json", json.dumps(content).encode())
+        path = trained.path.parent.parent / "evaluation.json"
+        with refuse_unwritable(path, way_out="the result is printed above"):
+            write_atomically(path, json.dumps(content).encode())
 
 
 def confusion_table(confusion: Tensor, classes: tuple[str, ...]) -> str:

@@ -26,8 +26,10 @@ def norms_of(net: nn.Module, shards: Shards) -> Norms:
 def clip_gradients(net: nn.Module, largest: float, shards: Shards) -> None:
     """Scale the gradients of `net` so that the norm of the whole network's gradient is at most `largest`.
 
-    `shards` says which parameters are divided among processes. Does not wait for a GPU.
+    Where that norm overflows, gradients become NaN, which is noticed, and not 0, which is not. `shards` says which parameters are divided
+    among processes. Does not wait for a GPU.
     """
     gradients = {name: parameter.grad for name, parameter in net.named_parameters() if parameter.grad is not None}
     norm = torch.linalg.vector_norm(shards.norms(gradients))
-    torch._foreach_mul_(list(gradients.values()), (largest / (norm + 1e-6)).clamp(max=1.0))
+    scale = torch.where(norm.isfinite(), (largest / (norm + 1e-6)).clamp(max=1.0), torch.nan)
+    torch._foreach_mul_(list(gradients.values()), scale)

@@ -90,11 +90,15 @@ class Mesh:
 
     def any(self, condition: bool) -> bool:
         """Return, on every rank, whether `condition` holds on any rank. Communicates on the CPU and does not wait for a GPU."""
+        return bool(self.largest(float(condition)))
+
+    def largest(self, value: float) -> float:
+        """Return, on every rank, the largest `value` of all ranks. Communicates on the CPU and does not wait for a GPU."""
         if self.alone:
-            return condition
-        flag = torch.tensor([float(condition)])
-        dist.all_reduce(flag, op=dist.ReduceOp.MAX)
-        return bool(flag)
+            return value
+        largest = torch.tensor([value], dtype=torch.float64)
+        dist.all_reduce(largest, op=dist.ReduceOp.MAX)
+        return largest.item()
 
     def expect_answers_within(self, seconds: float) -> None:
         """Set the collective time-out, in seconds."""

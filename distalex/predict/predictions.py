@@ -63,10 +63,14 @@ def choose_test_images(data: Data, seed: int, count: int) -> StoredImages:
 
 @torch.no_grad()
 def predict_images(trained: Trained, images: Tensor, names: list[str], actual: list[str] | None = None) -> list[Prediction]:
-    """Predict stored images (n, side, side, 3) uint8 on the network's device; `names` and `actual` labels are passed on."""
+    """Predict stored images (n, side, side, 3) uint8 on the network's device; `names` and `actual` labels are passed on.
+
+    Raises TrainingError where outputs are not finite.
+    """
     device = next(trained.net.parameters()).device
     augmentation, mirror = trained.augmentation(device), trained.config.train.mirror_test
     logits = torch.cat([logits_of(trained.net, augmentation.test(batch.to(device)), mirror) for batch in images.split(256)])
+    trained.require_finite(logits)
     classes = likeliest(logits, TOP)
     probabilities = logits.softmax(1).gather(1, classes)
     return [

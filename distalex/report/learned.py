@@ -113,7 +113,7 @@ def filters_of(trained: Trained) -> tuple[ColumnFilters, ...]:
 def learn(options: ReportOptions, place: str, console: Console) -> Learned:
     """Run the network of the run or checkpoint at `place` on test and training images.
 
-    Raises UserError where it or the data are missing.
+    Raises UserError where it or the data are missing, and TrainingError where outputs are not finite.
     """
     with start_processes("none", device=options.device) as mesh:
         trained = load_trained(place, options.runs_dir)
@@ -133,6 +133,7 @@ def _learned(trained: Trained, data: Data, options: ReportOptions, mesh: Mesh, c
         console.progress("predicting test images", sum(map(len, outputs)), len(chosen))
     console.done("predicting test images")
     logits, actual = torch.cat(outputs), torch.cat(labels)
+    trained.require_finite(logits)
     shares = logits.softmax(1)
     ranks, predicted = places_of(logits, actual), logits.argmax(1)
     wrong = torch.where(ranks < 1, -1.0, shares.amax(1))

@@ -23,6 +23,8 @@ from distalex.errors import UserError
 from distalex.files import replaced_atomically
 
 FORMAT = 1
+NEEDED = {"format", "model", "average", "progress", "config", "classes", "mean", "covariance", "side"}
+"""Keys that every use of a checkpoint needs."""
 
 
 def save(state: dict[str, Any], path: Path) -> None:
@@ -38,7 +40,7 @@ def save(state: dict[str, Any], path: Path) -> None:
 def load(path: Path) -> dict[str, Any]:
     """Load a checkpoint onto the CPU. Raises UserError where the file is missing, damaged or not a checkpoint."""
     state = read_tensors(path)
-    if not isinstance(state, dict) or not {"format", "model", "progress", "config", "classes"} <= state.keys():
+    if not isinstance(state, dict) or not state.keys() >= NEEDED:
         raise UserError(f"{path}: not a distalex checkpoint; a run's are in RUN/checkpoints/")
     if state["format"] != FORMAT:
         raise UserError(f"{path}: checkpoint format {state['format']}, and this distalex reads {FORMAT}")
@@ -90,10 +92,15 @@ def load_newest(folder: Path, say: Callable[[str], None]) -> dict[str, Any] | No
         except UserError as error:
             say(f"skipping a checkpoint: {error}")
             continue
-        if are_finite([*_tensors_in(state["model"]), *_tensors_in(state.get("average")), *_tensors_in(state.get("optimizer"))]):
+        if is_finite(state):
             return state
         say(f"skipping a checkpoint: {path}: its weights or its optimizer's state are not finite")
     return None
+
+
+def is_finite(state: dict[str, Any]) -> bool:
+    """Whether the weights, moving average and optimizer state of a checkpoint are finite."""
+    return are_finite([*_tensors_in(state["model"]), *_tensors_in(state.get("average")), *_tensors_in(state.get("optimizer"))])
 
 
 def _tensors_in(values: Any) -> Iterator[Tensor]:

@@ -13,6 +13,7 @@ from typing import Any
 from distalex.config.config import Config
 from distalex.errors import UserError
 from distalex.files import Lock, refuse_unwritable, write_atomically
+from distalex.runs.metrics import read_metrics
 
 WAY_OUT = "give another place with --runs_dir=DIR"
 
@@ -55,6 +56,12 @@ class RunFolder:
         """The options that resume this run with its own config, to `max_steps` where it has such a limit."""
         runs_dir = "" if self.path.parent == Path("runs") else f" --runs_dir={shlex.quote(str(self.path.parent))}"
         return f"--name={self.name}{runs_dir} --checkpoint.resume=auto{f' --train.max_steps={max_steps}' if max_steps else ''}"
+
+    def first_step(self) -> int:
+        """The step at which the run's first start began: 0, but for one that began from another run's checkpoint."""
+        path = self.path / "starts.jsonl"
+        rows: list[Any] = read_metrics(path) if path.is_file() else []
+        return next((row["step"] for row in rows if isinstance(row, dict) and isinstance(row.get("step"), int)), 0)
 
     def release(self) -> None:
         """Unlock the folder."""

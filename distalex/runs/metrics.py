@@ -11,6 +11,9 @@ from typing import Any
 
 from distalex.files import write_atomically
 
+WRITTEN = {"kind": str, "step": int, "epoch": int}
+"""Keys that every row has, and their types."""
+
 
 class MetricsFile:
     """metrics.jsonl: one JSON object per line, flushed. Lines that a full disk refuses wait in memory and are retried with the next."""
@@ -38,13 +41,18 @@ class MetricsFile:
 
     def has_eval(self, step: int) -> bool:
         """Whether an evaluation at `step` is logged already."""
-        return self.path.is_file() and any(row["kind"] == "eval" and row["step"] == step for row in read_metrics(self.path))
+        return self.path.is_file() and any(row["kind"] == "eval" and row["step"] == step for row in self._rows())
 
     def rewind(self, step: int, epoch: int) -> None:
         """Drop the lines after a checkpoint at `step` with `epoch` epochs done, so that every step is logged once."""
         if self.path.is_file():
-            kept = [row for row in read_metrics(self.path) if row["step"] <= step and (row["kind"] == "train" or row["epoch"] <= epoch)]
+            kept = [row for row in self._rows() if row["step"] <= step and (row["kind"] == "train" or row["epoch"] <= epoch)]
             write_atomically(self.path, "".join(json.dumps(row) + "\n" for row in kept).encode())
+
+    def _rows(self) -> list[dict[str, Any]]:
+        """The rows in the file that this program wrote, whatever else a crash or an editor left in it."""
+        found: list[Any] = read_metrics(self.path)
+        return [row for row in found if isinstance(row, dict) and all(isinstance(row.get(key), kind) for key, kind in WRITTEN.items())]
 
 
 def _finite(value: Any) -> Any:
@@ -57,7 +65,7 @@ def _finite(value: Any) -> Any:
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Read the rows of a metrics.jsonl, in order; lines that are not JSON, such as one cut off by a crash, are skipped."""
     rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             rows.append(json.loads(line))
         except ValueError:

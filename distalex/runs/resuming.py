@@ -8,10 +8,10 @@ from typing import Any
 
 from distalex.config.config import Config
 from distalex.config.loading import load_config
-from distalex.config.schema import flatten
+from distalex.config.schema import flatten, validate
 from distalex.data.contents import changed_classes, changed_images
 from distalex.errors import UserError
-from distalex.runs.checkpoint import find, load, load_newest
+from distalex.runs.checkpoint import find, is_finite, load, load_newest, newest_first
 from distalex.runs.folder import RunFolder
 
 MAY_CHANGE = (
@@ -41,14 +41,14 @@ ORDERED_BY = (
 def find_state(config: Config, folder: RunFolder, say: Callable[[str], None]) -> dict[str, Any] | None:
     """Load the state that `checkpoint.resume` names: of the folder's newest good checkpoint, of another run's, or None to start.
 
-    Raises UserError where the folder belongs to another run, or its options or sample order changed.
+    Raises UserError where the folder belongs to another run, its options or sample order changed, or its numbers are not finite.
     """
     resume = config.checkpoint.resume
     if resume == "auto":
         if not folder.exists():
             return None
         require_same_run(config, folder)
-        return load_newest(folder.checkpoints, say)
+        return _find_own_state(config, folder, say)
     if resume == "never":
         if folder.exists():
             raise UserError(f"name={folder.name}: {folder.path}/ exists; choose another --name, or resume it with --checkpoint.resume=auto")
@@ -59,22 +59,62 @@ def find_state(config: Config, folder: RunFolder, say: Callable[[str], None]) ->
             f"name={folder.name}: {folder.path}/ exists and is not the run of checkpoint.resume={resume}; choose another --name"
         )
     state = load(path)
+    if not is_finite(state):
+        raise UserError(f"checkpoint.resume={resume}: {path}: its weights or its optimizer's state are not finite; name an earlier one")
     _require_same_order(config, path, state)
     return state
 
 
 def require_same_run(config: Config, folder: RunFolder) -> None:
-    """Raise UserError unless the folder's config.yaml and `config` differ by nothing but `MAY_CHANGE`."""
+    """Raise UserError unless the folder's config.yaml and `config` differ by nothing but `MAY_CHANGE`.
+
+    A folder that lost its config.yaml but holds checkpoints is a run: each has the config as well.
+    """
     path = folder.path / "config.yaml"
-    if not path.is_file():
+    if path.is_file():
+        if changes := _changed_options(load_config(str(path)), config):
+            raise UserError(
+                f"checkpoint.resume=auto: {folder.path}/ was started with other options: {changes}; keep these, or choose another --name"
+            )
+    elif not newest_first(folder.checkpoints):
         raise UserError(f"checkpoint.resume=auto: {folder.path}/ has no config.yaml and is not a run; choose another --name")
-    before, now = (flatten(values.model_dump(mode="json")) for values in (load_config(str(path)), config))
-    changed = [key for key in now if before[key] != now[key] and not key.startswith(MAY_CHANGE)]
-    if changed:
+
+
+def _find_own_state(config: Config, folder: RunFolder, say: Callable[[str], None]) -> dict[str, Any] | None:
+    """Load the newest good checkpoint of a run's folder; None where the run has to start anew.
+
+    Raises UserError where it was saved with other options, as another run's that was copied there, and where a run that began from
+    another's checkpoint has none.
+    """
+    state = load_newest(folder.checkpoints, say)
+    if state is None:
+        if origin := _origin(folder):
+            raise UserError(
+                f"checkpoint.resume=auto: {folder.path}/ began from {origin} and holds no good checkpoint; begin again from that one with "
+                "--name=NEW --checkpoint.resume=RUN"
+            )
+        say(f"{folder.path}: no checkpoint to resume from; starting from the first step")
+    elif changes := _changed_options(validate(Config, state["config"], {}), config):
+        name = f"step-{state['progress']['step']:08d}.pt"
         raise UserError(
-            f"checkpoint.resume=auto: {folder.path}/ was started with other options: {_changes(before, now, changed[:4])}; keep these, "
-            "or choose another --name"
+            f"checkpoint.resume=auto: {folder.checkpoints / name} was saved with other options: {changes}; keep these, remove a file that "
+            "is not of this run, or start a new run with --name=NEW --checkpoint.resume=FILE"
         )
+    return state
+
+
+def _origin(folder: RunFolder) -> str:
+    """What a run began from, in words; empty where it began at the first step."""
+    path = folder.path / "config.yaml"
+    if path.is_file() and (resume := load_config(str(path)).checkpoint.resume) not in ("auto", "never"):
+        return f"checkpoint.resume={resume}"
+    return f"another run's checkpoint of step {step}" if (step := folder.first_step()) else ""
+
+
+def _changed_options(before: Config, now: Config) -> str:
+    """The options that may not change when a run is resumed and did, in words."""
+    was, is_ = (flatten(config.model_dump(mode="json")) for config in (before, now))
+    return _changes(was, is_, [key for key in is_ if was[key] != is_[key] and not key.startswith(MAY_CHANGE)][:4])
 
 
 def _require_same_order(config: Config, path: Path, state: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from distalex.config.config import Config
 from distalex.config.schema import validate
@@ -15,12 +16,12 @@ from distalex.data.augment.augmentation import Augmentation
 from distalex.data.augment.statistics import Statistics
 from distalex.data.contents import changed_classes, changed_images, describe_contents
 from distalex.data.open import Data, open_data
-from distalex.errors import UserError
+from distalex.errors import TrainingError, UserError
 from distalex.machine.precision import arithmetic
 from distalex.model.initial_weights import build_model
 from distalex.model.network import Network
 from distalex.parallel.mesh import Mesh
-from distalex.runs.checkpoint import find, load
+from distalex.runs.checkpoint import are_finite, find, load
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,11 @@ class Trained:
             config.data, state["side"], statistics_in(state), config.seed, device, dtype or arithmetic(config.train.precision, device)
         )
 
+    def require_finite(self, outputs: Tensor) -> None:
+        """Raise TrainingError unless all of the network's `outputs` are finite: NaN has no likeliest class."""
+        if not are_finite([outputs]):
+            raise TrainingError(f"{self.path}: outputs of the network are not finite, so it predicts nothing; use an earlier checkpoint")
+
 
 def statistics_in(state: dict[str, Any]) -> Statistics:
     """Return the colours by which a checkpoint's run normalises images."""
@@ -54,7 +60,7 @@ def statistics_in(state: dict[str, Any]) -> Statistics:
 def load_trained(place: str, runs_dir: str) -> Trained:
     """Open the network of a path, or of the name of a run in `runs_dir`, on the CPU. A run stands for its latest checkpoint.
 
-    Raises UserError where the checkpoint is missing, damaged or does not fit its own config.
+    Raises UserError where the checkpoint is missing, damaged, not finite or does not fit its own config.
     """
     path = find(place, runs_dir)
     state = load(path)
@@ -64,6 +70,8 @@ def load_trained(place: str, runs_dir: str) -> Trained:
         net.load_state_dict(state["average"] or state["model"])
     except (KeyError, RuntimeError) as error:
         raise UserError(f"{path}: its weights do not fit its config ({' '.join(str(error).split())[:160]})") from None
+    if not are_finite(net.state_dict().values()):
+        raise UserError(f"{path}: its weights are not finite; use an earlier checkpoint")
     return Trained(net.eval(), config, tuple(state["classes"]), state, path)
 
 

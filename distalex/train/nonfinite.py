@@ -83,11 +83,11 @@ class NonFiniteGuard:
             raise TrainingError(f"the loss is not finite ({self._first()}); {self._remedies()}")
 
     def require_finite_state(self, state: TrainState) -> None:
-        """Raise TrainingError, on every rank, where the state that is about to be saved is not finite on any."""
-        if self.mesh.any(not state.is_finite()):
+        """Raise TrainingError, on every rank, where the state that is about to be saved, or in mode `stop` a loss, is not finite on any."""
+        if self.mesh.any(not state.is_finite() or self._first_bad() < math.inf):
             raise TrainingError(
-                f"the training state (weights, buffers, moving average or optimizer) is not finite at step {state.step} ({self._first()}), "
-                f"so it is not saved, and the last good checkpoint stays; {self._remedies()}"
+                f"the training state (weights, buffers, moving average or optimizer) or a loss is not finite at step {state.step} "
+                f"({self._first()}), so it is not saved, and the last good checkpoint stays; {self._remedies()}"
             )
 
     def require_finite_evaluation(self, evaluation: Evaluation, state: TrainState) -> None:
@@ -108,9 +108,15 @@ class NonFiniteGuard:
         state.load_state_dict(found)
         say(f"loss or gradients of step {bad + 1:,} are not finite: rolled back to step {state.step:,}; that step will be skipped")
 
+    def _first_bad(self) -> float:
+        """The first step with a loss that is not finite on this rank, in mode `stop`; infinite without one. Waits for the device."""
+        step = 0 if self._first_bad_step is None else int(self._first_bad_step)
+        return step or math.inf
+
     def _first(self) -> str:
-        step = int(self._first_bad_step) if self._first_bad_step is not None else 0
-        return f"first at step {step}" if step else "all losses on this rank were finite"
+        """The first such step of any rank, in words. A collective."""
+        step = -self.mesh.largest(-self._first_bad())
+        return f"first at step {step:.0f}" if step < math.inf else "all losses were finite"
 
     def _remedies(self) -> str:
         return (

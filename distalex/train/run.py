@@ -75,13 +75,18 @@ class Run:
             raise UserError(problem)
         state.best_top1 = self.mesh.from_first(state.best_top1)
         self.stop.can_save = True
-        if self.config.train.on_nonfinite == "rollback" and not self._has_checkpoint(state.step):
-            self.saver.save(state)  # so that there is a checkpoint to roll back to, also in a run that begins from another
+        if self._begins_from_another() or (self.config.train.on_nonfinite == "rollback" and not self._has_checkpoint(state.step)):
+            self.saver.save(state)  # to resume from, whenever it is killed, and to roll back to
+            self.saver.writer.wait()
         self.log.measure_peak(len(state.metadata["classes"]))
         if steps := self.config.train.profile:
             speed = DeviceSpeed(self.log.own_peak, memory_speed(self.mesh.device))
             self.trace = Trace(steps, state.net, state.optimizer, self.folder.path, self.mesh.rank, self.mesh.device, speed)
         self.log.start_window()
+
+    def _begins_from_another(self) -> bool:
+        """Whether the run began from a checkpoint that `checkpoint.resume` names."""
+        return self.config.checkpoint.resume not in ("auto", "never")
 
     def _has_checkpoint(self, step: int) -> bool:
         """Whether the folder holds a checkpoint of `step`, as rank 0 sees it."""
@@ -126,6 +131,8 @@ class Run:
         if saved["average"] and state.average is None:
             self.say("the checkpoint has a moving average of the weights (train.ema), which this run drops")
         self.say(f"resuming from step {state.step:,} (epoch {state.epoch + 1})")
+        if state.is_done(self.config.train):
+            self.say(f"nothing left to train: train.epochs={self.config.train.epochs}, train.max_steps={self.config.train.max_steps}")
 
     def _drop_what_comes_after(self, state: TrainState) -> None:
         """Remove metrics of later steps, and set aside later checkpoints: damaged ones, or of a branch that this run leaves."""

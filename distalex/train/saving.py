@@ -24,7 +24,7 @@ class Saver:
         """
         whole = state.state_dict() if newest or best else {}
         if self.mesh.is_first and whole:
-            names = [f"step-{state.step:08d}.pt"] * newest + ["best.pt"] * best
+            names = ["best.pt"] * best + [f"step-{state.step:08d}.pt"] * newest  # in this order, or a kill between loses the best one
             self.writer.write(whole, names, self.keep, f"no checkpoint at step {state.step}")
 
     def require_saved(self, state: TrainState) -> None:

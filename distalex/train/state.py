@@ -19,7 +19,7 @@ from distalex.train.epoch_mean import EpochMean
 
 @dataclass
 class TrainState:
-    """The state of training; a checkpoint holds all of it but `left_out`."""
+    """The state of training; a checkpoint holds all of it."""
 
     net: Network
     """The network itself, not wrapped; its parameters are this process's rows of them, as `shards` says."""
@@ -68,11 +68,15 @@ class TrainState:
                 "best_top1": self.best_top1,
             },
             "epoch_sums": self.epoch_mean.sums(),
+            "left_out": sorted(self.left_out),
             **self.metadata,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over this process's part. Raises KeyError or RuntimeError where `state` belongs to another network or optimizer."""
+        """Take over this process's part, keeping which steps are left out.
+
+        Raises KeyError or RuntimeError where `state` belongs to another network or optimizer.
+        """
         self.net.load_state_dict(self._parts(state["model"]))
         named = dict(self.net.named_parameters())
         self.optimizer.state.clear()
@@ -90,6 +94,7 @@ class TrainState:
         for name, value in state["progress"].items():
             setattr(self, name, value)
         self.epoch_mean.restore(state.get("epoch_sums", (0.0, 0.0, 0.0)))  # an earlier distalex did not save them
+        self.left_out |= set(state.get("left_out", ()))
 
     @staticmethod
     def _state_on_device(value: Tensor, key: str, parameter: Tensor) -> Tensor:

@@ -92,3 +92,13 @@ def test_an_evaluation_says_how_many_crops_it_took(tmp_path, monkeypatch, capsys
         assert main(["evaluate", "it", *typed]) == 0
         assert said in capsys.readouterr().out
         assert json.loads((tmp_path / "runs" / "it" / "evaluation.json").read_text())["crops"] == crops
+
+
+def test_an_evaluation_that_cannot_be_written_is_printed(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", *options(name="it", train__epochs="1")]) == 0
+    (tmp_path / "runs" / "it" / "evaluation.json").mkdir()
+    assert main(["evaluate", "it"]) == 2
+    printed = capsys.readouterr()
+    assert "actual (rows) against predicted (columns)" in printed.out
+    assert "evaluation.json: cannot be written (Is a directory); the result is printed above" in printed.err

@@ -87,11 +87,14 @@ def test_one_flipped_bit_is_refused(tmp_path, record):
         load(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04" + b"\0" * 100, None])
+WITHOUT_COLOURS = {"format": 1, "model": {}, "average": {}, "progress": {}, "config": {}, "classes": []}
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04" + b"\0" * 100, {"weights": torch.ones(2)}, WITHOUT_COLOURS])
 def test_what_is_no_checkpoint_is_refused(tmp_path, content):
     path = tmp_path / "step-00000001.pt"
-    if content is None:
-        torch.save({"weights": torch.ones(2)}, path)
+    if isinstance(content, dict):
+        torch.save(content, path)
     else:
         path.write_bytes(content)
     with pytest.raises(UserError, match=r"not a distalex checkpoint|cannot be read"):

@@ -59,14 +59,14 @@ def test_a_loss_or_a_state_that_is_not_finite_ends_the_run_naming_the_step(capsy
     assert "Traceback" not in error
 
 
-def overflow_at(steps, monkeypatch):
-    """Let fc8's gradients overflow in these steps (from 0), under a finite loss."""
+def overflow_at(steps, monkeypatch, factor=float("inf")):
+    """Let fc8's gradients overflow, or grow by `factor`, in these steps (from 0), under a finite loss."""
     build_state, made = training.build_state, []
 
     def build(*arguments):
         made[:] = build_state(*arguments)
         state = made[0]
-        state.net.fc8.weight.register_hook(lambda gradient: gradient * float("inf") if state.step in steps else gradient)
+        state.net.fc8.weight.register_hook(lambda gradient: gradient * factor if state.step in steps else gradient)
         return tuple(made)
 
     monkeypatch.setattr(training, "build_state", build)
@@ -140,3 +140,58 @@ def test_an_evaluation_that_is_not_finite_ends_the_run_with_a_status(tmp_path, m
     monkeypatch.setattr(training, "evaluate", lambda *given, **more: dataclasses.replace(evaluate(*given, **more), loss=float("inf")))
     assert train(name="it", train__epochs="1") == 1
     assert "the loss of the evaluation at step 3 is not finite" in capsys.readouterr().err
+
+
+def test_no_checkpoint_is_saved_after_an_infinite_loss_with_finite_gradients(monkeypatch, capsys):
+    summed_loss, calls = training.summed_loss, []
+    monkeypatch.setattr(
+        training, "summed_loss", lambda *given: (calls.append(1), summed_loss(*given))[1] + (float("inf") if len(calls) == 2 else 0)
+    )
+    assert train(name="it", log__every="20", checkpoint__every_steps="2") == 1
+    assert "a loss is not finite at step 2 (first at step 2)" in capsys.readouterr().err
+
+
+def test_a_gradient_whose_norm_overflows_is_not_clipped_to_nothing(tmp_path, monkeypatch):
+    overflow_at({2}, monkeypatch, 1e25)
+    assert train(name="it", train__clip_norm="1", train__on_nonfinite="skip") == 0
+    assert [row["left_out"] for row in metrics(tmp_path / "runs" / "it")] == [0, 0, 1, 1, 1, 1]
+
+
+def test_steps_left_out_are_counted_on_after_resuming(tmp_path, monkeypatch):
+    overflow_at({1}, monkeypatch)
+    assert train(name="it", train__on_nonfinite="skip", train__max_steps="3") == 0
+    assert train(name="it", train__on_nonfinite="skip", checkpoint__resume="auto") == 0
+    assert [row["left_out"] for row in metrics(tmp_path / "runs" / "it")] == [0, 1, 1, 1, 1, 1]
+
+
+@pytest.fixture
+def not_a_number(tmp_path):
+    """A run whose newest checkpoint has one weight that is NaN."""
+    assert train(name="it", train__epochs="1") == 0
+    path = max((tmp_path / "runs" / "it" / "checkpoints").glob("step-*.pt"))
+    state = torch.load(path, weights_only=True)
+    state["model"]["fc8.weight"][0, 0] = float("nan")
+    torch.save(state, path)
+
+
+@pytest.mark.parametrize("command", [["evaluate", "it"], ["predict", "it"], ["export", "it", "--out=it.onnx"]])
+def test_a_network_that_is_not_finite_is_not_used(not_a_number, capsys, command):
+    assert main(command) == 2
+    assert "its weights are not finite; use an earlier checkpoint" in capsys.readouterr().err
+
+
+def test_no_run_begins_from_a_checkpoint_that_is_not_finite(not_a_number, capsys):
+    assert train(name="second", checkpoint__resume="it") == 2
+    assert "are not finite; name an earlier one" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["evaluate", "it"], ["predict", "it"]])
+def test_outputs_that_overflow_are_a_failure_and_no_result(tmp_path, capsys, command):
+    assert train(name="it", train__epochs="1") == 0
+    path = max((tmp_path / "runs" / "it" / "checkpoints").glob("step-*.pt"))
+    state = torch.load(path, weights_only=True)
+    for layer in ("fc6", "fc7", "fc8"):
+        state["model"][f"{layer}.weight"] *= 1e30
+    torch.save(state, path)
+    assert main(command) == 1
+    assert "not finite" in capsys.readouterr().err

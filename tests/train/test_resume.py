@@ -17,6 +17,7 @@ from support.train import train
 from distalex.cli.main import main
 from distalex.config.loading import load_config
 from distalex.runs.checkpoint import newest_first, step_of
+from distalex.train import loop as training
 from distalex.train.stopping import StopSignals
 
 
@@ -229,3 +230,64 @@ def test_the_hint_of_a_stopped_run_works_when_pasted(tmp_path, monkeypatch, caps
     monkeypatch.setattr(StopSignals, "requested", requested)
     assert main(["train", *shlex.split(hint.partition("resume with ")[2])]) == 0
     assert [row["lr"] for row in metrics(tmp_path / "my runs" / "it")] == [0.02] * 6
+
+
+def test_a_checkpoint_with_other_options_is_not_taken_for_the_runs_own(tmp_path, capsys):
+    runs = tmp_path / "runs"
+    assert train(name="it", train__max_steps="2") == 0
+    assert train(name="other", train__max_steps="4", optim__lr="0.02") == 0
+    shutil.copy(runs / "other" / "checkpoints" / "step-00000004.pt", runs / "it" / "checkpoints")
+    assert train(name="it", checkpoint__resume="auto") == 2
+    assert "step-00000004.pt was saved with other options: optim.lr was 0.02 and is 0.01" in capsys.readouterr().err
+    config = runs / "other" / "config.yaml"
+    config.write_text(config.read_text().replace("lr: 0.02", "lr: 0.03"))
+    assert train(name="other", checkpoint__resume="auto", optim__lr="0.03") == 2
+    assert "optim.lr was 0.02 and is 0.03" in capsys.readouterr().err
+
+
+def test_a_run_that_lost_its_config_resumes_from_its_checkpoint(tmp_path, capsys):
+    assert train(name="it", train__max_steps="2") == 0
+    (tmp_path / "runs" / "it" / "config.yaml").unlink()
+    assert train(name="it", checkpoint__resume="auto", optim__lr="0.02") == 2
+    assert "optim.lr was 0.01 and is 0.02" in capsys.readouterr().err
+    assert train(name="it", checkpoint__resume="auto") == 0
+    assert "resuming from step 2" in capsys.readouterr().out
+
+
+def test_a_run_that_begins_from_another_never_starts_anew_in_silence(tmp_path, monkeypatch, capsys):
+    assert train(name="first", train__epochs="1") == 0
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "train_step", killed)
+        assert train(name="second", checkpoint__resume="first") == 130
+    shutil.copytree(tmp_path / "runs" / "second", tmp_path / "runs" / "third")
+    assert train(name="second", checkpoint__resume="auto") == 0
+    assert "resuming from step 3" in capsys.readouterr().out
+    for name, origin in (("second", "another run's checkpoint of step 3"), ("third", "checkpoint.resume=first")):
+        shutil.rmtree(tmp_path / "runs" / name / "checkpoints")
+        assert train(name=name, checkpoint__resume="auto") == 2
+        assert f"runs/{name}/ began from {origin} and holds no good checkpoint" in capsys.readouterr().err
+
+
+def test_a_run_without_a_checkpoint_starts_anew_and_says_so(tmp_path, capsys):
+    assert train(name="it", train__max_steps="2") == 0
+    shutil.rmtree(tmp_path / "runs" / "it" / "checkpoints")
+    assert train(name="it", checkpoint__resume="auto") == 0
+    assert "runs/it: no checkpoint to resume from; starting from the first step" in capsys.readouterr().out
+    assert [row["step"] for row in metrics(tmp_path / "runs" / "it")] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_run_that_is_done_already_says_so(capsys):
+    assert train(name="it") == 0
+    assert train(name="more", checkpoint__resume="it", train__epochs="1") == 0
+    assert "nothing left to train: train.epochs=1" in capsys.readouterr().out
+
+
+def test_a_kill_between_the_two_names_of_a_checkpoint_does_not_lose_the_best(tmp_path, monkeypatch):
+    """The next start takes a best.pt of a later step for one to come again, but an earlier one for the best so far."""
+    monkeypatch.setattr("distalex.runs.writer.link_atomically", lambda *_: 1 / 0)
+    assert train(name="it", train__epochs="1") == 1
+    assert [path.name for path in (tmp_path / "runs" / "it" / "checkpoints").iterdir()] == ["best.pt"]
