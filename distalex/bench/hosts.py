@@ -95,7 +95,11 @@ def _machine(hosts: Sequence[Host], processes: int, config: Config, rate: str) -
 def _environment(processes: int) -> dict[str, str]:
     """Variables of a process on a host."""
     path = os.pathsep.join(path for path in sys.path if path)
-    return {"OMP_NUM_THREADS": str(max(1, cores() // processes)), "GLOO_SOCKET_IFNAME": INTERFACE, "PYTHONPATH": path}
+    return {"OMP_NUM_THREADS": str(_threads(processes)), "GLOO_SOCKET_IFNAME": INTERFACE, "PYTHONPATH": path}
+
+
+def _threads(processes: int) -> int:
+    return max(1, cores() // processes)
 
 
 def _measure(hosts: Sequence[Host], mode: str, processes: int, batch: int, steps: int, precision: str) -> dict[str, Any]:
@@ -104,7 +108,8 @@ def _measure(hosts: Sequence[Host], mode: str, processes: int, batch: int, steps
     here = processes // len(used)
     with tempfile.TemporaryDirectory() as place:
         folder, log = Path(place), Path(place) / "log"
-        words = ["-m", "distalex.train", *training_run(mode, batch, WARM_UP + steps, precision, folder), "--train.timeout=600"]
+        shared = ["--train.timeout=600", f"--train.threads={_threads(processes)}"]  # a host takes all cores for its own
+        words = ["-m", "distalex.train", *training_run(mode, batch, WARM_UP + steps, precision, folder), *shared]
         for host in used:
             meeting = [f"--nnodes={len(used)}", f"--node_rank={host.number - 1}", f"--master_addr={hosts[0].address}"]
             launcher = ["-m", "torch.distributed.run", *meeting, f"--master_port={PORT}", f"--nproc_per_node={here}"]

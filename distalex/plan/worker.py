@@ -211,10 +211,10 @@ def time_links(worker: Worker) -> dict[str, Any]:
     devices = worker.processes
     seconds = {}
     for size in (SMALL, LARGE):
-        gathered = torch.zeros(size * devices, device=worker.device)
-        sending = torch.zeros(size * devices, device=worker.device)
+        gathered, sending = (torch.zeros(size * devices, device=worker.device) for _ in range(2))
+        reduced = torch.zeros(size, device=worker.device)
         seconds["gather", size] = worker.time(lambda: dist.all_to_all_single(gathered, sending))[0]  # noqa: B023
-        seconds["reduce", size] = worker.time(lambda: dist.all_reduce(sending))[0]  # noqa: B023
+        seconds["reduce", size] = worker.time(lambda: dist.all_reduce(reduced))[0]  # noqa: B023
     hops = (devices - 1).bit_length()
     sent = {"gather": 4 * (devices - 1), "reduce": 8 * (devices - 1) / devices}  # bytes for each number exchanged
     links = {}
