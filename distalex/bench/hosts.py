@@ -40,7 +40,7 @@ def bench_hosts(options: HostsOptions) -> dict[str, Any]:
     import torch
 
     precision = options.precision if has_bf16(torch.device("cpu")) else "fp32"
-    config = load_config(None, {"train.precision": precision})
+    config = load_config(None, {"train.precision": precision, "train.reduce_precision": options.reduce_precision})
     folder = open_folder(options.out)
     processes = {mode: _processes(mode, options) for mode in options.modes}
     runs = []
@@ -52,7 +52,7 @@ def bench_hosts(options: HostsOptions) -> dict[str, Any]:
                     for mode, count in processes.items():
                         predicted = predict(config, CLASSES, machines[count], mode, count, batch).images_per_second
                         run = {"rate": rate, "batch": batch, "parallel": mode, "processes": count, "repeat": repeat + 1}
-                        found = _measure(laboratory.hosts, mode, count, batch, options.steps, precision)
+                        found = _measure(laboratory.hosts, mode, count, batch, options.steps, config)
                         runs.append({**run, "predicted": predicted, **found})
                         print(_progress(runs[-1]), flush=True)
     result = make_result(
@@ -102,14 +102,15 @@ def _threads(processes: int) -> int:
     return max(1, cores() // processes)
 
 
-def _measure(hosts: Sequence[Host], mode: str, processes: int, batch: int, steps: int, precision: str) -> dict[str, Any]:
+def _measure(hosts: Sequence[Host], mode: str, processes: int, batch: int, steps: int, config: Config) -> dict[str, Any]:
     """One run: its rates, and the bytes that leave the first host's interface in a step beside those that its processes count."""
     used = hosts[: 1 if processes == 1 else len(hosts)]
     here = processes // len(used)
     with tempfile.TemporaryDirectory() as place:
         folder, log = Path(place), Path(place) / "log"
-        shared = ["--train.timeout=600", f"--train.threads={_threads(processes)}"]  # a host takes all cores for its own
-        words = ["-m", "distalex.train", *training_run(mode, batch, WARM_UP + steps, precision, folder), *shared]
+        shared = ["--train.timeout=600", f"--train.reduce_precision={config.train.reduce_precision}"]
+        shared += [f"--train.threads={_threads(processes)}"]  # a host takes all cores for its own
+        words = ["-m", "distalex.train", *training_run(mode, batch, WARM_UP + steps, config.train.precision, folder), *shared]
         for host in used:
             meeting = [f"--nnodes={len(used)}", f"--node_rank={host.number - 1}", f"--master_addr={hosts[0].address}"]
             launcher = ["-m", "torch.distributed.run", *meeting, f"--master_port={PORT}", f"--nproc_per_node={here}"]

@@ -150,6 +150,8 @@ class HostsOptions(BenchmarkOptions):
     """Global batch sizes."""
     precision: Literal["fp32", "bf16"] = "bf16"
     """Arithmetic; fp32 where the processor has no bf16 instructions."""
+    reduce_precision: Literal["fp32", "bf16"] = "fp32"
+    """Precision in which replicas send and sum gradients."""
     repeats: Int = Field(1, ge=1, le=100)
     """Interleaved repeats."""
     steps: Int = Field(4, ge=2)
