@@ -31,7 +31,7 @@ def draw_hosts(result: dict[str, Any], path: Path) -> None:
         points = {one["batch"]: one["columns_to_data"] for one in summary if one["rate"] == rate and one["columns_to_data"]}
         gains.plot(list(points), list(points.values()), color=LINES["model"][0], linestyle=style, marker="o", markersize=4, label=rate)
     gains.axhline(1.0, color="grey", linewidth=1)
-    gains.set_yscale("log")
+    gains.set_yscale("log", base=2)
     gains.yaxis.set_major_formatter("{x:g}")
     gains.set_title("columns ÷ data parallel", fontsize=11)
     label_batches(gains, list(dict.fromkeys(one["batch"] for one in summary)))
