@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,8 @@ def _machine(hosts: Sequence[Host], processes: int, config: Config, rate: str) -
         environment = {**os.environ, **_environment(processes)}
         return subprocess.Popen(host.command([sys.executable, *arguments]), stdout=pipe, stderr=pipe, text=True, env=environment)
 
-    return machine_from(measure(config, CLASSES, processes, "cpu", start), f"hosts at {rate}", config, processes, "cpu")
+    machine = machine_from(measure(config, CLASSES, processes, "cpu", start), f"hosts at {rate}", config, processes, "cpu")
+    return replace(machine, between=machine.reduce, devices_per_node=max(1, processes // len(hosts)))  # whose processes share a link
 
 
 def _environment(processes: int) -> dict[str, str]:
