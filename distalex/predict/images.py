@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import glob
-import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -15,9 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from distalex.data.files.archives import is_archive
 from distalex.data.files.kinds import sort_by_kind
-from distalex.data.files.open_files import matching
-from distalex.data.files.tree import folder_files, read_file
+from distalex.data.files.open_files import matching, open_files
+from distalex.data.files.tree import read_file
 from distalex.data.images import open_image, square
 from distalex.errors import UserError
 from distalex.machine.resources import cores
@@ -42,23 +43,29 @@ class NamedFile(NamedTuple):
     name: str
     typed: bool
     """Whether by its own name, so that it has to be an image, and not by its folder or a pattern."""
+    read: Callable[[], bytes] | None = None
+    """Reads it, where it lies in an archive. Raises OSError."""
 
 
 def files_named(words: Sequence[str]) -> list[NamedFile]:
-    """List the files that words stand for: files, all images in folders, patterns. Raises UserError where a word stands for none."""
+    """List the files that words stand for: files, all images in folders and archives, patterns.
+
+    Raises UserError where a word stands for none.
+    """
     files: list[NamedFile] = []
     for word in words:
         if "://" in word:
             raise UserError(f"{word}: distalex reads files and downloads nothing; download it first, e.g. with: curl -O {word}")
-        if Path(word).is_dir():
-            kinds = sort_by_kind(folder_files(Path(word)))  # the same files as training takes
+        if Path(word).is_dir() or (is_archive(word) and Path(word).is_file()):
+            inside = open_files(word)  # the same files as training takes
+            kinds = sort_by_kind(inside)
             unread = [f"{len(names):,} of {kind}" for kind, names in kinds.unread.items()]
             if not kinds.images:
                 others = f" but {'; '.join(unread)}" if unread else ""
-                raise UserError(f"{word}: no image in this folder{others}; images have extensions such as .jpg, .png and .webp")
+                raise UserError(f"{word}: no image in it{others}; images have extensions such as .jpg, .png and .webp")
             if unread:
                 print(f"left out of {word}: {'; '.join(unread)}", file=sys.stderr, flush=True)
-            files += [NamedFile(os.path.join(word, name), False) for name in kinds.images]
+            files += [NamedFile(inside.where(name), False, partial(inside.read, name)) for name in kinds.images]
         elif glob.has_magic(word) and not Path(word).exists():
             found = matching(word)
             if not found:
@@ -77,7 +84,7 @@ def read_files(files: Sequence[NamedFile], side: int, resize: str) -> Iterator[S
 
     def read(file: NamedFile) -> np.ndarray | None:
         try:
-            return read_image(file.name, side, resize)
+            return read_image(file.name, side, resize, file.read)
         except UserError as error:
             if file.typed:
                 raise
@@ -92,13 +99,14 @@ def read_files(files: Sequence[NamedFile], side: int, resize: str) -> Iterator[S
                 yield StoredImages(torch.from_numpy(np.stack([image for image, _ in images])), [name for _, name in images], None)
 
 
-def read_image(name: str, side: int, resize: str) -> np.ndarray:
-    """Read an image file, or standard input for `-`, as (side, side, 3) uint8, resized as the run's images were.
+def read_image(name: str, side: int, resize: str, read: Callable[[], bytes] | None = None) -> np.ndarray:
+    """Read an image file, or standard input for `-`, or what `read` gives, as (side, side, 3) uint8, resized as the run's images were.
 
     Raises UserError where it is missing or unreadable.
     """
+    read = read or (sys.stdin.buffer.read if name == "-" else partial(read_file, Path(name)))
     try:
-        return square(open_image(sys.stdin.buffer.read() if name == "-" else read_file(Path(name))), side, resize)
+        return square(open_image(read()), side, resize)
     except FileNotFoundError:
         raise UserError(f"{name}: no such file") from None
     except OSError as error:

@@ -31,6 +31,17 @@ def predicted(capsys, *words):
     return capsys.readouterr()
 
 
+def test_archives_name_images_as_folders_do(run, capsys):
+    """An archive, and a folder of archives, which training reads too."""
+    of_files = sorted(json.loads(line)["probabilities"] for line in predicted(capsys, "images", "--json").out.splitlines())
+    (run / "archives").mkdir()
+    shutil.make_archive(str(run / "archives" / "photos"), "zip", run / "images")
+    for word in ("archives/photos.zip", "archives"):
+        lines = [json.loads(line) for line in predicted(capsys, word, "--json").out.splitlines()]
+        assert sorted(line["probabilities"] for line in lines) == of_files
+        assert all("photos.zip" in line["name"] for line in lines)
+
+
 def test_files_folders_and_patterns_name_images(run, capsys):
     (run / "images" / "notes.txt").write_text("not an image, and not read")
     inside = sorted(str(path.relative_to(run)) for path in (run / "images").glob("*/*.*"))
