@@ -62,7 +62,7 @@ def files_named(words: Sequence[str]) -> list[NamedFile]:
             unread = [f"{len(names):,} of {kind}" for kind, names in kinds.unread.items()]
             if not kinds.images:
                 others = f" but {'; '.join(unread)}" if unread else ""
-                raise UserError(f"{word}: no image in it{others}; images have extensions such as .jpg, .png and .webp")
+                raise UserError(f"{word}: no image there{others}; images have extensions such as .jpg, .png and .webp")
             if unread:
                 print(f"left out of {word}: {'; '.join(unread)}", file=sys.stderr, flush=True)
             files += [NamedFile(inside.where(name), False, partial(inside.read, name)) for name in kinds.images]

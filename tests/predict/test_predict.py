@@ -105,7 +105,7 @@ def test_an_unreadable_file_is_left_out_of_a_folder_and_refused_by_name(run, cap
     [
         (["https://example.org/cat.jpg"], "curl -O https://example.org/cat.jpg"),
         (["nothing/*.jpg"], "nothing/*.jpg: no file matches"),
-        (["empty"], "empty: no image in this folder"),
+        (["empty"], "empty: no image there"),
         (["a.jpg", "--csv", "--json"], "csv=true and json_lines=true"),
         (["-x"], "options have two dashes"),
     ],
