@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from support.data import QUIET, opened, prepared
-from support.layouts import READ, zipped
+from support.layout_files import zipped
+from support.layouts_read import READ
 from support.runs import small
 from support.sources import BOTH, CLASSES, JPEG, PAIRS, PNG, SPLITS, found, tar, write
 

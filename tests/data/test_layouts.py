@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import pytest
-from support.layouts import READ, REFUSED, REPORTED, Made, zipped
+from support.layout_files import Made, zipped
+from support.layouts_read import READ
+from support.layouts_refused import REFUSED, REPORTED
 from support.runs import REPOSITORY
 from support.sources import found, write
 
