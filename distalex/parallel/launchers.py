@@ -10,6 +10,7 @@ import re
 import sys
 import zlib
 from collections.abc import Mapping, MutableMapping
+from typing import NamedTuple
 
 from distalex.errors import UserError
 from distalex.parallel.topology import Topology
@@ -33,26 +34,40 @@ def set_ranks(environment: MutableMapping[str, str]) -> None:
     """
     if "RANK" in environment or "WORLD_SIZE" in environment:
         return
-    for launcher, names in MPI.items():  # first, as mpirun itself may start its processes with srun
+    found = _started_by_mpi(environment) or _started_by_srun(environment)  # in this order, as mpirun itself may start processes with srun
+    if found is None or found.topology.world_size == 1:
+        return
+    ranks = zip(("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"), vars(found.topology).values(), strict=True)
+    environment.update({name: str(value) for name, value in ranks})
+    environment.setdefault("MASTER_ADDR", found.host)
+    environment.setdefault("MASTER_PORT", str(FIRST_PORT + zlib.crc32(found.job.encode()) % PORTS))
+
+
+class _Started(NamedTuple):
+    """How a launcher started this process."""
+
+    topology: Topology
+    host: str
+    """Where rank 0 runs."""
+    job: str
+    """A name that all processes of the job share, and no other's."""
+
+
+def _started_by_mpi(environment: Mapping[str, str]) -> _Started | None:
+    for launcher, names in MPI.items():
         if all(environment.get(name, "").isdigit() for name in names):
             topology = Topology(*(int(environment[name]) for name in names))
-            host, job = (
-                _host_of_mpi(launcher, topology, environment),
-                next((environment[name] for name in JOBS if name in environment), " ".join(sys.argv)),
-            )
-            break
-    else:
-        if (found := _tasks_of_srun(environment)) is None:
-            return
-        topology = found
-        host = "localhost" if topology.on_one_node else first_host(_of_step("NODELIST", environment))
-        job = f"{environment.get('SLURM_JOB_ID', '')}.{environment.get('SLURM_STEP_ID', '')}"
-    if topology.world_size == 1:
-        return
-    ranks = zip(("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"), vars(topology).values(), strict=True)
-    environment.update({name: str(value) for name, value in ranks})
-    environment.setdefault("MASTER_ADDR", host)
-    environment.setdefault("MASTER_PORT", str(FIRST_PORT + zlib.crc32(job.encode()) % PORTS))
+            job = next((environment[name] for name in JOBS if name in environment), " ".join(sys.argv))
+            return _Started(topology, _host_of_mpi(launcher, topology, environment), job)
+    return None
+
+
+def _started_by_srun(environment: Mapping[str, str]) -> _Started | None:
+    topology = _tasks_of_srun(environment)
+    if topology is None:
+        return None
+    host = "localhost" if topology.on_one_node else first_host(_of_step("NODELIST", environment))
+    return _Started(topology, host, f"{environment.get('SLURM_JOB_ID', '')}.{environment.get('SLURM_STEP_ID', '')}")
 
 
 def _host_of_mpi(launcher: str, topology: Topology, environment: Mapping[str, str]) -> str:

@@ -3,16 +3,11 @@
 Where there is no GPU, Triton's interpreter runs the kernels (conftest.py). It cuts bf16 off instead of rounding it.
 """
 
-import json
-
-import numpy as np
 import pytest
 import torch
 from support.crops import crop_arguments
-from support.runs import options
 from torch.nn import functional
 
-from distalex.cli.main import main
 from distalex.config.model import ModelConfig
 from distalex.kernels import crops
 from distalex.kernels.available import _triton_compiles
@@ -23,9 +18,6 @@ from distalex.model.lrn import local_response_norm
 from distalex.parallel import gpu_after, gpu_convolutions
 from distalex.parallel.mesh import Mesh
 from distalex.parallel.topology import Topology
-from distalex.runs.metrics import read_metrics
-from distalex.train import replay
-from distalex.train.trace import gpu_microseconds
 
 pytest.importorskip("triton")
 GPU = torch.cuda.is_available()
@@ -252,105 +244,3 @@ def test_a_gpu_without_a_compiler_is_told_and_takes_pytorchs_kernels(monkeypatch
     monkeypatch.setattr(probe, "works", lambda: True)
     assert _triton_compiles.__wrapped__()
     assert capsys.readouterr().err == ""
-
-
-def test_a_gpus_time_is_counted_under_the_name_that_launched_it(tmp_path):
-    """A kernel belongs to the layer during which the host launched it, in forward's thread or in backward's, however late it ran."""
-
-    def launch(correlation, thread, when, kind="cuda_runtime"):
-        return {"cat": kind, "tid": thread, "ts": when, "dur": 1, "args": {"correlation": correlation}}
-
-    def work(correlation, microseconds, kind="kernel"):
-        return {"cat": kind, "tid": 7, "ts": 500 + correlation, "dur": microseconds, "args": {"correlation": correlation}}
-
-    names = [("loading", 1, 0, 10), ("forward conv1", 1, 20, 10), ("backward conv1", 2, 20, 30), ("backward conv1", 2, 60, 10)]
-    names += [("waiting for conv1", 1, 22, 2)]  # within a layer
-    events = [{"cat": "user_annotation", "name": name, "tid": thread, "ts": start, "dur": long} for name, thread, start, long in names]
-    events += [
-        launch(1, 1, 5),
-        launch(2, 1, 25),
-        launch(3, 2, 25, "cuda_driver"),
-        launch(4, 2, 65),
-        launch(5, 1, 15),
-        launch(7, 1, 23),
-        {"ph": "M"},
-    ]
-    events += [
-        work(7, 11),
-        {"cat": "kernel", "ts": 1, "dur": 3},
-        work(1, 40, "gpu_memcpy"),
-        work(2, 100),
-        work(3, 200),
-        work(4, 30),
-        work(5, 7, "gpu_memset"),
-        work(6, 2),
-    ]
-    path = tmp_path / "trace.json"
-    path.write_text(json.dumps({"traceEvents": events}))
-    assert gpu_microseconds(path) == {"loading": 40, "forward conv1": 100, "waiting for conv1": 11, "backward conv1": 230, "other": 12}
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not GPU, reason="no GPU here")
-@pytest.mark.parametrize("changes", [{}, {"data.cache": "device"}, {"data.cache": "device", "data.cutmix": "1"}, {"data.cutmix": "1"}])
-def test_a_gpu_trains_the_run_of_a_cpu(changes, tmp_path):
-    """Dropout, crops, mirrors and colour noise are the same draws; cached on the device or copied beside computing."""
-    losses = {}
-    for device in ("cpu", "cuda"):
-        words = [f"--{key}={value}" for key, value in {**changes, "device": device, "model.name": "paper"}.items()]
-        if device == "cpu":
-            words = [word.replace("=device", "=memory") for word in words]
-        arguments = [
-            *options(name=device, model__width="1", train__precision="fp32", optim__lr="0.01"),
-            *words,
-            f"--runs_dir={tmp_path}",
-            "--parallel=none",
-        ]
-        assert main(["train", *arguments]) == 0
-        losses[device] = [row["loss"] for row in read_metrics(tmp_path / device / "metrics.jsonl")]
-    assert np.allclose(losses["cuda"], losses["cpu"], rtol=1e-4)
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not GPU, reason="no GPU here")
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"model__width": "1"},
-        {"model__width": "1", "data__cutmix": "1"},
-        {"model__name": "cifar", "model__batch_norm": "true", "data__image_size": "32"},
-    ],
-)
-def test_replayed_steps_train_the_run_of_a_cpu(changes, tmp_path, monkeypatch):
-    """Dropout and its keys, running statistics and gradients are those of each step, also around a last batch of another size."""
-    recorded, losses = [], {}
-    record = replay.Replay._record
-    monkeypatch.setattr(replay.Replay, "_record", lambda *arguments: (record(*arguments), recorded.append(arguments[0].refused))[0])
-    for device in ("cpu", "cuda"):  # rounding moves the last loss by 3e-4 where batches of 9 are normalised
-        arguments = options(name=device, device=device, runs_dir=str(tmp_path), train__batch_size="9", optim__lr="0.01", **changes)
-        assert main(["train", *arguments, "--parallel=none"]) == 0
-        losses[device] = [row["loss"] for row in read_metrics(tmp_path / device / "metrics.jsonl")]
-    assert recorded == [False]
-    assert np.allclose(losses["cuda"], losses["cpu"], rtol=2e-3)
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not GPU, reason="no GPU here")
-def test_images_kept_on_a_gpu_are_shown(tmp_path):
-    words = ["--data.cache=device", "--device=cuda", f"--runs_dir={tmp_path}"]
-    assert main(["train", *options(name="it", model__width="1", log__wandb="offline"), *words, "--parallel=none"]) == 0
-    assert (tmp_path / "it" / "wandb").is_dir()
-    assert list((tmp_path / "it" / "wandb").rglob("*predictions*"))
-    assert main(["prepare", "show", "--data.name=digits", "--data.cache=device", f"--out={tmp_path / 'shown.png'}"]) == 0
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not GPU, reason="no GPU here")
-def test_a_compiled_run_on_a_gpu_is_the_plain_one(tmp_path):
-    losses = []
-    for compiled in ("false", "true"):
-        exact = {"model__width": "1", "train__precision": "fp32", "train__max_steps": "3", "optim__lr": "0.01"}
-        arguments = options(name=compiled, train__compile=compiled, **exact)
-        assert main(["train", *arguments, "--model.name=paper", "--device=cuda", f"--runs_dir={tmp_path}", "--parallel=none"]) == 0
-        losses.append([row["loss"] for row in read_metrics(tmp_path / compiled / "metrics.jsonl") if row["kind"] == "train"])
-    assert np.allclose(*losses, rtol=1e-4)
