@@ -13,6 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from distalex.bench.laboratory import INTERFACE, Host, Laboratory
 from distalex.bench.options import HostsOptions
 from distalex.bench.paper_run import CLASSES, rates_of, steps_of, training_run
@@ -38,8 +40,6 @@ def bench_hosts(options: HostsOptions) -> dict[str, Any]:
 
     Raises UserError where this machine cannot have network namespaces.
     """
-    import torch
-
     precision = options.precision if has_bf16(torch.device("cpu")) else "fp32"
     config = load_config(None, {"train.precision": precision, "train.reduce_precision": options.reduce_precision})
     folder = open_folder(options.out)
@@ -110,9 +110,9 @@ def _measure(hosts: Sequence[Host], mode: str, processes: int, batch: int, steps
     here = processes // len(used)
     with tempfile.TemporaryDirectory() as place:
         folder, log = Path(place), Path(place) / "log"
-        shared = ["--train.timeout=600", f"--train.reduce_precision={config.train.reduce_precision}"]
-        shared += [f"--train.threads={_threads(processes)}"]  # a host takes all cores for its own
-        words = ["-m", "distalex.train", *training_run(mode, batch, WARM_UP + steps, config.train.precision, folder), *shared]
+        words = ["-m", "distalex.train", *training_run(mode, batch, WARM_UP + steps, config.train.precision, folder)]
+        words += ["--train.timeout=600", f"--train.reduce_precision={config.train.reduce_precision}"]
+        words += [f"--train.threads={_threads(processes)}"]  # each host would take all cores
         for host in used:
             meeting = [f"--nnodes={len(used)}", f"--node_rank={host.number - 1}", f"--master_addr={hosts[0].address}"]
             launcher = ["-m", "torch.distributed.run", *meeting, f"--master_port={PORT}", f"--nproc_per_node={here}"]
