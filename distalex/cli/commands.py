@@ -18,6 +18,7 @@ from distalex.predict.options import PredictOptions
 from distalex.prepare.options import CheckOptions, PrepareOptions, ShowOptions
 from distalex.report.options import ReportOptions
 from distalex.train.options import TrainOptions
+from distalex.tune.options import BatchOptions, RateOptions, TuneOptions
 
 
 class Command(NamedTuple):
@@ -65,6 +66,9 @@ COMMANDS = {
     "prepare check": Command(CheckOptions, "prepare.work:check"),
     "prepare show": Command(ShowOptions, "prepare.contact_sheet:show"),
     "plan": Command(PlanOptions, "plan.work:plan"),
+    "tune": Command(TuneOptions, "tune.rate:find_rate"),
+    "tune lr": Command(RateOptions, "tune.rate:find_rate"),
+    "tune batch": Command(BatchOptions, "tune.batch:find_batch"),
     "bench": Command(BenchOptions, "bench.work:bench"),
     **{f"bench {name}": Command(options, "bench.work:bench") for name, options in BENCHMARKS.items()},
 }

@@ -71,6 +71,11 @@ class Config(Section):
                 f"parallel={self.parallel}: divides fully connected layers, and this network has only its classifier; "
                 "give model.fc6 or model.fc7 units, or use parallel=data"
             )
+        if self.data.order == "balanced" and self.train.class_weights == "balanced":
+            raise ValueError(
+                "train.class_weights=balanced: does not go with data.order=balanced, which takes as many images of each class already; "
+                "remove one of them"
+            )
         if self.train.accumulate > self.train.batch_size:
             raise ValueError(
                 f"train.accumulate={self.train.accumulate}: more micro-batches than images of train.batch_size={self.train.batch_size}; "

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from distalex.config.choices import OneOf, declared_in, facts_in
-from distalex.config.schema import Float, Floats, Int, Pairs, Section, plain_text
+from distalex.config.schema import Counts, Float, Floats, Int, Pairs, Section, plain_text
 
 WANTED = {
     "root": "DIR, a folder of CLASS/*.jpg or of train/ and test/ with such folders, a tar archive or a table",
@@ -86,6 +86,20 @@ class DataConfig(Section):
     cutmix: Float = Field(0.0, ge=0, le=100)
     """α of CutMix: a box of another sample's crop, of an area drawn from Beta(α, α), replaces that of each crop, and labels are mixed
     by area (Yun et al. 2019: 1). 0: off. With mixup too, each sample draws one of the two."""
+    vertical_flip: bool = False
+    """Mirror half of the images upside down, for images without an up, such as those of microscopes and satellites."""
+    trivial_augment: bool = False
+    """TrivialAugment: one of 14 changes of shape or colour to each image, of any strength (Müller & Hutter 2021; torchvision's
+    TrivialAugmentWide)."""
+    randaugment: Counts = ()
+    """RandAugment, as NUMBER,STRENGTH: so many of the same changes to each image in turn, of a strength from 1 to 30 (Cubuk et al. 2020;
+    torchvision: 2,9)."""
+    jitter: Floats = ()
+    """Colour jitter: largest change of brightness, contrast, saturation and hue, in a random order; 0 or nothing at the end: unchanged
+    (torchvision's ColorJitter; 0.4,0.4,0.4,0.1 is common)."""
+    erase: Float = Field(0.0, ge=0, le=1)
+    """Random erasing: share of the crops in which a rectangle of 2 to 33 % of the area gets the mean colour (Zhong et al. 2020: 0.5). 0:
+    off."""
     crop: Float | None = Field(None, gt=0, le=1)
     """Side of the crop, as a fraction of the stored image (Section 4.1: 224/256). Default: 0.875 for photographs of any size, else 1."""
     pad: Float | None = Field(None, ge=0, le=0.5)
@@ -101,9 +115,11 @@ class DataConfig(Section):
     """Reading threads or processes of each process. 0: the cores divided by the processes of the host."""
     cache: Literal["none", "memory", "device"] = "none"
     """Where decoded images are cached between epochs: nowhere, in the host's `memory`, or on the `device`."""
-    order: Literal["random", "quasi_random", "sequential"] = "random"
+    order: Literal["random", "quasi_random", "sequential", "balanced"] = "random"
     """Order of an epoch's samples, keyed by seed and epoch. `quasi_random` shuffles blocks of 256 images, and images within 32 blocks,
-    for disks slower than memory; `sequential` is the order of the file, which is shuffled once when preparing."""
+    for disks slower than memory; `sequential` is the order of the file, which is shuffled once when preparing; `balanced` takes as
+    many images of each class, for sets that lean: an epoch has as many as the set, those of rare classes several times, each time
+    augmented anew, and some of the frequent ones' in this epoch and some in the next."""
     holdout: Float = Field(0.1, ge=0, lt=1)
     """Fraction of each class that is held out for testing, of a set without test images. 0: test on the training images."""
     validation: Float = Field(0.0, ge=0, lt=1)
@@ -173,11 +189,34 @@ class DataConfig(Section):
                 f"data.scale={plain_text(self.scale)}: two increasing fractions of the image's area, above 0 and up to 1, are needed, "
                 "e.g. --data.scale=0.08,1"
             )
+        self._require_consistent_policies()
         if self.colour != "measured" and self.augment != "paper":
             raise ValueError(
                 f"data.colour={self.colour} goes with data.augment=paper, not with data.augment={self.augment}; add --data.augment=paper"
             )
         return self
+
+    def _require_consistent_policies(self) -> None:
+        if self.order == "balanced" and (self.mixup or self.cutmix):
+            raise ValueError(
+                "data.order=balanced: does not go with data.mixup or data.cutmix, which mix in images of the whole set as it leans; "
+                "use train.class_weights=balanced with these"
+            )
+        if self.randaugment and (len(self.randaugment) != 2 or self.randaugment[0] > 14 or self.randaugment[1] > 30):
+            raise ValueError(
+                f"data.randaugment={plain_text(self.randaugment)}: a number of changes up to 14 and a strength up to 30 are needed, "
+                "e.g. --data.randaugment=2,9"
+            )
+        if self.randaugment and self.trivial_augment:
+            raise ValueError(
+                f"data.randaugment={plain_text(self.randaugment)}: does not go with data.trivial_augment=true, which draws from the same "
+                "changes; remove one of them"
+            )
+        if len(self.jitter) > 4 or any(reach < 0 for reach in self.jitter) or max(self.jitter[3:], default=0) > 0.5:
+            raise ValueError(
+                f"data.jitter={plain_text(self.jitter)}: up to four changes of brightness, contrast, saturation and hue are needed, 0 or "
+                "more, that of hue up to 0.5; e.g. --data.jitter=0.4,0.4,0.4,0.1"
+            )
 
     @property
     def _facts(self) -> Mapping[str, Any]:

@@ -52,6 +52,7 @@ Floats = Annotated[tuple[Float, ...], BeforeValidator(split_list)]
 Counts = Annotated[tuple[Annotated[Int, Field(ge=1)], ...], BeforeValidator(split_list)]
 Rates = Annotated[dict[str, Float], BeforeValidator(_split_pairs)]
 Pairs = Annotated[dict[str, str], BeforeValidator(_split_pairs)]
+WeightsByName = Annotated[dict[str, Float], BeforeValidator(_split_pairs)]
 Device = Annotated[Literal["auto", "cpu", "cuda"], Field(description="`auto` uses a GPU if there is one.")]
 
 
@@ -87,7 +88,7 @@ def flatten(values: dict[str, Any], prefix: str = "", separator: str = ".") -> d
     """Flatten nested dicts into one, keyed by dotted name."""
     found: dict[str, Any] = {}
     for key, value in values.items():
-        if isinstance(value, dict) and key not in ("layer_lr", "columns"):
+        if isinstance(value, dict) and key not in ("layer_lr", "columns", "class_weights"):
             found |= flatten(value, f"{prefix}{key}{separator}", separator)
         else:
             found[f"{prefix}{key}"] = value
@@ -145,6 +146,13 @@ OTHER_NAMES = {
         "train.clip_norm": "clip grad_clip clip_grad max_grad_norm gradient_clip_val",
         "checkpoint.resume": "checkpoint ckpt ckpt_path restart load_from",
         "checkpoint.every_steps": "save_every save_freq save_interval",
+        "train.class_weights": "class_weight weight cls_weights",
+        "data.order": "sampler shuffle weighted_sampler",
+        "data.trivial_augment": "trivialaugment trivialaugmentwide ta_wide",
+        "data.randaugment": "rand_augment randaug aa auto_augment",
+        "data.jitter": "color_jitter colour_jitter colorjitter",
+        "data.vertical_flip": "vflip flipud",
+        "data.erase": "random_erasing reprob erasing random_erase",
         "log.every": "log print_freq log_interval log_freq log_every",
         "log.images": "pictures",
         "parallel": "distributed strategy ddp dp mode",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from distalex.config.schema import Float, Int, Section
+from distalex.config.schema import Float, Int, Section, WeightsByName, plain_text
 
 BYTES = {"fp32": 4, "bf16": 2}
 """Of a number, by precision."""
@@ -38,6 +38,10 @@ class TrainConfig(Section):
     """Use only GPU kernels with the same result in every run."""
     label_smoothing: Float = Field(0.0, ge=0, lt=1)
     """Label smoothing: share of the target spread evenly over all classes."""
+    class_weights: Literal["none", "balanced"] | WeightsByName = "none"
+    """Weight of each class in the loss, for sets that lean: `balanced`, images / (classes x images of the class), as in scikit-learn; or
+    by name, `cat:1,dog:3`, 1 for classes not named. The loss is the weighted mean over the global batch, as that of
+    torch.nn.CrossEntropyLoss(weight), in which a mixed image has its share of both labels' weights. Evaluation is not weighted."""
     on_nonfinite: Literal["stop", "skip", "rollback"] = "stop"
     """Action on a loss that is not finite. `stop`: fail at the next row of metrics.jsonl, with the step. `skip`: leave the weights
     unchanged in that step. `rollback`: restore the latest checkpoint and skip that step when it is reached again. `skip` and `rollback`
@@ -55,3 +59,9 @@ class TrainConfig(Section):
     """Collective time-out in seconds, after the first steps. Processes that waited longer fail and name the rank that did not respond."""
     threads: Int = Field(0, ge=0, le=1024)
     """CPU threads per process. 0: the cores of the host divided by its processes."""
+
+    @model_validator(mode="after")
+    def _require_positive_weights(self) -> TrainConfig:
+        if isinstance(self.class_weights, dict) and not all(weight > 0 for weight in self.class_weights.values()):
+            raise ValueError(f"train.class_weights={plain_text(self.class_weights)}: weights above 0 are needed, e.g. cat:1,dog:3")
+        return self

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from distalex.data.order import Step
+from distalex.parallel.mesh import Mesh
 from distalex.shares import share
 
 
@@ -23,6 +24,15 @@ class Mixed(NamedTuple):
     """(n,) float32: of the own label in the loss; the rest is that of the other label."""
 
 
+class Weights(NamedTuple):
+    """How much classes weigh in the loss of a batch."""
+
+    classes: Tensor
+    """(classes,) fp32."""
+    scale: Tensor
+    """Scalar fp32: images of the global batch, divided by the sum of the weights of their labels."""
+
+
 class MicroBatch(NamedTuple):
     """What one forward and backward pass of gradient accumulation takes."""
 
@@ -33,6 +43,7 @@ class MicroBatch(NamedTuple):
     first_row: int
     """Row of the global batch that `labels[0]` is."""
     mix: Mixed | None = None
+    weights: Weights | None = None
 
 
 class Batch(NamedTuple):
@@ -52,6 +63,8 @@ class Batch(NamedTuple):
     """Images of each micro-batch that this process has, where it has only some of them (One Weird Trick); else None, and m is n."""
     mix: Mixed | None = None
     """Labels and shares of the samples that are mixed in, where the run mixes images."""
+    weights: Weights | None = None
+    """Where classes weigh differently in the loss, how much."""
 
     def micro_batches(self, count: int) -> Iterator[MicroBatch]:
         """The batch in `count` micro-batches, which differ in size by one at most."""
@@ -63,7 +76,7 @@ class Batch(NamedTuple):
                 local = slice(start, start + self.local_counts[number])
                 start = local.stop
             mix = self.mix and Mixed(self.mix.labels[rows], self.mix.shares[rows])
-            yield MicroBatch(self.images[local], self.labels[rows], self.first_row + rows.start, mix)
+            yield MicroBatch(self.images[local], self.labels[rows], self.first_row + rows.start, mix, self.weights)
 
 
 def make_batches(
@@ -84,3 +97,16 @@ def make_batches(
             own, others = labels.unbind(1)
             mixed = Mixed(others, torch.from_numpy(shares(step.samples)).to(labels.device, non_blocking=True))
             yield Batch(images, own, *step, counts, mixed)
+
+
+def weigh(batches: Generator[Batch, None, None], classes: Tensor, mesh: Mesh) -> Generator[Batch, None, None]:
+    """The weighing stage: each batch with the weights of `classes` (classes,) fp32 and the sum of those of the global batch's labels.
+
+    A mixed image has its share of both labels' weights. One number is summed over the replicas, in fp64.
+    """
+    with closing(batches):
+        for batch in batches:
+            own = classes[batch.labels].double()
+            if batch.mix is not None:
+                own = torch.lerp(classes[batch.mix.labels].double(), own, batch.mix.shares.double())
+            yield batch._replace(weights=Weights(classes, (batch.total / mesh.sum(own.sum())).float()))

@@ -15,7 +15,7 @@ class Step(NamedTuple):
     """One replica's share of a global batch."""
 
     samples: np.ndarray
-    """(n,) int64 sample numbers; empty where the batch has fewer samples than there are replicas."""
+    """(n,) int64 sample numbers, or draws of `balanced_order`; empty where the batch has fewer samples than there are replicas."""
     first_row: int
     """Row of the global batch that `samples[0]` is."""
     total: int
@@ -28,10 +28,21 @@ def steps_per_epoch(count: int, batch_size: int) -> int:
 
 
 def training_steps(
-    count: int, batch_size: int, seed: int, epoch: int, replica: int, replicas: int, order: str = "random"
+    count: int,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    replica: int,
+    replicas: int,
+    order: str = "random",
+    labels: np.ndarray | None = None,
 ) -> Iterator[Step]:
-    """The replica's share of each global batch of an epoch: every sample once, in the order keyed by (seed, epoch)."""
-    return _cut(epoch_order(count, seed, epoch, order), batch_size, replica, replicas)
+    """The replica's share of each global batch of an epoch: every sample once, in the order keyed by (seed, epoch).
+
+    With `labels` (count,), the classes of all samples: the draws of `balanced_order` instead.
+    """
+    drawn = epoch_order(count, seed, epoch, order) if labels is None else balanced_order(labels, seed, epoch)
+    return _cut(drawn, batch_size, replica, replicas)
 
 
 BLOCK, WINDOW = 256, 32
@@ -53,6 +64,26 @@ def epoch_order(count: int, seed: int, epoch: int, order: str) -> np.ndarray:
     blocks = random.permutation(random.key(seed, "blocks", epoch), -(-count // BLOCK))
     window = np.argsort(blocks)[samples // BLOCK] // WINDOW
     return np.argsort(window.astype(np.uint64) << np.uint64(32) | random.bits(key, samples), kind="stable")
+
+
+def balanced_order(labels: np.ndarray, seed: int, epoch: int) -> np.ndarray:
+    """Draws (count,) int64 of an epoch with as many of each class, give or take one, in a keyed order.
+
+    `labels` (count,): classes of all samples. A draw is a sample's number plus `count` times how often the epoch has drawn it before: what
+    is keyed by it differs between a sample's draws. A class is drawn from round after round, each a keyed permutation of its samples.
+    """
+    count, classes = len(labels), np.unique(labels)
+    first = int(random.bits(random.key(seed, "balanced", epoch), np.zeros(1, np.int64))[0]) % len(classes)
+    draws = []
+    for number, class_ in enumerate(np.roll(classes, first)):  # classes take turns to have one more
+        own = np.flatnonzero(labels == class_)
+        wanted = len(range(number, count, len(classes)))
+        rounds = [
+            own[random.permutation(random.key(seed, "balanced", epoch, int(class_), turn), len(own))] + turn * count
+            for turn in range(-(-wanted // len(own)))
+        ]
+        draws.append(np.concatenate(rounds)[:wanted])
+    return np.concatenate(draws)[random.permutation(random.key(seed, "order", epoch), count)]
 
 
 def choose(count: int, most: int, seed: int) -> np.ndarray:

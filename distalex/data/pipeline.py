@@ -17,7 +17,7 @@ from torch import Tensor
 from distalex.data import order
 from distalex.data.augment.augmentation import Augmentation
 from distalex.data.augment.stage import Augment, augment
-from distalex.data.batches import Batch, make_batches
+from distalex.data.batches import Batch, make_batches, weigh
 from distalex.data.device import copy_to_device
 from distalex.data.gathering import gather
 from distalex.data.readers import Reader, read_pairs
@@ -41,7 +41,9 @@ class Split:
     micro_batches: int = 1
     """Micro-batches of a training step (gradient accumulation)."""
     kind_of_order: str = "random"
-    """`random`, `quasi_random` or `sequential`; see `order.epoch_order`."""
+    """`random`, `quasi_random`, `sequential` or `balanced`; see `order.epoch_order` and `order.balanced_order`."""
+    class_weights: Tensor | None = None
+    """Weight (classes,) fp32 of each class in the training loss, on the device; None where all weigh the same."""
 
     @property
     def steps_per_epoch(self) -> int:
@@ -51,8 +53,10 @@ class Split:
     def train(self, epoch: int, first_step: int = 0) -> Batches:
         """The epoch's batches from step `first_step` on, augmented."""
         mesh = self.mesh
-        steps = order.training_steps(self.count, self.batch_size, self.seed, epoch, mesh.replica, mesh.replicas, self.kind_of_order)
-        return self._train(list(steps)[first_step:], epoch, self.micro_batches)
+        labels = self.reader.all_labels() if self.kind_of_order == "balanced" else None
+        steps = order.training_steps(self.count, self.batch_size, self.seed, epoch, mesh.replica, mesh.replicas, self.kind_of_order, labels)
+        batches = self._train(list(steps)[first_step:], epoch, self.micro_batches)
+        return batches if self.class_weights is None else weigh(batches, self.class_weights, mesh)
 
     def test(self) -> Batches:
         """Every image once, its centre crop."""
@@ -108,7 +112,8 @@ class Split:
         local = [step.samples[columns[mesh.column].rows] for step, columns in zip(steps, rows, strict=True)]
         local_counts = [columns[mesh.column].counts if spread else None for columns in rows]
 
-        reading = self.reader.read(local) if partners is None else read_pairs(self.reader, local, partners, pinned=on_gpu)
+        own = [draws % self.count for draws in local]  # the samples, where the order is balanced
+        reading = self.reader.read(own) if partners is None else read_pairs(self.reader, own, partners, pinned=on_gpu)
         copied = copy_to_device(reading, mesh.device)
         gathering = gather(copied, rows, mesh)
         augmented = augment(gathering, local if spread else [step.samples for step in steps], transform, mesh.columns > 1 or on_gpu)

@@ -30,6 +30,10 @@ class Reader(Protocol):
         """Images and labels of each batch of sample numbers (n,) int64."""
         ...
 
+    def all_labels(self) -> np.ndarray:
+        """Classes (count,) int64 of all samples."""
+        ...
+
 
 class FFCVReader:
     """Reads prepared files with FFCV, in a thread that decodes ahead."""
@@ -51,6 +55,10 @@ class FFCVReader:
         finally:
             if filled:
                 iterator.stop()
+
+    def all_labels(self) -> np.ndarray:
+        """See `Reader.all_labels`."""
+        return self.loader.stored.labels.astype(np.int64)
 
 
 def empty_batch(side: int) -> tuple[Tensor, Tensor]:
@@ -85,6 +93,10 @@ class CachedReader:
             index = torch.from_numpy(batch).to(self.images.device, non_blocking=True)
             yield self.images.index_select(0, index), self.labels.index_select(0, index)
 
+    def all_labels(self) -> np.ndarray:
+        """See `Reader.all_labels`."""
+        return self.labels.cpu().numpy()
+
 
 class TorchvisionReader:
     """Reads the original images with PyTorch's DataLoader; needs neither FFCV nor prepared files."""
@@ -110,6 +122,10 @@ class TorchvisionReader:
         except BadImage as error:  # from a worker it has the traceback, and then the message as its last line
             last = str(error).strip().splitlines()[-1]
             raise BadImage(last.removeprefix(f"{BadImage.__module__}.{BadImage.__name__}: ")) from None
+
+    def all_labels(self) -> np.ndarray:
+        """See `Reader.all_labels`."""
+        return np.asarray(self.source.labels, dtype=np.int64)
 
 
 def _arrays(samples: list[tuple[Tensor, int]]) -> tuple[np.ndarray, np.ndarray]:
@@ -140,6 +156,10 @@ class SyntheticReader:
         """See `Reader.read`."""
         for batch in batches:
             yield self.images[: len(batch)], self.labels[torch.from_numpy(batch)]
+
+    def all_labels(self) -> np.ndarray:
+        """See `Reader.all_labels`."""
+        return self.labels.numpy()
 
 
 def read_pairs(reader: Reader, batches: Sequence[np.ndarray], partners: Callable[[np.ndarray], np.ndarray], pinned: bool) -> Reading:

@@ -123,8 +123,13 @@ class StepLog:
             "comm_exposed_fraction": sum(exposed.values()),
             "comm_bytes_by": dict(traffic.sent),
             "comm_exposed_by": exposed,
+            **self._kind_of_loss(),
             **(result.norms.numbers() if result.norms else {}),
         }
+
+    def _kind_of_loss(self) -> dict[str, bool]:
+        """Mark rows whose loss is weighted by class."""
+        return {} if self.config.train.class_weights == "none" else {"weighted": True}
 
     def write_epoch(self, state: TrainState) -> None:
         """Log the training images' mean loss and top-1 in the epoch that has just ended, and start the next. A collective."""
@@ -133,6 +138,7 @@ class StepLog:
         if not images:  # every step was left out
             return
         values = {"step": state.step, "epoch": state.epoch, "loss": loss / images, "top1": 100.0 * correct / images, "images": int(images)}
+        values |= self._kind_of_loss()
         if self.mesh.is_first:
             self.metrics.write("epoch", values)
             if self.wandb:

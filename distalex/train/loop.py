@@ -25,6 +25,7 @@ from distalex.parallel.topology import Topology
 from distalex.plan.measure import choose
 from distalex.runs.trained import statistics_in
 from distalex.train.build import build_state, describe_run
+from distalex.train.class_weights import class_weights, describe_weights_of
 from distalex.train.layer_norms import LayerNorms
 from distalex.train.log import StepResult
 from distalex.train.nonfinite import NonFiniteGuard
@@ -73,9 +74,12 @@ def train(config: Config) -> Summary:
             statistics=statistics_in(run.resumed) if run.resumed else None,
         )
         require_agreement({"data": data.describe(), "classes": data.classes, "colours": data.statistics, "images": data.contents})
+        data.train.class_weights = class_weights(config.train, data, mesh.device)
         state, forward = build_state(run.config, mesh, data, run.say, run.resumed is not None)
         run.begin(state)
         run.say(describe_run(run.config, mesh, data, state.net, run.folder.path))
+        if data.train.class_weights is not None:
+            run.say(describe_weights_of(data.train.class_weights, data.classes))
         passes, evaluation = passes_of(forward, config.train), None
         try:
             for _ in epochs(state, config):
@@ -154,14 +158,20 @@ def passes_of(forward: Parallel, config: TrainConfig) -> Passes:
 
 
 def summed_loss(logits: Tensor, micro_batch: MicroBatch, smoothing: float) -> Tensor:
-    """Cross-entropy of logits (n, classes), summed over images; for a mixed image over both its labels, weighed by their shares."""
+    """Cross-entropy of logits (n, classes), summed over images; for a mixed image over both its labels, weighed by their shares.
+
+    Where classes are weighed, scaled so that the sum over the global batch divided by its images is the weighted mean.
+    """
+    weight, scale = micro_batch.weights or (None, None)
     if micro_batch.mix is None:
-        return functional.cross_entropy(logits, micro_batch.labels, reduction="sum", label_smoothing=smoothing)
-    own, other = (
-        functional.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
-        for labels in (micro_batch.labels, micro_batch.mix.labels)
-    )
-    return torch.lerp(other, own, micro_batch.mix.shares).sum()
+        loss = functional.cross_entropy(logits, micro_batch.labels, weight, reduction="sum", label_smoothing=smoothing)
+    else:
+        own, other = (
+            functional.cross_entropy(logits, labels, weight, reduction="none", label_smoothing=smoothing)
+            for labels in (micro_batch.labels, micro_batch.mix.labels)
+        )
+        loss = torch.lerp(other, own, micro_batch.mix.shares).sum()
+    return loss if scale is None else loss * scale
 
 
 def apply_gradients(state: TrainState, config: Config) -> LayerNorms | None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from distalex.config.train import TrainConfig
-from distalex.data.batches import MicroBatch, Mixed
+from distalex.data.batches import MicroBatch, Mixed, Weights
 from distalex.model.network import Network
 from distalex.parallel.parallelize import Parallel
 
@@ -44,7 +44,7 @@ class Replay:
 
     def __call__(self, micro_batch: MicroBatch, total: int) -> tuple[Tensor, Tensor]:
         """Run or replay the passes. The results are valid until the next call."""
-        like = (micro_batch.images.shape, micro_batch.images.dtype, micro_batch.mix is None, total)
+        like = (micro_batch.images.shape, micro_batch.images.dtype, micro_batch.mix is None, micro_batch.weights is None, total)
         if self.graph is None and like != self.like:
             self.like, self.warmed_up = like, 0
         if like != self.like or self.warmed_up < WARM_UP or self.refused:
@@ -64,7 +64,8 @@ class Replay:
     def _record(self, micro_batch: MicroBatch, total: int) -> None:
         """Record the passes, which computes nothing, or print why that is not possible, such as too little memory for it."""
         mix = micro_batch.mix and Mixed(*(tensor.clone() for tensor in micro_batch.mix))
-        self.inputs = micro_batch._replace(images=micro_batch.images.clone(), labels=micro_batch.labels.clone(), mix=mix)
+        weights = micro_batch.weights and Weights(*(tensor.clone() for tensor in micro_batch.weights))
+        self.inputs = MicroBatch(micro_batch.images.clone(), micro_batch.labels.clone(), micro_batch.first_row, mix, weights)
         graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
         try:
             with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # other threads read images and write checkpoints
@@ -82,4 +83,4 @@ class Replay:
 
 
 def _tensors(micro_batch: MicroBatch) -> list[Tensor]:
-    return [micro_batch.images, micro_batch.labels, *(micro_batch.mix or ())]
+    return [micro_batch.images, micro_batch.labels, *(micro_batch.mix or ()), *(micro_batch.weights or ())]

@@ -1,4 +1,4 @@
-"""From stored uint8 images to the network's input: crop, mirror, colour noise, normalising, resizing, rotation, cutout, mixing.
+"""From stored uint8 images to the network's input: policies, crop, mirror, colour noise, normalising, resizing, rotation, erasing, mixing.
 
 Runs on the device and so is the same for every loader. Random draws are keyed by (seed, epoch, sample).
 """
@@ -15,7 +15,8 @@ from torch import Tensor
 
 from distalex import random
 from distalex.config.data import DataConfig
-from distalex.data.augment.mixing import Mixing, cut_out
+from distalex.data.augment.mixing import Mixing, cut_out, erase
+from distalex.data.augment.policies import Policies
 from distalex.data.augment.statistics import Statistics
 from distalex.kernels import crops
 from distalex.kernels.available import has_triton
@@ -58,6 +59,7 @@ class Augmentation:
         self.resize = None if self.crop_side == self.size else resize_matrices(self.crop_side, self.size, device, dtype)
         self.components = IMAGENET_COMPONENTS if config.colour == "imagenet" else statistics.principal_components
         self.mixing = Mixing(config, seed) if config.mixup or config.cutmix else None
+        self.policies = Policies(config, side, seed)
         mean, std = {
             "tutorial": (np.full(3, 127.5), np.full(3, 127.5)),
             "paper": (np.array(statistics.mean), np.ones(3)),
@@ -73,12 +75,16 @@ class Augmentation:
         shift = self.mean.expand(len(samples), 3)
         if config.augment == "paper":
             shift = shift - self._colour_noise(samples, epoch)
+        if self.policies and len(samples):
+            images = self.policies.apply(images, samples, epoch)
         x = self._random_crop(images, samples, epoch, shift)
         if config.rotate:
             angles = config.rotate * (2.0 * self._uniform("angle", samples, epoch) - 1.0)
             x = rotate(x, angles, -shift * self.scale)
         if config.cutout:
             x = cut_out(x, self.seed, samples, epoch, round(config.cutout * self.size))
+        if config.erase:
+            x = erase(x, self.seed, samples, epoch, config.erase)
         return x
 
     def train_mixed(self, pairs: Tensor, samples: np.ndarray, partners: np.ndarray, epoch: int) -> Tensor:

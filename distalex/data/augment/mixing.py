@@ -1,4 +1,4 @@
-"""Cutout, mixup and CutMix, on finished crops.
+"""Cutout, random erasing, mixup and CutMix, on finished crops.
 
 Draws are keyed by (seed, epoch, sample). The partner that a sample is mixed with is drawn from the whole training set, not from
 its batch, so that the process that reads a sample reads its partner, and mixing needs no communication.
@@ -53,6 +53,38 @@ def cut_out(x: Tensor, seed: int, samples: np.ndarray, epoch: int, side: int) ->
     """
     size = x.shape[-1]
     return x.masked_fill_(draw_boxes(seed, "cutout", samples, epoch, side, size).inside(size, x.device), 0.0)
+
+
+TRIES = 10
+"""Draws of a rectangle to erase until it fits, as in torchvision's RandomErasing."""
+
+
+def draw_erased(seed: int, samples: np.ndarray, epoch: int, size: int, probability: float) -> Boxes:
+    """Rectangles to erase from crops of `size` pixels, as torchvision's RandomErasing draws them; empty where nothing is erased.
+
+    An area, uniform in 0.02 to 0.33 of the crop's, and a shape, log-uniform in 0.3 to 3.3, are drawn up to ten times until they fit.
+    """
+
+    def draw(purpose: str, *attempt: int) -> np.ndarray:
+        return random.uniform(random.key(seed, f"erase {purpose}", epoch, *attempt), samples)
+
+    height, width = (np.zeros(len(samples), dtype=np.int64) for _ in range(2))
+    missing = draw("coin") < probability
+    for attempt in range(TRIES):
+        area = size**2 * (0.02 + 0.31 * draw("area", attempt))
+        shape = np.exp(np.log(0.3) + np.log(3.3 / 0.3) * draw("shape", attempt))
+        down, across = (np.rint(np.sqrt(pixels)).astype(np.int64) for pixels in (area * shape, area / shape))
+        fits = missing & (down < size) & (across < size)
+        height[fits], width[fits] = down[fits], across[fits]
+        missing &= ~fits
+    top, left = ((draw(way) * (size - length + 1)).astype(np.int64) for way, length in (("top", height), ("left", width)))
+    return Boxes(top, top + height, left, left + width)
+
+
+def erase(x: Tensor, seed: int, samples: np.ndarray, epoch: int, probability: float) -> Tensor:
+    """Set a keyed rectangle of some crops (n, 3, size, size) to zero, the mean colour, in place (Zhong et al. 2020)."""
+    size = x.shape[-1]
+    return x.masked_fill_(draw_erased(seed, samples, epoch, size, probability).inside(size, x.device), 0.0)
 
 
 class Mixing:

@@ -1,0 +1,1 @@
+"""Trials that suggest a learning rate and a batch size."""

@@ -1,0 +1,5 @@
+"""`python -m distalex.tune`."""
+
+from distalex.cli.main import entry
+
+entry("tune")
