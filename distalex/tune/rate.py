@@ -34,7 +34,7 @@ from distalex.tune.options import RateOptions
 SMOOTHING = 0.9
 """Decay per step of the moving average of the losses."""
 DIVERGED = 2.0
-"""The trial ends where the smoothed loss has risen above its least by this share of its fall so far or of its beginning."""
+"""The trial ends where the smoothed loss is so many times its least, and above that of the first step."""
 
 
 class Growth(Schedule):
@@ -54,7 +54,7 @@ class Growth(Schedule):
 
 @dataclass
 class Sweep:
-    """Losses of the steps of a trial, each on a batch that the network had not been trained on with its rate."""
+    """Rates and losses of the steps of a trial."""
 
     rates: list[float] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
@@ -143,7 +143,7 @@ def _batches(data: Data, state: TrainState, steps: int) -> Iterator[Batch]:
 
 
 def suggest(sweep: Sweep) -> float:
-    """Return the rate to train with, of two digits.
+    """Return the rate to train with, of two digits: a quarter of that at which the smoothed loss is least, beyond which it diverges.
 
     Raises UserError where the loss does not fall.
     """
@@ -155,7 +155,7 @@ def suggest(sweep: Sweep) -> float:
             f"optim.lr: the loss does not fall between rates of {plain_text(sweep.rates[0])} and {plain_text(round_rate(sweep.rates[-1]))}; "
             "widen --least and --most, raise --steps, or check model.init and data.normalize"
         )
-    return round_rate(sweep.rates[lowest] / 10)
+    return round_rate(sweep.rates[lowest] / 4)
 
 
 def round_rate(rate: float) -> float:
