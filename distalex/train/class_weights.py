@@ -22,7 +22,9 @@ def class_weights(config: TrainConfig, data: Data, device: torch.device) -> Tens
     if isinstance(given, dict):
         for name in given:
             if name not in classes:
-                raise UserError(f"train.class_weights={name}:{given[name]:g}: no such class{nearest(name, list(classes))}; {_some(classes)}")
+                raise UserError(
+                    f"train.class_weights={name}:{given[name]:g}: no such class{nearest(name, list(classes))}; {_some(classes)}"
+                )
         return torch.tensor([given.get(name, 1.0) for name in classes], device=device)
     counts = data.contents["train"].counts
     if 0 in counts:

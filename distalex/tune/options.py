@@ -42,11 +42,11 @@ torchrun --standalone --nproc_per_node=2 -m distalex.tune lr --config=digits"""
     """Folder, archive or table of images, as for `train`."""
     save: str = Field("lr.png", min_length=1)
     """Picture of the loss by learning rate (.png, .jpg, .pdf or .svg)."""
-    least: Float = Field(1e-6, gt=0)
+    least: Float = Field(1e-5, gt=0)
     """Learning rate of the first step."""
     most: Float = Field(10.0, gt=0)
     """Learning rate of the last step; the trial stops before where the loss diverges."""
-    steps: Int = Field(100, ge=20, le=10000)
+    steps: Int = Field(300, ge=20, le=10000)
     """Steps of the trial; the rate grows by the same factor in each."""
 
     def overrides(self) -> Mapping[str, str]:

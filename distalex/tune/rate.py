@@ -151,8 +151,9 @@ def suggest(sweep: Sweep) -> float:
     smoothed = smoothed[np.isfinite(smoothed)]
     lowest = int(smoothed.argmin()) if len(smoothed) else 0
     if lowest < 3 or smoothed[lowest] > 0.98 * smoothed[0]:
+        first, last = (plain_text(round_rate(sweep.rates[number])) for number in (0, -1))
         raise UserError(
-            f"optim.lr: the loss does not fall between rates of {plain_text(sweep.rates[0])} and {plain_text(round_rate(sweep.rates[-1]))}; "
+            f"optim.lr: the loss does not fall between rates of {first} and {last}; "
             "widen --least and --most, raise --steps, or check model.init and data.normalize"
         )
     return round_rate(sweep.rates[lowest] / 4)

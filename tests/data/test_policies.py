@@ -69,10 +69,10 @@ def test_each_operation_is_torchvisions_for_the_same_magnitude(name, policy):
 
 
 def test_magnitudes_are_those_of_torchvisions_tables():
-    for ours, theirs in ((policies(trivial_augment=True), v2.TrivialAugmentWide()), (policies(randaugment=(1, 9)), v2.RandAugment())):
+    for ours, peer in ((policies(trivial_augment=True), v2.TrivialAugmentWide()), (policies(randaugment=(1, 9)), v2.RandAugment())):
         names, magnitudes = ours.draw_policy(SAMPLES, 0, 0)
         for name in CHOICES[1:-2]:
-            levels, signed = theirs._AUGMENTATION_SPACE[THEIR_NAMES[name]]
+            levels, signed = peer._AUGMENTATION_SPACE[THEIR_NAMES[name]]
             expected = levels(31, 40, 40).double().numpy()
             expected = expected if ours.policy == "trivial_augment" else expected[[9]]
             expected = {sign * size for sign in ((1, -1) if signed else (1,)) for size in expected.tolist()}

@@ -36,7 +36,7 @@ def test_a_loss_that_never_falls_gives_no_rate():
 
 @pytest.mark.slow(10)
 def test_the_trial_of_rates_is_the_same_on_two_processes_and_leaves_only_what_was_asked_for(tmp_path, launch):
-    both = ["--out=rates.json", "--steps=100", "--least=1e-5", "--most=0.1", "--config=digits", "--train.threads=1"]
+    both = ["--out=rates.json", "--steps=160", "--most=0.1", "--config=digits", "--train.threads=1"]
     assert main(["tune", "lr", "--parallel=none", *both]) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["lr.png", "rates.json"]
     alone = json.loads((tmp_path / "rates.json").read_text())
@@ -67,7 +67,7 @@ def test_the_largest_batch_lies_on_the_line_through_the_memory_of_those_tried():
     ("words", "said"),
     [
         (["tune"], "WHAT is missing: one of lr, batch"),
-        (["tune", "lr", "--most=1e-6"], "most=1e-6: ten times least=1e-6"),
+        (["tune", "lr", "--most=1e-6"], "most=1e-6: ten times least=1e-5"),
         (["tune", "lr", "--save=lr.doc"], "save=lr.doc: unknown extension"),
         (["tune", "lr", "nowhere"], "nowhere: unexpected argument"),
     ],

@@ -61,10 +61,13 @@ class Policies:
         if any(self.jitter.values()):
             for names, magnitudes in self.draw_jitter(samples, epoch):
                 x = apply_by_operation(x, names, magnitudes)
-        if self.config.vertical_flip:
-            flipped = torch.from_numpy(self._uniform("vertical flip", samples, epoch) < 0.5).to(x.device, non_blocking=True)
-            x = torch.where(flipped[:, None, None, None], x.flip(2), x)
-        return x.permute(0, 2, 3, 1)
+        changed = x.permute(0, 2, 3, 1)
+        if not self.config.vertical_flip:
+            return changed
+        flipped = np.flatnonzero(self._uniform("vertical flip", samples, epoch) < 0.5)
+        rows, out = torch.from_numpy(flipped).to(images.device, non_blocking=True), changed.clone()
+        out[rows] = changed[rows].flip(1)
+        return out
 
     def draw_policy(self, samples: np.ndarray, epoch: int, number: int) -> tuple[np.ndarray, np.ndarray]:
         """The operation (n,) of each sample in round `number`, by name, and its magnitude (n,) as the operation takes it."""
