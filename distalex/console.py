@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -88,13 +89,26 @@ def counted(count: int, noun: str) -> str:
 
 def aligned(rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> str:
     """Format rows of text as a table: the columns numbered in `left` (negative from the end) flush left, the others flush right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
     flush = {number % len(widths) for number in left}
-    lines = (
-        "  ".join(
-            cell.ljust(width) if number in flush else cell.rjust(width)
-            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    )
-    return "\n".join(line.rstrip() for line in lines)
+    lines = []
+    for row in rows:
+        cells = []
+        for number, (cell, width) in enumerate(zip(row, widths, strict=True)):
+            gap = " " * (width - cell_len(cell))  # a Chinese letter is as wide as two of these
+            cells.append(cell + gap if number in flush else gap + cell)
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def shortened(text: str, width: int, middle: bool = False) -> str:
+    """Return `text`, or if it is wider than `width` letters, its start and `…`; with `middle` its start, `…` and its end.
+
+    A letter that a terminal draws as wide as two counts as two.
+    """
+    if cell_len(text) <= width:
+        return text
+    end = text[-(width // 2) :] if middle else ""
+    while cell_len(end) > width // 2:
+        end = end[1:]
+    return set_cell_size(text, width - 1 - cell_len(end)).rstrip() + "…" + end

@@ -8,6 +8,7 @@ import io
 import os
 import shutil
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,6 +16,8 @@ from typing import Any
 
 from distalex.errors import UserError
 
+FONTS = ("DejaVu Sans", "Noto Sans CJK JP", "Noto Sans CJK SC", "WenQuanYi Zen Hei", "Droid Sans Fallback", "Noto Sans Arabic", "Noto Emoji")
+"""Of figures; a letter that the first lacks is taken from the next that has it."""
 FIGURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".pdf", ".svg")
 """What figures are saved as, by the ending of the path that was given."""
 
@@ -173,7 +176,20 @@ def save_figure(figure: Any, path: Path, option: str) -> None:
     """
     require_figure(path, option)
     content = io.BytesIO()
-    figure.savefig(content, dpi=120, format=path.suffix[1:].lower())
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # drawn as a box, where no font here has it
+        figure.savefig(content, dpi=120, format=path.suffix[1:].lower())
     with refuse_unwritable(path, option):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, content.getvalue())
+
+
+@contextmanager
+def plain_letters() -> Iterator[None]:
+    """Draw text with matplotlib as it stands: `$` is no formula, and letters of any script take a font that has them, if one is installed."""
+    from matplotlib import font_manager, rc_context
+
+    installed = set(font_manager.get_font_names())
+    fonts = [name for name in FONTS if name in installed] or ["sans-serif"]
+    with rc_context({"text.parse_math": False, "font.family": fonts}):
+        yield

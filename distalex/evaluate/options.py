@@ -28,3 +28,5 @@ class EvaluateOptions(CommandOptions):
     ten_crop: bool = False
     """Average the softmax outputs over ten crops of each image: the four corners, the centre, and their mirror images
     (Section 4.1)."""
+    by_class: bool = False
+    """Print precision, recall and F1 of every class as well."""

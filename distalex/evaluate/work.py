@@ -8,8 +8,9 @@ from functools import partial
 
 from torch import Tensor
 
-from distalex.console import Console
+from distalex.console import Console, aligned, shortened
 from distalex.errors import TrainingError
+from distalex.evaluate.by_class import ClassScores, score_classes
 from distalex.evaluate.evaluation import Evaluation, evaluate
 from distalex.evaluate.options import EvaluateOptions
 from distalex.files import refuse_unwritable, write_atomically
@@ -44,18 +45,23 @@ def evaluate_run(options: EvaluateOptions) -> Evaluation:
         console.say(result.describe(", ten crops each" if options.ten_crop else ""))
         if not math.isfinite(result.loss):
             raise TrainingError(f"{trained.path}: the loss on these images is not finite; use an earlier checkpoint")
+        scores = score_classes(result.confusion, trained.classes)
+        console.say(scores.describe())
+        if options.by_class:
+            console.say(scores.table())
         if len(trained.classes) <= LARGEST_TABLE:
             console.say(confusion_table(result.confusion, trained.classes))
         if mesh.is_first:
-            _write(result, trained, options.ten_crop)
+            _write(result, scores, trained, options.ten_crop)
     return result
 
 
-def _write(result: Evaluation, trained: Trained, ten_crop: bool) -> None:
+def _write(result: Evaluation, scores: ClassScores, trained: Trained, ten_crop: bool) -> None:
     """Write evaluation.json, where the checkpoint lies in a run's folder. Raises UserError where that is not possible."""
     if trained.path.parent.name == "checkpoints":
         content = {
             **result.numbers(),
+            **scores.numbers(),
             "crops": "ten" if ten_crop else "centre",
             "checkpoint": trained.path.name,
             "classes": trained.classes,
@@ -68,10 +74,6 @@ def _write(result: Evaluation, trained: Trained, ten_crop: bool) -> None:
 
 def confusion_table(confusion: Tensor, classes: tuple[str, ...]) -> str:
     """Format a confusion matrix (classes, classes): rows are the actual class, columns the predicted one."""
-    width = max(len(name) for name in classes)
-    cell = max(5, len(str(int(confusion.max()))) + 1)
-    lines = [" " * width + "".join(f"{name[: cell - 1]:>{cell}}" for name in classes)]
-    lines += [
-        f"{name:<{width}}" + "".join(f"{count:>{cell}}" for count in row) for name, row in zip(classes, confusion.tolist(), strict=True)
-    ]
-    return "actual (rows) against predicted (columns):\n" + "\n".join(lines)
+    head = ["", *(shortened(name, 7, middle=True) for name in classes)]
+    rows = [[shortened(name, 40, middle=True), *map(str, row)] for name, row in zip(classes, confusion.tolist(), strict=True)]
+    return f"actual (rows) against predicted (columns):\n{aligned([head, *rows])}"

@@ -3,38 +3,61 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
-from distalex.files import save_figure
-from distalex.predict.predictions import TOP, Prediction
+from distalex.console import shortened
+from distalex.files import plain_letters, save_figure
+from distalex.predict.predictions import Prediction
+
+LINE = 34
+"""Letters that fit over an image."""
 
 
 def draw_predictions(predictions: list[Prediction], images: Tensor, path: Path) -> None:
     """Draw images (n, side, side, 3) uint8 in a grid, each with its label and bars of the top-5 probabilities (Figure 4).
 
-    A title is green where the prediction is right or the actual label unknown, else red. Raises UserError where `path` cannot be
-    written.
+    A title is green where the prediction is right, red where it is wrong, and black where the actual label is unknown. Raises UserError
+    where `path` cannot be written.
     """
     from matplotlib.figure import Figure
 
     across = min(4, len(predictions))
     down = -(-len(predictions) // across)
-    figure = Figure(figsize=(across * 2.6, down * 3.4), layout="constrained")
-    grid = figure.subplots(down * 2, across, squeeze=False, height_ratios=[2, 1] * down)
-    for axes in grid.flat:
-        axes.axis("off")
-    for number, (prediction, image) in enumerate(zip(predictions, images.numpy(), strict=True)):
-        panel, bars = grid[number // across * 2][number % across], grid[number // across * 2 + 1][number % across]
-        right = prediction.actual in (None, prediction.labels[0])
-        panel.imshow(image, interpolation="nearest" if len(image) < 64 else "antialiased")
-        known = prediction.actual is not None
-        label = prediction.labels[0] if known else f"{Path(prediction.name).name}: {prediction.labels[0]}"
-        title = f"predicted: {label}\nactual: {prediction.actual}" if known else label
-        panel.set_title(title, fontsize=9, color="darkgreen" if right else "firebrick")
-        colours = ["mediumseagreen" if name == prediction.actual else "lightsteelblue" for name in prediction.labels]
-        bars.barh(range(len(prediction.labels)), prediction.probabilities, color=colours, height=0.8)
-        bars.set(xlim=(0, 1), ylim=(TOP - 0.5, -0.5))
-        for place, name in enumerate(prediction.labels):
-            bars.text(0.02, place, name, va="center", fontsize=7)
-    save_figure(figure, path, "save")
+    bars_down = max(len(prediction.labels) for prediction in predictions)
+    with plain_letters():
+        figure = Figure(figsize=(across * 2.6, down * (2.5 + 0.18 * bars_down)), layout="constrained")
+        grid = figure.subplots(down * 2, across, squeeze=False, height_ratios=[2, 0.16 * bars_down] * down)
+        for axes in grid.flat:
+            axes.axis("off")
+        for number, (prediction, image) in enumerate(zip(predictions, images.numpy(), strict=True)):
+            panel, bars = grid[number // across * 2][number % across], grid[number // across * 2 + 1][number % across]
+            panel.imshow(image, interpolation="nearest" if len(image) < 64 else "antialiased")
+            title, colour = _title(prediction)
+            panel.set_title(title, fontsize=9, color=colour)
+            _draw_bars(bars, prediction, bars_down)
+        save_figure(figure, path, "save")
+
+
+def _title(prediction: Prediction) -> tuple[str, str]:
+    """Two lines over an image, and their colour."""
+    share = f" {100 * prediction.probabilities[0]:.1f} %"
+    if prediction.actual is None:
+        name = shortened(Path(prediction.name).name, LINE, middle=True)
+        return f"{name}\n{shortened(prediction.labels[0], LINE - len(share))}{share}", "black"
+    label = shortened(prediction.labels[0], LINE - len("predicted: ") - len(share))
+    colour = "darkgreen" if prediction.actual == prediction.labels[0] else "firebrick"
+    return f"predicted: {label}{share}\nactual: {shortened(prediction.actual, LINE - len('actual: '))}", colour
+
+
+def _draw_bars(axes: Any, prediction: Prediction, down: int) -> None:
+    """A bar for each of the likeliest classes with its name and percentage; the actual one's is green."""
+    colours = ["mediumseagreen" if name == prediction.actual else "lightsteelblue" for name in prediction.labels]
+    axes.barh(range(len(prediction.labels)), prediction.probabilities, color=colours, height=0.8)
+    axes.set(xlim=(0, 1), ylim=(down - 0.5, -0.5))
+    for place, (name, share) in enumerate(zip(prediction.labels, prediction.probabilities, strict=True)):
+        axes.text(0.02, place, shortened(name, LINE), va="center", fontsize=7)
+        axes.text(0.99, place, f"{100 * share:.1f} %", va="center", ha="right", fontsize=7)
+
+

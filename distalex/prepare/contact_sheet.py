@@ -6,17 +6,18 @@ from typing import Any
 import numpy as np
 
 from distalex.config.config import Config
-from distalex.console import Console
+from distalex.console import Console, shortened
 from distalex.data.batches import Batch
 from distalex.data.open import open_training_images
 from distalex.data.order import choose
 from distalex.data.pipeline import Split
-from distalex.files import require_figure, save_figure
+from distalex.files import plain_letters, require_figure, save_figure
 from distalex.parallel.start import start_processes
 from distalex.prepare.options import ShowOptions
 
 CELL = 1.7  # inches
 TITLE = 0.3  # inches of two lines of labels above each
+LABEL = 24  # letters of a line over an image
 HEADING = 0.25  # inches of epochs above all
 
 
@@ -38,8 +39,8 @@ def show(options: ShowOptions, config: Config) -> Path:
         samples = choose(train.count, options.count, config.seed)
         ((stored, _),) = ((images.numpy().copy(), labels) for images, labels in train.reader.read([samples]))
         batches = [train.augmented(samples, epoch) for epoch in range(options.epochs)]
-        figure = _draw(train, classes, samples, stored, batches)
-    save_figure(figure, path, "out")
+        with plain_letters():
+            save_figure(_draw(train, classes, samples, stored, batches), path, "out")
     console.say(f"drawn: {path}: {len(samples)} of {train.count:,} training images, in the first {options.epochs} epochs")
     return path
 
@@ -55,11 +56,11 @@ def _draw(train: Split, classes: tuple[str, ...], samples: np.ndarray, stored: n
     augmented = [train.augmentation.colours(batch.images).cpu().numpy() for batch in batches]
     for row, (sample, image) in enumerate(zip(samples, stored, strict=True)):
         label = classes[int(batches[0].labels[row])]
-        _fill(grid[row, 0], image, f"{_short(label)}\nnumber {sample}")
+        _fill(grid[row, 0], image, f"{shortened(label, LABEL)}\nnumber {sample}")
         for column, (batch, images) in enumerate(zip(batches, augmented, strict=True), 1):
             _fill(grid[row, column], images[row], _labels(batch, row, classes))
     for column, axes in enumerate(grid[0]):
-        heading = "stored" if column == 0 else f"epoch {column - 1}"
+        heading = "stored" if column == 0 else f"epoch {column}"
         axes.annotate(heading, (0.5, 1.0), (0, 26), "axes fraction", "offset points", ha="center", fontsize=9)
     return figure
 
@@ -77,8 +78,4 @@ def _labels(batch: Batch, row: int, classes: tuple[str, ...]) -> str:
         return ""
     share = float(batch.mix.shares[row])
     pair = [(share, batch.labels[row]), (1.0 - share, batch.mix.labels[row])]
-    return "\n".join(f"{100 * part:.0f} % {_short(classes[int(label)])}" for part, label in pair)
-
-
-def _short(label: str) -> str:
-    return label if len(label) <= 20 else f"{label[:19]}…"
+    return "\n".join(f"{100 * part:.0f} % {shortened(classes[int(label)], LABEL - 5)}" for part, label in pair)
