@@ -86,7 +86,8 @@ def _find(place: str, runs_dir: str) -> Path:
     if "://" in place:
         raise UserError(f"model.weights={place}: is an address; fetch the file first, e.g. with `curl -LO`, and pass its path")
     path = Path(os.path.expanduser(place))
-    if path.is_dir() and not (path / "checkpoints").is_dir() and path.name != "checkpoints":
+    is_run = (path / "checkpoints").is_dir() or (Path(runs_dir) / place / "checkpoints").is_dir()
+    if path.is_dir() and not is_run and path.name != "checkpoints":
         if record := next(path.rglob("data.pkl"), None):
             way = f"pack it again: (cd {record.parent.parent} && zip -0 -r weights.pth {record.parent.name}), and pass weights.pth"
             raise UserError(f"model.weights={place}: is a file of torch.save that was unpacked; {way}")

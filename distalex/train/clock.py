@@ -24,12 +24,13 @@ class Clock:
     def __init__(self, config: TrainConfig, steps_per_epoch: int, tested: float) -> None:
         self.config, self.steps_per_epoch = config, steps_per_epoch
         self._of_step = self._of_evaluation = math.nan
+        self._windows = 0
         self._guessed = EVALUATION * tested * steps_per_epoch
         self.start_epoch()
 
     def start_epoch(self) -> None:
         """Start to count the epoch's time, images and seconds of steps."""
-        self._since, self._images, self._stepping, self._windows = time.perf_counter(), 0, 0.0, 0
+        self._since, self._images, self._stepping = time.perf_counter(), 0, 0.0
 
     def add_steps(self, steps: int, images: int, seconds: float) -> None:
         """Count steps that took so long. The first ones of a start compile and measure, so the next ones replace their time."""
