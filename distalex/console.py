@@ -75,10 +75,10 @@ class Console:
                 self.bar, self.tasks = None, {}
 
 
-def note(line: str) -> None:
-    """Print a line on stderr, on rank 0, beside results that a program may read from stdout."""
+def note(line: str, beside: bool = False) -> None:
+    """Print a line on rank 0, before a console is open; on stderr if `beside` results that a program reads from stdout."""
     if os.environ.get("RANK", "0") == "0":
-        print(line, file=sys.stderr, flush=True)
+        print(line, file=sys.stderr if beside else sys.stdout, flush=True)
 
 
 def bytes_text(count: float) -> str:

@@ -32,7 +32,12 @@ def evaluate_run(options: EvaluateOptions) -> Evaluation:
     trained = open_trained(options.run, options.runs_dir, note)
     train, columns = trained.config.train, trained.config.model.columns
     if options.parallel != "auto":  # refuses a wrong number of processes, with a call of this command that works
-        layout(options.parallel, Topology.from_environment().world_size, columns, " ".join(["evaluate", *([options.run] if options.run else [])]))
+        layout(
+            options.parallel,
+            Topology.from_environment().world_size,
+            columns,
+            " ".join(["evaluate", *([options.run] if options.run else [])]),
+        )
     facts = partial(facts_of, trained.config)
     with start_processes(options.parallel, columns, options.device, train.threads, train.deterministic, facts=facts) as mesh:
         console = Console(mesh.is_first)

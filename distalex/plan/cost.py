@@ -107,9 +107,7 @@ def predict(config: Config, classes: int, machine: Machine, parallel: str, world
     compute = sum(seconds.forward + seconds.backward for seconds in passes)
     exchange = _exchange(config, layers, held, passes, traffic, machine, parallel, mesh)
     gradients = _gradients(config, layers, held, passes, machine, parallel, mesh)
-    learning = sum(
-        len(rows) * layer.row_parameters for layer, rows in zip(layers, held.rows, strict=True) if layer.learns(config.model)
-    )
+    learning = sum(len(rows) * layer.row_parameters for layer, rows in zip(layers, held.rows, strict=True) if layer.learns(config.model))
     optimizer = find_optimizer(config.optim.name).UPDATE_BYTES * learning / machine.memory_bandwidth
     busy = compute + exchange + gradients + optimizer
     rounds = rounds_of(parallel, mesh, held.joint_images)

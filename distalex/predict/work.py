@@ -6,6 +6,7 @@ import csv
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from glob import has_magic
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def predict_run(options: PredictOptions) -> list[Prediction]:
     found: list[Prediction] = []
     drawn: list[Tensor] = []
     with start_processes("none", device=options.device) as mesh:
-        trained = open_trained(options.run, options.runs_dir, note)
+        trained = open_trained(options.run, options.runs_dir, partial(note, beside=options.json_lines or options.csv))
         trained.net.to(device=mesh.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         index = _index(trained, options, mesh, console) if options.neighbours else None
         batches: Iterable[StoredImages]
@@ -78,6 +79,8 @@ def sort_words(options: PredictOptions) -> PredictOptions:
         return options
     if word == "-" or "://" in word or has_magic(word) or Path(word).exists():
         return options.model_copy(update={"run": None, "images": (word, *options.images)})
+    if options.images:
+        return options  # whose run is missing
     raise UserError(f"{word}: no such run, checkpoint or image{known_runs(options.runs_dir)}")
 
 
