@@ -15,7 +15,7 @@ RunOrNewest = Annotated[
     str | None,
     Field(
         min_length=1,
-        description="A run (its name or folder), which stands for its best checkpoint, or a checkpoint. Default: the newest run.",
+        description="A run (its name or folder), of which the best checkpoint is used, or a checkpoint. Default: the newest\nrun.",
     ),
 ]
 RunsDir = Annotated[str, Field(min_length=1, description="Folder of the runs, for a run given by its name.")]

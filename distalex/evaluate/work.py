@@ -36,7 +36,7 @@ def evaluate_run(options: EvaluateOptions) -> Evaluation:
             options.parallel,
             Topology.from_environment().world_size,
             columns,
-            " ".join(["evaluate", *([options.run] if options.run else [])]),
+            f"evaluate {options.run or ''}".strip(),
         )
     facts = partial(facts_of, trained.config)
     with start_processes(options.parallel, columns, options.device, train.threads, train.deterministic, facts=facts) as mesh:

@@ -13,8 +13,8 @@ EPSILON = 1e-5  # added to the variance
 class BatchNorm(nn.Module):
     """Batch normalisation of each channel, with a scale and a shift.
 
-    Evaluation uses the moving averages of mean and variance, as does a layer whose parameters are frozen. Where several replicas train, `parallelize` makes the statistics those of
-    the global batch.
+    Evaluation uses the moving averages of mean and variance, as does a layer whose parameters are frozen. Where several
+    replicas train, `parallelize` makes the statistics those of the global batch.
 
     Args:
         channels: number of channels.

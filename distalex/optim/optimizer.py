@@ -40,11 +40,14 @@ def build_optimizer(net: nn.Module, config: OptimConfig, shards: Shards, thawing
     """
     rates = {layer: rate for word, rate in config.layer_lr.items() for layer in layers_named(net, word, "optim.layer_lr")}
     config = config.model_copy(update={"layer_lr": {**rates, **{name: config.layer_lr[name] for name in rates if name in config.layer_lr}}})
-    members: dict[tuple[float, float], list[nn.Parameter]] = {}
+    members: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
     for name, parameter in net.named_parameters():
-        if parameter.requires_grad or name.rpartition(".")[0] in thawing:
-            members.setdefault(_rate_and_decay(name, net, config), []).append(parameter)
-    groups = [{"params": of, "lr": config.lr * rate, "lr_multiple": rate, "weight_decay": decay} for (rate, decay), of in members.items()]
+        thaws = name.rpartition(".")[0] in thawing  # apart, as fused SGD takes no group of which some parameters have momentum
+        if parameter.requires_grad or thaws:
+            members.setdefault((*_rate_and_decay(name, net, config), thaws), []).append(parameter)
+    groups = [
+        {"params": of, "lr": config.lr * rate, "lr_multiple": rate, "weight_decay": decay} for (rate, decay, _), of in members.items()
+    ]
     return find_optimizer(config.name).build(groups, config, norms_of(net, shards))
 
 

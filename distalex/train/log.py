@@ -153,10 +153,10 @@ class StepLog:
                 other.log_evaluation(evaluation, state.metadata["classes"], state.step)
         self.start_window()
 
-    def print_head(self, config: Config, clock: Clock, classes: int) -> None:
+    def print_head(self, clock: Clock, classes: int) -> None:
         """Print the head of the table of epochs, and take the run's clock. `classes`: top-5 is shown where there are more than five."""
         self.clock, self._has_top5 = clock, classes > 5
-        tested = config.data.tested_on
+        config, tested = self.config, self.config.data.tested_on
         top5 = (("top-5", 10),) if self._has_top5 else ()
         widths = max(8, 2 * len(str(config.train.epochs)) + 5), 12 if tested == "test" else 17
         self.head = (

@@ -84,9 +84,7 @@ def train(config: Config) -> Summary:
         state, forward = build_state(run.config, mesh, data, run.say, run.resumed is not None, weights or None)
         run.begin(state)
         run.say(describe_run(run.config, mesh, data, state.net, run.folder.path))
-        run.log.print_head(
-            run.config, Clock(config.train, data.train.steps_per_epoch, data.test.count / data.train.count), len(data.classes)
-        )
+        run.log.print_head(Clock(config.train, data.train.steps_per_epoch, data.test.count / data.train.count), len(data.classes))
         passes, evaluation = passes_of(forward, config.train), None
         try:
             for _ in epochs(state, config):
