@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -74,12 +76,30 @@ class Console:
                 self.bar, self.tasks = None, {}
 
 
+def note(line: str, beside: bool = False) -> None:
+    """Print a line on rank 0, before a console is open; on stderr if `beside` results that a program reads from stdout."""
+    if os.environ.get("RANK", "0") == "0":
+        print(line, file=sys.stderr if beside else sys.stdout, flush=True)
+
+
 def bytes_text(count: float) -> str:
     """Format a number of bytes in decimal units, e.g. `31.1 MB`; `0` and whole bytes below 1,000."""
     for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if count >= size:
             return f"{count / size:,.1f} {unit}"
     return f"{count:.0f} B" if count else "0"
+
+
+def duration_text(seconds: float) -> str:
+    """Format a time, e.g. `3.1 s`, `45 s`, `2 min 05 s` or `1 h 02 min`; `?` for NaN."""
+    if math.isnan(seconds):
+        return "?"
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+    return f"{minutes // 60:,} h {minutes % 60:02} min"
 
 
 def counted(count: int, noun: str) -> str:

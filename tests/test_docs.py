@@ -23,6 +23,7 @@ QUICK = [
     "--model.fc6=32",
     "--model.fc7=32",
     "--log.wandb=disabled",
+    "--log.report=false",
 ]
 
 
@@ -120,7 +121,14 @@ def test_the_tour_can_be_walked(tmp_path, launch):
         words = shlex.split(line)
         module, arguments = (found := words[words.index("-m") + 1 :])[0].removeprefix("distalex."), found[1:]
         if module == "train":
-            arguments += ["--model.width=0.25", "--model.fc6=32", "--model.fc7=32", "--train.epochs=1", "--log.wandb=disabled"]
+            arguments += [
+                "--model.width=0.25",
+                "--model.fc6=32",
+                "--model.fc7=32",
+                "--train.epochs=1",
+                "--log.wandb=disabled",
+                "--log.report=false",
+            ]
         processes = int(re.search(r"nproc_per_node=(\d+)", line)[1]) if "torchrun" in line else 1
         done = launch(module, *arguments, processes=processes)
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"

@@ -61,7 +61,18 @@ def _train(config: str, root: str, seed: int, *options: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         chosen = (f"--config={config}", f"--data.root={root}", f"--seed={seed}", *options)
         started = time.perf_counter()
-        run_python(["-m", "distalex.train", *chosen, "--parallel=none", "--log.wandb=disabled", f"--runs_dir={folder}", "--name=bench"])
+        run_python(
+            [
+                "-m",
+                "distalex.train",
+                *chosen,
+                "--parallel=none",
+                "--log.wandb=disabled",
+                "--log.report=false",
+                f"--runs_dir={folder}",
+                "--name=bench",
+            ]
+        )
         seconds = time.perf_counter() - started
         last = [row for row in read_metrics(Path(folder) / "bench" / "metrics.jsonl") if row["kind"] == "eval"][-1]
     return {"seed": seed, "seconds": seconds, "top1": last["top1"], "images": last["count"], "epochs": last["epoch"]}

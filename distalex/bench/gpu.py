@@ -68,7 +68,14 @@ def _train(place: Path, batch: int, steps: int) -> dict[str, Any]:
     """Train for `EPOCHS` epochs of `steps` steps; images/s of each epoch but the first, and every row of metrics.jsonl."""
     words = ["--config=alexnet_paper", "--train.precision=bf16", f"--train.batch_size={batch}", f"--train.epochs={EPOCHS}"]
     words += ["--data.name=folder", f"--data.root={place / 'images'}", "--data.holdout=0", f"--train.evaluate_every={EPOCHS + 1}"]
-    words += ["--parallel=none", "--log.wandb=disabled", f"--log.every={steps // 2}", f"--runs_dir={place}", f"--name={batch}"]
+    words += [
+        "--parallel=none",
+        "--log.wandb=disabled",
+        "--log.report=false",
+        f"--log.every={steps // 2}",
+        f"--runs_dir={place}",
+        f"--name={batch}",
+    ]
     run_python(["-m", "distalex.train", *words], {"DISTALEX_DATA": str(place / "prepared")})
     rows = [row for row in read_metrics(place / str(batch) / "metrics.jsonl") if row["kind"] == "train"]
     kept = ("step", "epoch", "images_per_second", "data_wait_fraction", "mfu")

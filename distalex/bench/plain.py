@@ -72,6 +72,6 @@ def _measure_ours(root: str, steps: int) -> float:
     """Images/s over `steps` steps of the shipped config, after one untimed step, as for ordinary PyTorch."""
     with tempfile.TemporaryDirectory() as folder:
         config = ["--config=seed_cifar10", f"--data.root={root}", "--parallel=none", f"--train.max_steps={steps + 1}", "--log.every=1"]
-        run_python(["-m", "distalex.train", *config, "--log.wandb=disabled", f"--runs_dir={folder}", "--name=bench"])
+        run_python(["-m", "distalex.train", *config, "--log.wandb=disabled", "--log.report=false", f"--runs_dir={folder}", "--name=bench"])
         rows = [row for row in read_metrics(Path(folder) / "bench" / "metrics.jsonl") if row["kind"] == "train"]
     return len(rows[1:]) / sum(1.0 / row["images_per_second"] for row in rows[1:])

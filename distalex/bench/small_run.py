@@ -20,6 +20,7 @@ OPTIONS = {  # a minute or less without faults
     "checkpoint.keep": 2,
     "log.every": 1,
     "log.wandb": "disabled",
+    "log.report": "false",
     "device": "cpu",
 }
 

@@ -11,6 +11,13 @@ from distalex.config.schema import Section
 
 # Options that several commands have.
 RunPlace = Annotated[str, Field(min_length=1, description="A run (its name or folder) or a checkpoint.")]
+RunOrNewest = Annotated[
+    str | None,
+    Field(
+        min_length=1,
+        description="A run (its name or folder), of which the best checkpoint is used, or a checkpoint. Default: the newest\nrun.",
+    ),
+]
 RunsDir = Annotated[str, Field(min_length=1, description="Folder of the runs, for a run given by its name.")]
 DataRoot = Annotated[str | None, Field(description="Folder of the data, if it has moved since the run.")]
 

@@ -38,8 +38,7 @@ def load_config(config: str | None = None, overrides: Mapping[str, str] | None =
         target = values.setdefault(section, {}) if section else values
         target[leaf] = value
         places[key] = "command line"
-    if model := values.get("model"):
-        values["model"] = with_network_of_run(model, str(values.get("runs_dir", "runs")))
+    take_options_of_weights(values, places, overrides or {})
     return validate(Config, values, places)
 
 
@@ -55,21 +54,51 @@ def config_to_resume(overrides: Mapping[str, str]) -> str | None:
     return str(path) if path.is_file() else None
 
 
-def with_network_of_run(model: Mapping[str, Any], runs_dir: str) -> dict[str, Any]:
-    """Add to the options `model` those of the network of the run that `weights` names, where they are not given.
+TORCHVISION = "torchvision"
+"""The word for torchvision's own file of weights in `model.weights`."""
 
-    The run is a folder, a name in `runs_dir` or a checkpoint inside a run. Nothing is added for another file, nor where another
-    network is given by `name`. Raises UserError where the run's config.yaml cannot be read.
+
+def take_options_of_weights(values: dict[str, Any], places: dict[str, str], overrides: Mapping[str, str]) -> None:
+    """Add to a config's `values` the options that follow from `model.weights`: network, image size and normalisation.
+
+    An option that the command line gives stays. One of a config file stays only where that file names the weights too, as the
+    config.yaml of a run does. Nothing is added where another network is given than the weights', nor for a file that names none.
+    Raises UserError where the config.yaml of the run that `weights` names cannot be read.
     """
+    model = values.get("model") or {}
     place = model.get("weights")
-    for path in (Path(os.path.expanduser(str(place))), Path(runs_dir) / str(place)) if place else ():
+    found = options_of_weights(str(place), str(values.get("runs_dir", "runs"))) if place else {}
+    if not found:
+        return
+    from_file = {} if "model.weights" in overrides else dict(values.get("model") or {})
+    typed = {key.partition(".")[2]: value for key, value in overrides.items() if key.startswith("model.")}
+    if {**found["model"], **from_file, **typed}.get("name") != found["model"].get("name"):
+        return
+    of_training = {option: value for option, value in model.items() if option in OF_TRAINING}
+    values["model"] = {**found["model"], **from_file, **of_training, **typed}
+    for option, value in found["data"].items():
+        key, data = f"data.{option}", values.setdefault("data", {})
+        if key not in overrides and (option not in data or "model.weights" in overrides):
+            data[option], places[key] = value, f"as model.weights={place} has it"
+
+
+def options_of_weights(place: str, runs_dir: str) -> dict[str, dict[str, Any]]:
+    """Return the options `model` and `data` that weights were trained with; empty where the place does not say.
+
+    The place is `torchvision`, a run's folder or name in `runs_dir`, or a checkpoint inside a run.
+    """
+    if place == TORCHVISION:
+        return {"model": {"name": "torchvision"}, "data": {"image_size": 224, "normalize": "imagenet"}}
+    for path in (Path(os.path.expanduser(place)), Path(runs_dir) / place):
         folder = path.parent.parent if path.is_file() else path.parent if path.name == "checkpoints" else path
         if (folder / "config.yaml").is_file() and (folder / "checkpoints").is_dir():
-            network = read_yaml(folder / "config.yaml")[0].get("model") or {}
-            if model.get("name", network.get("name")) != network.get("name"):
-                break
-            return {**{option: value for option, value in network.items() if option not in OF_TRAINING}, **model}
-    return dict(model)
+            trained = read_yaml(folder / "config.yaml")[0]
+            network, data = trained.get("model") or {}, trained.get("data") or {}
+            return {
+                "model": {option: value for option, value in network.items() if option not in OF_TRAINING},
+                "data": {option: data[option] for option in ("image_size", "normalize") if option in data},
+            }
+    return {}
 
 
 _SECTIONS = {

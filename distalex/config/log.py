@@ -21,6 +21,10 @@ class LogConfig(Section):
     """Weights & Biases mode. `offline` needs no account; `online` needs WANDB_API_KEY."""
     project: str = Field("distalex", min_length=1, max_length=128)
     """Weights & Biases project."""
+    tensorboard: bool = False
+    """Log the same numbers for TensorBoard, into RUN/tensorboard. Needs the package tensorboard."""
+    report: bool = True
+    """Write RUN/report.html at the end of the run, with predictions of some test images."""
     images: Int = Field(32, ge=0)
     """Number of test images in the Weights & Biases table of predictions, logged at the end; chosen by the seed. 0: no table."""
     artifacts: bool = False

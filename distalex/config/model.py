@@ -11,7 +11,7 @@ from distalex.config.choices import OneOf, declared_in, facts_in
 from distalex.config.schema import Counts, Float, Int, Names, Section, plain_text
 
 NETWORKS = "model/networks"
-OF_TRAINING = ("dropout", "init", "weights", "freeze")
+OF_TRAINING = ("dropout", "init", "weights", "freeze", "thaw")
 """Options of the network that do not change what it computes in evaluation."""
 
 
@@ -59,10 +59,15 @@ class ModelConfig(Section):
     `data.normalize=paper`."""
     weights: str | None = None
     """Run, checkpoint or file to take initial weights from: a state dict or a checkpoint of another program, as torch.save or safetensors
-    wrote it, of torchvision's AlexNet, a network of distalex or the 2012 code's two columns. Of a run, the network's other options are
-    taken too where they are not given. A classifier for other classes is re-initialised."""
+    wrote it, of torchvision's AlexNet, a network of distalex or the 2012 code's two columns. Of a run, its best checkpoint is taken, and
+    with it network, `data.image_size` and `data.normalize` where the command line does not give them. `torchvision`: the file of
+    torchvision's AlexNet, trained on ImageNet, found in PyTorch's cache or in DISTALEX_DATA, else downloaded. A classifier for other
+    classes is re-initialised."""
     freeze: Names = ()
-    """Layers that keep their weights, e.g. `conv1,conv2`."""
+    """Layers that keep their weights, e.g. `conv1,conv2`. `first`, `convolutions` and `classifier` stand for those of every network.
+    Batch normalisation that is frozen keeps its statistics too."""
+    thaw: Int | None = Field(None, ge=1)
+    """Epochs after which the layers of `freeze` train too. Default: never."""
 
     @model_validator(mode="before")
     @classmethod
@@ -71,6 +76,12 @@ class ModelConfig(Section):
             return values
         name = str(values.get("name", cls.model_fields["name"].default))
         return {**facts_in(NETWORKS, name).get("DEFAULTS", {}), **values}
+
+    @model_validator(mode="after")
+    def _require_something_to_thaw(self) -> ModelConfig:
+        if self.thaw is not None and not self.freeze:
+            raise ValueError(f"model.thaw={self.thaw}: no layer is frozen; add --model.freeze=convolutions, or remove it")
+        return self
 
     @model_validator(mode="after")
     def _require_options_of_network(self) -> ModelConfig:

@@ -36,7 +36,8 @@ class OptimConfig(Section):
     norm_decay: bool = False
     """Apply weight decay to the scales and shifts of normalisation layers."""
     layer_lr: Rates = Field(default_factory=dict)
-    """Multiples of the learning rate for named layers, e.g. `fc8:10,conv1:0.1`."""
+    """Multiples of the learning rate for named layers, e.g. `fc8:10,conv1:0.1`; `classifier`, `first` and `convolutions` stand for those
+    of every network, and a layer's own name comes before them."""
     schedule: Annotated[str, OneOf("optim/schedules")] = "constant"
     """Learning-rate schedule over the run."""
     warmup_epochs: Float = Field(0.0, ge=0)

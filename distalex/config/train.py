@@ -17,6 +17,9 @@ class TrainConfig(Section):
 
     epochs: Int = Field(90, ge=0)
     """Passes over the training set (Section 5: about 90). 0: only evaluate."""
+    early_stop: Int = Field(0, ge=0)
+    """Stop after this many epochs in which neither the test top-1 rose nor the test loss fell; best.pt has the best top-1. 0: never.
+    Schedules still follow `epochs`."""
     max_steps: Int | None = Field(None, ge=1)
     """Stop after this many steps, counted from the start of the run."""
     batch_size: Int = Field(128, ge=1)

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from distalex.config.command import CommandOptions, DataRoot, RunPlace, RunsDir
+from distalex.config.command import CommandOptions, DataRoot, RunOrNewest, RunsDir
 from distalex.config.config import Parallel
 from distalex.config.schema import Device, Int
 
@@ -14,10 +14,10 @@ from distalex.config.schema import Device, Int
 class EvaluateOptions(CommandOptions):
     """Compute exact top-1, top-5, loss and confusion on the test set, on any number of processes."""
 
-    usage: ClassVar[str] = "python -m distalex.evaluate RUN [--OPTION=VALUE …]"
+    usage: ClassVar[str] = "python -m distalex.evaluate [RUN] [--OPTION=VALUE …]"
     words: ClassVar[tuple[str, ...]] = ("run",)
 
-    run: RunPlace
+    run: RunOrNewest = None
     runs_dir: RunsDir = "runs"
     parallel: Parallel = "data"
     """How processes share the network and the test set, as in `train`."""

@@ -8,7 +8,7 @@ from functools import partial
 
 from torch import Tensor
 
-from distalex.console import Console, aligned, shortened
+from distalex.console import Console, aligned, note, shortened
 from distalex.errors import TrainingError
 from distalex.evaluate.by_class import ClassScores, score_classes
 from distalex.evaluate.evaluation import Evaluation, evaluate
@@ -18,7 +18,7 @@ from distalex.parallel.agreement import facts_of
 from distalex.parallel.parallelize import parallelize
 from distalex.parallel.start import start_processes
 from distalex.parallel.topology import Topology, layout
-from distalex.runs.trained import Trained, load_trained, open_data_of
+from distalex.runs.trained import Trained, open_data_of, open_trained
 
 LARGEST_TABLE = 20
 """Most classes whose confusion is printed."""
@@ -30,10 +30,15 @@ def evaluate_run(options: EvaluateOptions) -> Evaluation:
     Raises UserError where the run or its data are missing, or the processes do not fit `--parallel`, and TrainingError where the loss
     is not finite.
     """
-    trained = load_trained(options.run, options.runs_dir)
+    trained = open_trained(options.run, options.runs_dir, note)
     train, columns = trained.config.train, trained.config.model.columns
     if options.parallel != "auto":  # refuses a wrong number of processes, with a call of this command that works
-        layout(options.parallel, Topology.from_environment().world_size, columns, f"evaluate {options.run}")
+        layout(
+            options.parallel,
+            Topology.from_environment().world_size,
+            columns,
+            f"evaluate {options.run or ''}".strip(),
+        )
     facts = partial(facts_of, trained.config)
     with start_processes(options.parallel, columns, options.device, train.threads, train.deterministic, facts=facts) as mesh:
         console = Console(mesh.is_first)

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field, model_validator
 
-from distalex.config.command import CommandOptions, RunPlace, RunsDir
+from distalex.config.command import CommandOptions, RunOrNewest, RunsDir
 
 KINDS = (".onnx", ".pt2", ".safetensors", ".pth")
 """Extensions of the files that `export` writes."""
@@ -15,10 +15,10 @@ KINDS = (".onnx", ".pt2", ".safetensors", ".pth")
 class ExportOptions(CommandOptions):
     """Write the network for other programs, read it back and compare."""
 
-    usage: ClassVar[str] = "python -m distalex.export RUN --out=FILE.onnx|FILE.pt2|FILE.safetensors|FILE.pth [--OPTION=VALUE …]"
+    usage: ClassVar[str] = "python -m distalex.export [RUN] --out=FILE.onnx|FILE.pt2|FILE.safetensors|FILE.pth [--OPTION=VALUE …]"
     words: ClassVar[tuple[str, ...]] = ("run",)
 
-    run: RunPlace
+    run: RunOrNewest = None
     out: str = Field(min_length=1)
     """File to write. NAME.onnx and NAME.pt2 (torch.export): images from 0 to 255 in, logits out, for any batch size.
     NAME.safetensors: weights only. NAME.pth: a state dict with torchvision's keys, of the networks `torchvision` and `seed` with ReLU."""

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from distalex.config.model import OF_TRAINING
-from distalex.console import bytes_text
+from distalex.console import bytes_text, note
 from distalex.errors import UserError
 from distalex.export.options import ExportOptions
 from distalex.files import refuse_unwritable, write_atomically
 from distalex.model.torchvision_keys import TORCHVISION_KEYS
-from distalex.runs.trained import Trained, load_trained
+from distalex.runs.trained import Trained, open_trained
 
 NEEDS = {".onnx": ("onnx", "onnxscript"), ".safetensors": ("safetensors",)}
 """Packages that a kind of file needs, by extension."""
@@ -55,7 +55,7 @@ def export_run(options: ExportOptions) -> Path:
         raise UserError(f"out={path}: needs {' and '.join(missing)}; install with: pip install {' '.join(missing)}")
     if path.exists() and not options.overwrite:
         raise UserError(f"out={path}: exists; choose another name or add --overwrite")
-    trained = load_trained(options.run, options.runs_dir)
+    trained = open_trained(options.run, options.runs_dir, note)
     if kind == ".pth" and (not trained.config.model.facts.get("TORCHVISION_KEYS") or trained.config.model.activation != "relu"):
         raise UserError(
             f"out={path}: torchvision's AlexNet is one tower with ReLU, this run's network is `{trained.config.model.name}` "

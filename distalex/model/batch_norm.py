@@ -13,8 +13,8 @@ EPSILON = 1e-5  # added to the variance
 class BatchNorm(nn.Module):
     """Batch normalisation of each channel, with a scale and a shift.
 
-    Evaluation uses the moving averages of mean and variance. Where several replicas train, `parallelize` makes the statistics those of
-    the global batch.
+    Evaluation uses the moving averages of mean and variance, as does a layer whose parameters are frozen. Where several
+    replicas train, `parallelize` makes the statistics those of the global batch.
 
     Args:
         channels: number of channels.
@@ -32,7 +32,7 @@ class BatchNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Normalise `x` (images, channels, side, side); a single value for each channel by the moving averages, as it has no variance."""
         has_variance = x.numel() > x.shape[1]
-        training = self.training and has_variance
+        training = self.training and has_variance and self.weight.requires_grad
         return functional.batch_norm(x, self.mean, self.variance, self.weight, self.bias, training, MOMENTUM, EPSILON)
 
     def extra_repr(self) -> str:

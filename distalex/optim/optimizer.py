@@ -10,6 +10,7 @@ Each file of `optim/optimizers/` declares one optimizer:
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from importlib import import_module
 from typing import Any
 
@@ -17,8 +18,8 @@ import torch
 from torch import nn
 
 from distalex.config.optim import OptimConfig
-from distalex.errors import UserError
 from distalex.model.batch_norm import BatchNorm
+from distalex.model.freezing import layers_named
 from distalex.optim.gradients import norms_of
 from distalex.parallel.shards import Shards
 
@@ -28,23 +29,25 @@ def find_optimizer(name: str) -> Any:
     return import_module(f"distalex.optim.optimizers.{name}")
 
 
-def build_optimizer(net: nn.Module, config: OptimConfig, shards: Shards) -> torch.optim.Optimizer:
+def build_optimizer(net: nn.Module, config: OptimConfig, shards: Shards, thawing: Collection[str] = ()) -> torch.optim.Optimizer:
     """Build the optimizer over the trainable parameters of `net`, one parameter group for each learning rate and weight decay.
 
-    `shards` says which parameters are divided among processes.
+    `shards` says which parameters are divided among processes. Parameters of the layers `thawing`, which are to train later, are
+    included; a parameter without a gradient is not updated.
 
     Raises:
         UserError: `optim.layer_lr` names a layer that `net` lacks.
     """
-    layers = {name for name, module in net.named_modules() if any(True for _ in module.parameters(recurse=False))}
-    for layer in config.layer_lr:
-        if layer not in layers:
-            raise UserError(f"optim.layer_lr={layer}: no such layer; there are {', '.join(sorted(layers))}")
-    members: dict[tuple[float, float], list[nn.Parameter]] = {}
+    rates = {layer: rate for word, rate in config.layer_lr.items() for layer in layers_named(net, word, "optim.layer_lr")}
+    config = config.model_copy(update={"layer_lr": {**rates, **{name: config.layer_lr[name] for name in rates if name in config.layer_lr}}})
+    members: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
     for name, parameter in net.named_parameters():
-        if parameter.requires_grad:
-            members.setdefault(_rate_and_decay(name, net, config), []).append(parameter)
-    groups = [{"params": of, "lr": config.lr * rate, "lr_multiple": rate, "weight_decay": decay} for (rate, decay), of in members.items()]
+        thaws = name.rpartition(".")[0] in thawing  # apart, as fused SGD takes no group of which some parameters have momentum
+        if parameter.requires_grad or thaws:
+            members.setdefault((*_rate_and_decay(name, net, config), thaws), []).append(parameter)
+    groups = [
+        {"params": of, "lr": config.lr * rate, "lr_multiple": rate, "weight_decay": decay} for (rate, decay, _), of in members.items()
+    ]
     return find_optimizer(config.name).build(groups, config, norms_of(net, shards))
 
 

@@ -38,7 +38,7 @@ class BatchNormOfAll(BatchNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise this process's images `x` (images, channels, side, side)."""
-        return _Normalised.apply(x, self.weight, self.bias, self) if self.training else super().forward(x)
+        return _Normalised.apply(x, self.weight, self.bias, self) if self.training and self.weight.requires_grad else super().forward(x)
 
 
 class _Normalised(torch.autograd.Function):

@@ -2,7 +2,9 @@
 
 # Without `from __future__ import annotations`: DistributedDataParallel checks the annotations of `_sum_gradients`, which must be types.
 
+import gc
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -28,13 +30,20 @@ class Parallel:
     Args:
         net: the network itself, with this process's parameters under their plain names.
         plain: the module to evaluate.
-        wrapped: the module to train, compiled and replicated.
+        wrap: returns the module to train, compiled and replicated.
         mesh: the processes.
         shards: which rows of which parameters this process has.
     """
 
-    def __init__(self, net: Network, plain: nn.Module, wrapped: nn.Module, mesh: Mesh, shards: Shards) -> None:
-        self.net, self.plain, self.wrapped, self.mesh, self.shards = net, plain, wrapped, mesh, shards
+    def __init__(self, net: Network, plain: nn.Module, wrap: Callable[[], nn.Module], mesh: Mesh, shards: Shards) -> None:
+        self.net, self.plain, self.mesh, self.shards = net, plain, mesh, shards
+        self._wrap, self.wrapped = wrap, wrap()
+
+    def replicate_again(self) -> None:
+        """Prepare the all-reduce of gradients anew after other parameters than before are to train. A collective."""
+        self.wrapped = self.plain
+        gc.collect()  # DDP's hooks on parameters go with it
+        self.wrapped = self._wrap()
 
     def __call__(self, images: Tensor, count: int) -> Tensor:
         """Return logits (count, classes) to train on, for the replica's `count` images.
@@ -72,12 +81,16 @@ def parallelize(net: Network, config: TrainConfig, mesh: Mesh, trains: bool = Tr
     gpu_convolutions.adapt(net, mesh)
     net.to(device=mesh.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     compiles = config.compile and trains and not mesh.any(not can_compile(mesh.device))
-    wrapped: nn.Module = _compile(plain) if compiles else plain
+    single: nn.Module = _compile(plain) if compiles else plain
     own = tuple(shards.rows) if mesh.spreads_images else ()  # rows that no other process of the gradient group has
-    shares = any(parameter.requires_grad for name, parameter in net.named_parameters() if name not in own)
-    if mesh.gradient_group is not None and trains and shares:
-        wrapped = _replicate(wrapped, mesh, own, torch.bfloat16 if config.reduce_precision == "bf16" else None)
-    return Parallel(net, plain, wrapped, mesh, shards)
+
+    def wrap() -> nn.Module:
+        shares = any(parameter.requires_grad for name, parameter in net.named_parameters() if name not in own)
+        if mesh.gradient_group is None or not trains or not shares:
+            return single
+        return _replicate(single, mesh, own, torch.bfloat16 if config.reduce_precision == "bf16" else None)
+
+    return Parallel(net, plain, wrap, mesh, shards)
 
 
 def _compile(net: nn.Module) -> nn.Module:

@@ -107,9 +107,7 @@ def predict(config: Config, classes: int, machine: Machine, parallel: str, world
     compute = sum(seconds.forward + seconds.backward for seconds in passes)
     exchange = _exchange(config, layers, held, passes, traffic, machine, parallel, mesh)
     gradients = _gradients(config, layers, held, passes, machine, parallel, mesh)
-    learning = sum(
-        len(rows) * layer.row_parameters for layer, rows in zip(layers, held.rows, strict=True) if layer.name not in config.model.freeze
-    )
+    learning = sum(len(rows) * layer.row_parameters for layer, rows in zip(layers, held.rows, strict=True) if layer.learns(config.model))
     optimizer = find_optimizer(config.optim.name).UPDATE_BYTES * learning / machine.memory_bandwidth
     busy = compute + exchange + gradients + optimizer
     rounds = rounds_of(parallel, mesh, held.joint_images)
@@ -204,7 +202,7 @@ def _gradients(
         layer, rows, cut = layers[number], held.rows[number], held.divided[number]
         clock += passes[number].backward
         nbytes = BYTES[config.train.reduce_precision] * exchanged_parameters(
-            layer, rows, cut, parallel, mesh, layer.name in config.model.freeze
+            layer, rows, cut, parallel, mesh, not layer.learns(config.model)
         )
         waiting, total = waiting + nbytes, total + nbytes
         if waiting and (number == 0 or waiting >= (FIRST_BUCKET if on_the_way == 0 else BUCKET)):

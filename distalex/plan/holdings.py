@@ -117,7 +117,7 @@ def sent(config: Config, layers: tuple[Layer, ...], parallel: str, mesh: Layout,
     spreads = mode_of(parallel).SPREADS_IMAGES
     ring = mesh.mp if spreads else mesh.dp
     shared = sum(
-        exchanged_parameters(layer, rows, cut, parallel, mesh, layer.name in config.model.freeze)
+        exchanged_parameters(layer, rows, cut, parallel, mesh, not layer.learns(config.model))
         for layer, rows, cut in zip(layers, held.rows, held.divided, strict=True)
     )
     activations = sum(activation_bytes(layers, held, number, parallel, mesh, column, width) for number in range(len(layers)))
@@ -142,7 +142,7 @@ def memory(config: Config, layers: tuple[Layer, ...], parallel: str, mesh: Layou
         images = held.images if layer.convolves else held.joint_images
         inputs = layer.inputs * (part if layer.reads == "own" else 1)  # those of all columns where it reads them
         kept += -(-images // config.train.accumulate) * (width * inputs + layer.kept * part)
-        learning += 0 if layer.name in config.model.freeze else len(rows) * layer.row_parameters
+        learning += len(rows) * layer.row_parameters * layer.learns(config.model)
     held_parameters = parameters(layers, held)
     return Memory(
         weights=(4 + 2 * bf16 + 4 * (config.train.ema is not None)) * held_parameters,

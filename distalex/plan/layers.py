@@ -5,13 +5,14 @@ Everything is measured on the network itself, built on the meta device, where te
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 
 from distalex.config.model import ModelConfig
+from distalex.model.freezing import WORDS, layers_named
 from distalex.model.network import build_network
 
 
@@ -37,11 +38,17 @@ class Layer:
     """Numbers in its output."""
     kept: int
     """Bytes saved for the backward pass besides inputs and outputs."""
+    words: frozenset[str] = frozenset()
+    """What options may call it besides its name: `first`, `convolutions` or `classifier`."""
 
     @property
     def parameters(self) -> int:
         """Parameters of the whole layer."""
         return self.rows * self.row_parameters
+
+    def learns(self, config: ModelConfig) -> bool:
+        """Return whether it is trained, at the end at least."""
+        return config.thaw is not None or not {self.name, *self.words} & set(config.freeze)
 
 
 @lru_cache(maxsize=16)
@@ -54,7 +61,8 @@ def layers_of(config: ModelConfig, classes: int, image_size: int, precision: str
         layers = []
         for name, stage in net.stages().items():
             y, kept = _run(stage, x)
-            layers.append(_layer(name, stage, net.reads[name], x, y, kept))
+            words = frozenset(word for word in WORDS if name in layers_named(net, word, "model.freeze"))
+            layers.append(replace(_layer(name, stage, net.reads[name], x, y, kept), words=words))
             x = y
     return tuple(layers)
 

@@ -7,19 +7,19 @@ from typing import ClassVar
 
 from pydantic import Field, model_validator
 
-from distalex.config.command import CommandOptions, DataRoot, RunPlace, RunsDir
+from distalex.config.command import CommandOptions, DataRoot, RunOrNewest, RunsDir
 from distalex.config.schema import Device, Int, Names
 
 
 class PredictOptions(CommandOptions):
     """Predict labels and probabilities of images; with no image, of some test images, beside their actual labels."""
 
-    usage: ClassVar[str] = "python -m distalex.predict RUN [IMAGE …] [--OPTION=VALUE …]"
+    usage: ClassVar[str] = "python -m distalex.predict [RUN] [IMAGE …] [--OPTION=VALUE …]"
     words: ClassVar[tuple[str, ...]] = ("run",)
     rest: ClassVar[str | None] = "images"
     short: ClassVar[Mapping[str, str]] = {"json": "json_lines"}
 
-    run: RunPlace
+    run: RunOrNewest = None
     images: Names = ()
     """Image files, folders, patterns such as 'a/*.jpg', or - for standard input. Default: some test images, chosen by the seed."""
     runs_dir: RunsDir = "runs"

@@ -6,12 +6,14 @@ import csv
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import partial
+from glob import has_magic
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from distalex.console import Console
+from distalex.console import Console, note
 from distalex.errors import UserError
 from distalex.files import require_figure
 from distalex.parallel.mesh import Mesh
@@ -21,7 +23,8 @@ from distalex.predict.images import READ_AT_ONCE, StoredImages, files_named, rea
 from distalex.predict.neighbours import FeatureIndex, features_of, index_features
 from distalex.predict.options import PredictOptions
 from distalex.predict.predictions import TOP, Prediction, choose_test_images, predict_images
-from distalex.runs.trained import Trained, load_trained, open_data_of
+from distalex.runs.checkpoint import known_runs, names_run
+from distalex.runs.trained import Trained, open_data_of, open_trained
 
 DRAWN = 100
 """Most images of a drawing."""
@@ -35,11 +38,12 @@ def predict_run(options: PredictOptions) -> list[Prediction]:
     if options.save:
         require_figure(Path(options.save), "save")
     console = Console(not (options.json_lines or options.csv))
+    options = sort_words(options)
     files = files_named(options.images)
     found: list[Prediction] = []
     drawn: list[Tensor] = []
     with start_processes("none", device=options.device) as mesh:
-        trained = load_trained(options.run, options.runs_dir)
+        trained = open_trained(options.run, options.runs_dir, partial(note, beside=options.json_lines or options.csv))
         trained.net.to(device=mesh.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         index = _index(trained, options, mesh, console) if options.neighbours else None
         batches: Iterable[StoredImages]
@@ -66,6 +70,18 @@ def predict_run(options: PredictOptions) -> list[Prediction]:
         draw_predictions(found[: min(len(drawn), DRAWN)], torch.stack(drawn[:DRAWN]), Path(options.save))
         console.say(f"written: {options.save}{f', the first {DRAWN} images' if len(found) > DRAWN else ''}")
     return found
+
+
+def sort_words(options: PredictOptions) -> PredictOptions:
+    """Take the first word for an image where it stands for images and for no run. Raises UserError where it stands for neither."""
+    word = options.run
+    if word is None or names_run(word, options.runs_dir):
+        return options
+    if word == "-" or "://" in word or has_magic(word) or Path(word).exists():
+        return options.model_copy(update={"run": None, "images": (word, *options.images)})
+    if options.images:
+        return options  # whose run is missing
+    raise UserError(f"{word}: no such run, checkpoint or image{known_runs(options.runs_dir)}")
 
 
 def _index(trained: Trained, options: PredictOptions, mesh: Mesh, console: Console) -> FeatureIndex:

@@ -13,11 +13,11 @@ from distalex.config.schema import Device, Float, Int, Names
 class ReportOptions(CommandOptions):
     """Write one self-contained HTML page: curves, confusion, predictions, neighbours, filters, processes; or several runs compared."""
 
-    usage: ClassVar[str] = "python -m distalex.report RUN [RUN …] [--out=FILE.html] [--OPTION=VALUE …]"
+    usage: ClassVar[str] = "python -m distalex.report [RUN …] [--out=FILE.html] [--OPTION=VALUE …]"
     rest: ClassVar[str | None] = "runs"
 
-    runs: Names = Field(min_length=1)
-    """Runs, by name or folder. The curves of several are drawn into the same panels."""
+    runs: Names = ()
+    """Runs, by name or folder. The curves of several are drawn into the same panels. Default: the newest run."""
     runs_dir: RunsDir = "runs"
     out: str | None = None
     """Page to write. Default: RUN/report.html; for several runs, report.html in the current folder."""

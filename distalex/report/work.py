@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distalex.console import Console, bytes_text
+from distalex.console import Console, bytes_text, note
 from distalex.errors import UserError
 from distalex.files import refuse_unwritable, write_atomically
 from distalex.report.history import History, read_history
 from distalex.report.options import ReportOptions
 from distalex.report.page import MARK, render
+from distalex.runs.checkpoint import newest_run
 
 if TYPE_CHECKING:
     from distalex.report.learned import ColumnFilters, Learned
@@ -33,18 +34,21 @@ class Inspected:
     """The checkpoint's file and time of modification."""
 
 
-def report_runs(options: ReportOptions) -> Path:
+def report_runs(options: ReportOptions, console: Console | None = None) -> Path:
     """Write the page of one or several runs, with `--watch` until none is training; returns its path.
 
     Raises UserError where a run is missing or the page cannot be written.
     """
-    console = Console()
-    runs = [read_history(place, options.runs_dir) for place in options.runs]
+    console = console or Console()
+    places = options.runs or (newest_run(options.runs_dir, saved=False),)
+    if not options.runs:
+        note(f"{places[0]}, the newest run")
+    runs = [read_history(place, options.runs_dir) for place in places]
     path = Path(options.out) if options.out else (runs[0].folder / "report.html" if len(runs) == 1 else Path("report.html"))
     _require_writable(path)
     inspected = Inspected()
     while True:
-        runs = [read_history(place, options.runs_dir) for place in options.runs]
+        runs = [read_history(place, options.runs_dir) for place in places]
         training = options.watch and any(run.running for run in runs)
         if len(runs) == 1:
             inspected = inspect_network(inspected, runs[0], options, console)
@@ -77,7 +81,7 @@ def inspect_network(before: Inspected, run: History, options: ReportOptions, con
     from distalex.runs.trained import load_trained
 
     try:
-        path = find(str(run.folder), options.runs_dir)
+        path = find(str(run.folder), options.runs_dir, best=True)
         stamp = (path, path.stat().st_mtime_ns)
         if stamp == before.stamp:
             return before

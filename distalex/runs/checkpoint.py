@@ -124,21 +124,59 @@ def are_finite(tensors: Iterable[Any]) -> bool:
     return all(bool(torch.isfinite(torch.stack(values)).all()) for values in by_device.values())
 
 
-def find(place: str, runs_dir: str = "runs") -> Path:
-    """Find the checkpoint for a path or run name: a file, else the newest checkpoint of a run. Raises UserError."""
+def find(place: str, runs_dir: str = "runs", best: bool = False) -> Path:
+    """Find the checkpoint for a path or run name: a file, else the newest checkpoint of a run, or with `best` its best one.
+
+    Raises UserError where there is none.
+    """
     for path in (Path(place), Path(runs_dir) / place):
         if path.is_file():
             return path
         folder = path if path.name == "checkpoints" else path / "checkpoints"
         if folder.is_dir():
-            found = newest_first(folder) or [path for path in [folder / "best.pt"] if path.is_file()]
+            best_first = [path for path in [folder / "best.pt"] if path.is_file()]
+            found = best_first + newest_first(folder) if best else newest_first(folder) + best_first
             if found:
                 return found[0]
             raise UserError(f"{folder}: holds no checkpoint yet; train first or name another run")
     raise UserError(f"{place}: no such run or checkpoint{known_runs(runs_dir)}")
 
 
+def names_run(place: str, runs_dir: str) -> bool:
+    """Return whether a word stands for a run or a checkpoint, whole or not, and so not for an image or a folder of images."""
+    for path in (Path(place), Path(runs_dir) / place):
+        if path.is_dir() and (path.name == "checkpoints" or (path / "checkpoints").is_dir()):
+            return True
+        if path.is_file() and (path.suffix in (".pt", ".stale") or _is_of_torch(path)):
+            return True
+    return False
+
+
+def _is_of_torch(path: Path) -> bool:
+    """Whether a file is an archive that torch.save wrote."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/data.pkl") for name in archive.namelist())
+    except (zipfile.BadZipFile, OSError):
+        return False
+
+
+def newest_run(runs_dir: str, saved: bool = True) -> str:
+    """Return the folder of the run in `runs_dir` that trained last, of those with a checkpoint where `saved`. Raises UserError."""
+    for run in reversed(_by_age(runs_dir)):
+        if not saved or any((run / "checkpoints").glob("*.pt")):
+            return str(run)
+    kind = "run with a checkpoint" if saved else "run"
+    raise UserError(f"RUN is missing: {runs_dir}/ holds no {kind}; train first, or name the folder of the runs with --runs_dir=DIR")
+
+
 def known_runs(runs_dir: str) -> str:
     """The end of a message about a run that is missing: the newest three runs in `runs_dir`."""
-    runs = sorted((path for path in Path(runs_dir).glob("*/checkpoints") if path.is_dir()), key=lambda path: path.stat().st_mtime)
-    return f"; the newest in {runs_dir}/ are {', '.join(path.parent.name for path in runs[-3:])}" if runs else f"; {runs_dir}/ has none"
+    runs = _by_age(runs_dir)
+    return f"; the newest in {runs_dir}/ are {', '.join(run.name for run in runs[-3:])}" if runs else f"; {runs_dir}/ has none"
+
+
+def _by_age(runs_dir: str) -> list[Path]:
+    """The runs in a folder, the one that wrote checkpoints last at the end."""
+    folders = [path for path in Path(runs_dir).glob("*/checkpoints") if path.is_dir()]
+    return [path.parent for path in sorted(folders, key=lambda path: (path.stat().st_mtime_ns, path))]

@@ -26,6 +26,7 @@ MAY_CHANGE = (
     "train.threads",
     "train.timeout",
     "train.max_steps",
+    "train.early_stop",
     "train.compile",
     "train.profile",
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from distalex.machine.precision import arithmetic
 from distalex.model.initial_weights import build_model
 from distalex.model.network import Network
 from distalex.parallel.mesh import Mesh
-from distalex.runs.checkpoint import are_finite, find, load
+from distalex.runs.checkpoint import are_finite, find, load, newest_run
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,12 @@ class Trained:
             config.data, state["side"], statistics_in(state), config.seed, device, dtype or arithmetic(config.train.precision, device)
         )
 
+    def describe(self) -> str:
+        """Format which checkpoint this is, e.g. `best.pt of step 120, test top-1 93.20 %`: the best top-1 of its run until then."""
+        progress, best = self.state["progress"], self.path.name == "best.pt"
+        accuracy = f", {self.config.data.tested_on} top-1 {progress['best_top1']:.2f} %" if best and progress["best_top1"] >= 0 else ""
+        return f"{self.path.name} of step {progress['step']:,}{accuracy}"
+
     def require_finite(self, outputs: Tensor) -> None:
         """Raise TrainingError unless all of the network's `outputs` are finite: NaN has no likeliest class."""
         if not are_finite([outputs]):
@@ -58,11 +65,11 @@ def statistics_in(state: dict[str, Any]) -> Statistics:
 
 
 def load_trained(place: str, runs_dir: str) -> Trained:
-    """Open the network of a path, or of the name of a run in `runs_dir`, on the CPU. A run stands for its latest checkpoint.
+    """Open the network of a path, or of the name of a run in `runs_dir`, on the CPU. A run stands for its best checkpoint, or its newest.
 
     Raises UserError where the checkpoint is missing, damaged, not finite or does not fit its own config.
     """
-    path = find(place, runs_dir)
+    path = find(place, runs_dir, best=True)
     state = load(path)
     config = validate(Config, state["config"], {})
     net = build_model(config.model, len(state["classes"]), config.data.image_size, config.seed)
@@ -73,6 +80,18 @@ def load_trained(place: str, runs_dir: str) -> Trained:
     if not are_finite(net.state_dict().values()):
         raise UserError(f"{path}: its weights are not finite; use an earlier checkpoint")
     return Trained(net.eval(), config, tuple(state["classes"]), state, path)
+
+
+def open_trained(place: str | None, runs_dir: str, say: Callable[[str], None]) -> Trained:
+    """Open what a command was given as RUN, the newest run in `runs_dir` where nothing was, as `load_trained`.
+
+    Which run and which of its checkpoints that is goes to `say`, unless `place` is a checkpoint itself.
+    """
+    found = newest_run(runs_dir) if place is None else place
+    trained = load_trained(found, runs_dir)
+    if not Path(found).is_file():
+        say(f"{trained.path.parent.parent}{', the newest run' * (place is None)}: {trained.describe()}")
+    return trained
 
 
 def open_data_of(trained: Trained, data_root: str | None, batch_size: int, mesh: Mesh, console: Console) -> Data:

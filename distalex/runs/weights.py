@@ -49,17 +49,19 @@ class Source:
     """`data.normalize` that they were trained with, where it is known."""
 
 
-def load_weights(net: Network, config: Config, classes: Sequence[str], say: Callable[[str], None]) -> None:
+def load_weights(net: Network, config: Config, classes: Sequence[str], say: Callable[[str], None], file: str | None = None) -> None:
     """Load `model.weights` into `net`: those of a run, a checkpoint, or a file that another program wrote.
 
     What was taken, what was left and what was re-initialised is reported with `say`: the classifier where the file has other classes,
     by name where it names them, else by number, and fully connected layers that it lacks. So are options of the network or the images
-    that the weights were trained with and this run has not. `classes`: names of this run's classes.
+    that the weights were trained with and this run has not. `classes`: names of this run's classes. `file`: the file that the place
+    means, where it is known (see `weights_place`).
 
     Raises UserError where the place holds no weights or those of another network; names the layer and the options that fit.
     """
     place = str(config.model.weights)
-    source = _read(_find(place, config.runs_dir), place, net)
+    path = _find(file or place, config.runs_dir)
+    source = _read(path, place, net)
     own = net.state_dict()
     fresh = _re_initialised(net, source, classes)
     kept = {name: tensor for name, tensor in own.items() if name.rpartition(".")[0] not in fresh}
@@ -70,7 +72,8 @@ def load_weights(net: Network, config: Config, classes: Sequence[str], say: Call
         raise UserError(f"model.weights={place}: has numbers that are not finite; pass weights from before training failed")
     net.load_state_dict({**own, **taken})
     left = ", ".join(f"{name} ({count})" for name, count in source.left.most_common(5))
-    say(f"model.weights={place}: {len(taken)} tensors taken{source.taken_from}" + f"; left in the file: {left}" * bool(left))
+    of_file = "" if Path(os.path.expanduser(place)) == path else f" from {path}"
+    say(f"model.weights={place}: {len(taken)} tensors taken{of_file}{source.taken_from}" + f"; left in the file: {left}" * bool(left))
     for layer, reason in reversed(fresh.items()):
         say(f"{layer} re-initialised: {place} {reason}")
     if net.classifier not in fresh and source.classes is None:
@@ -79,17 +82,18 @@ def load_weights(net: Network, config: Config, classes: Sequence[str], say: Call
 
 
 def _find(place: str, runs_dir: str) -> Path:
-    """The file of a place: itself, or the newest checkpoint of a run."""
+    """The file of a place: itself, or the best checkpoint of a run."""
     if "://" in place:
         raise UserError(f"model.weights={place}: is an address; fetch the file first, e.g. with `curl -LO`, and pass its path")
     path = Path(os.path.expanduser(place))
-    if path.is_dir() and not (path / "checkpoints").is_dir() and path.name != "checkpoints":
+    is_run = (path / "checkpoints").is_dir() or (Path(runs_dir) / place / "checkpoints").is_dir()
+    if path.is_dir() and not is_run and path.name != "checkpoints":
         if record := next(path.rglob("data.pkl"), None):
             way = f"pack it again: (cd {record.parent.parent} && zip -0 -r weights.pth {record.parent.name}), and pass weights.pth"
             raise UserError(f"model.weights={place}: is a file of torch.save that was unpacked; {way}")
         files = sorted(file.name for file in path.iterdir() if file.is_file())
         raise UserError(f"model.weights={place}: a folder, and not a run's; pass the file of weights in it ({', '.join(files[:5])})")
-    return find(str(path), runs_dir)
+    return find(str(path), runs_dir, best=True)
 
 
 def _read(path: Path, place: str, net: Network) -> Source:

@@ -10,10 +10,11 @@ from typing import Any
 import torch
 
 from distalex.config.config import Config
+from distalex.config.model import ModelConfig
 from distalex.data.contents import describe_contents
 from distalex.data.open import Data
 from distalex.machine.precision import has_bf16
-from distalex.model.freezing import freeze
+from distalex.model.freezing import are_frozen, freeze, frozen_layers, set_frozen
 from distalex.model.initial_weights import build_model
 from distalex.model.network import Network
 from distalex.optim.average import MovingAverage
@@ -26,23 +27,35 @@ from distalex.train.state import TrainState
 
 
 def build_state(
-    config: Config, mesh: Mesh, data: Data, say: Callable[[str], None], is_resumed: bool = False
+    config: Config, mesh: Mesh, data: Data, say: Callable[[str], None], is_resumed: bool = False, weights: str | None = None
 ) -> tuple[TrainState, Parallel]:
     """Build network, optimizer and schedule as they are at the start of a run.
 
-    A run that `is_resumed` takes its weights from its checkpoint, so the file of `model.weights` need not exist any more.
+    A run that `is_resumed` takes its weights from its checkpoint, so the file of `model.weights` need not exist any more. `weights`:
+    that file, where `model.weights` is a word for it.
     Raises UserError where weights, layer names or the mesh do not fit the network.
     """
     net = build_model(config.model, len(data.classes), config.data.image_size, config.seed)
     if config.model.weights and not is_resumed:
-        load_weights(net, config, data.classes, say)
+        load_weights(net, config, data.classes, say, weights)
     freeze(net, config.model.freeze)
     forward = parallelize(net, config.train, mesh)
-    optimizer = build_optimizer(net, config.optim, forward.shards)
+    thawing = () if config.model.thaw is None else frozen_layers(net, config.model.freeze)
+    optimizer = build_optimizer(net, config.optim, forward.shards, thawing)
     steps = data.train.steps_per_epoch
     schedule = Schedule(config.optim, steps * config.train.epochs, steps)
     average = MovingAverage(net, config.train.ema) if config.train.ema else None
     return TrainState(net, optimizer, schedule, forward.shards, average, metadata=describe_weights(config, data)), forward
+
+
+def thaw(state: TrainState, forward: Parallel, config: ModelConfig, say: Callable[[str], None]) -> bool:
+    """Freeze the layers of `model.freeze`, or let them train, as the epoch of `state` asks. Returns whether that changed. A collective."""
+    layers, frozen = frozen_layers(state.net, config.freeze), are_frozen(config, state.epoch)
+    if not set_frozen(state.net, layers, frozen):
+        return False
+    forward.replicate_again()
+    say(f"{', '.join(layers)} {'keep their weights' if frozen else 'train'} from epoch {state.epoch + 1}")
+    return True
 
 
 def describe_weights(config: Config, data: Data) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from torch.autograd.profiler import record_function
 
 from distalex.config.config import Config
-from distalex.console import Console
+from distalex.console import Console, duration_text
 from distalex.data.batches import Batch
 from distalex.evaluate.evaluation import Evaluation
 from distalex.machine.precision import arithmetic
@@ -19,8 +19,10 @@ from distalex.machine.speed import matmul_peak
 from distalex.model.network import count_macs
 from distalex.parallel.mesh import Mesh
 from distalex.runs.metrics import MetricsFile
+from distalex.train.clock import Clock
 from distalex.train.layer_norms import LayerNorms
 from distalex.train.state import TrainState
+from distalex.train.tensorboard import TensorBoard
 from distalex.train.wandb import WeightsAndBiases
 
 
@@ -45,6 +47,8 @@ class StepLog:
     def __init__(self, config: Config, mesh: Mesh, console: Console, metrics: MetricsFile) -> None:
         self.config, self.mesh, self.console, self.metrics = config, mesh, console, metrics
         self.wandb: WeightsAndBiases | None = None
+        self.tensorboard: TensorBoard | None = None
+        self._trained = "-", "-"  # mean loss and top-1 of the epoch that has ended, as printed
         self.own_peak = 0.0
         """FLOP/s of this process in matrix products."""
         self._peak, self._flops = 1.0, 0.0
@@ -52,7 +56,7 @@ class StepLog:
 
     def start_window(self) -> None:
         """Forget the steps since the last line, as after an evaluation or a checkpoint, whose time belongs to no step."""
-        self._start, self._waited, self._images = time.perf_counter(), 0.0, 0
+        self._start, self._waited, self._images, self._steps = time.perf_counter(), 0.0, 0, 0
         self.mesh.traffic.take_seconds()
 
     def measure_peak(self, classes: int) -> None:
@@ -77,7 +81,7 @@ class StepLog:
 
     def add(self, result: StepResult) -> None:
         """Take one step into the window."""
-        self._images += result.images
+        self._images, self._steps = self._images + result.images, self._steps + 1
 
     def mean_over_replicas(self, result: StepResult) -> tuple[float, float]:
         """The step's mean loss and share of right predictions over all replicas. A collective, which waits for the device."""
@@ -90,14 +94,15 @@ class StepLog:
         values = self._values(result, state, loss, correct)
         if self.mesh.is_first:
             self.metrics.write("train", values)
-            if self.wandb:
-                self.wandb.log(values, state.step)
+            for other in self._others():
+                other.log(values, state.step)
+        self.clock.add_steps(self._steps, self._images, time.perf_counter() - self._start)
         self.console.progress(
             f"epoch {state.epoch + 1}/{self.config.train.epochs}",
             state.step_in_epoch,
             steps_per_epoch,
             f"loss {loss:.3f}  top-1 {100 * correct:.1f} %  {values['images_per_second']:,.0f} images/s  "
-            f"data wait {100 * values['data_wait_fraction']:.0f} %",
+            f"data wait {100 * values['data_wait_fraction']:.0f} %  run: {duration_text(self.clock.left(state))} left",
         )
         self.start_window()
 
@@ -139,24 +144,50 @@ class StepLog:
             return
         values = {"step": state.step, "epoch": state.epoch, "loss": loss / images, "top1": 100.0 * correct / images, "images": int(images)}
         values |= self._kind_of_loss()
+        self._trained = f"{values['loss']:.4f}", f"{values['top1']:.2f} %"
         if self.mesh.is_first:
             self.metrics.write("epoch", values)
-            if self.wandb:
-                self.wandb.log_epoch(values, state.step)
-        self.console.done(f"epoch {state.epoch}/{self.config.train.epochs}")
-        self.console.say(
-            f"epoch {state.epoch}/{self.config.train.epochs}  step {state.step:,}: "
-            f"training top-1 {values['top1']:.2f} %  loss {values['loss']:.4f}  ({values['images']:,} images)"
-        )
+            for other in self._others():
+                other.log_epoch(values, state.step)
 
     def write_evaluation(self, evaluation: Evaluation, state: TrainState) -> None:
         """Log an evaluation after `state.epoch` whole epochs, on rank 0; a finished run that is resumed has logged it already."""
+        self.clock.add_evaluation(time.perf_counter() - self._start)
         if self.mesh.is_first and not self.metrics.has_eval(state.step):
             self.metrics.write("eval", {"step": state.step, "epoch": state.epoch, **evaluation.numbers()})
-            if self.wandb:
-                self.wandb.log_evaluation(evaluation, state.metadata["classes"], state.step)
-        epochs = self.config.train.epochs
-        epoch = f"in epoch {state.epoch + 1}/{epochs}" if state.step_in_epoch else f"epoch {state.epoch}/{epochs}"
-        self.console.done(epoch)
-        self.console.say(f"{epoch}  step {state.step:,}: {self.config.data.tested_on} {evaluation.describe()}")
+            for other in self._others():
+                other.log_evaluation(evaluation, state.metadata["classes"], state.step)
         self.start_window()
+
+    def print_head(self, clock: Clock, classes: int) -> None:
+        """Print the head of the table of epochs, and take the run's clock. `classes`: top-5 is shown where there are more than five."""
+        self.clock, self._has_top5 = clock, classes > 5
+        config, tested = self.config, self.config.data.tested_on
+        top5 = (("top-5", 10),) if self._has_top5 else ()
+        widths = max(8, 2 * len(str(config.train.epochs)) + 5), 12 if tested == "test" else 17
+        self.head = (
+            *(("epoch", widths[0]), ("step", 10), ("train loss", 12), ("top-1", 10), (f"{tested} loss", widths[1]), ("top-1", 10)),
+            *(*top5, ("images/s", 10), ("time", 13), ("left", 13)),
+        )
+        self._print_row([name for name, _ in self.head])
+
+    def print_epoch(self, state: TrainState, evaluation: Evaluation | None) -> None:
+        """Print a row of the table: an epoch that has ended, or the evaluation that ends the run in the middle of one."""
+        clock, epochs = self.clock, self.config.train.epochs
+        self.console.done(f"epoch {state.epoch + bool(state.step_in_epoch)}/{epochs}")
+        epoch = f"in {state.epoch + 1}/{epochs}" if state.step_in_epoch else f"{state.epoch}/{epochs}"
+        tested = ["-", "-", "-"]
+        if evaluation is not None:
+            tested = [f"{evaluation.loss:.4f}", f"{evaluation.top1:.2f} %", f"{evaluation.top5:.2f} %"]
+        rate = f"{clock.images_per_second:,.0f}" if clock.images_per_second else "-"
+        times = duration_text(clock.epoch_seconds), duration_text(clock.left(state))
+        self._print_row([epoch, f"{state.step:,}", *self._trained, *tested[: 2 + self._has_top5], rate, *times])
+        self._trained = "-", "-"
+        clock.start_epoch()
+
+    def _print_row(self, cells: Sequence[str]) -> None:
+        self.console.say("".join(f"{cell:>{width}}" for cell, (_, width) in zip(cells, self.head, strict=True)).rstrip())
+
+    def _others(self) -> list[WeightsAndBiases | TensorBoard]:
+        """Where rows go besides metrics.jsonl."""
+        return [other for other in (self.wandb, self.tensorboard) if other is not None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -23,9 +24,12 @@ from distalex.parallel.parallelize import Parallel
 from distalex.parallel.start import start_processes
 from distalex.parallel.topology import Topology
 from distalex.plan.measure import choose
+from distalex.runs.published import weights_place
 from distalex.runs.trained import statistics_in
-from distalex.train.build import build_state, describe_run
+from distalex.train.build import build_state, describe_run, thaw
 from distalex.train.class_weights import class_weights, describe_weights_of
+from distalex.train.clock import Clock
+from distalex.train.ending import describe_ending
 from distalex.train.layer_norms import LayerNorms
 from distalex.train.log import StepResult
 from distalex.train.nonfinite import NonFiniteGuard
@@ -46,6 +50,8 @@ class Summary:
     """The last one; None where a signal stopped the run."""
     stop_signal: int | None
     """The signal that stopped the run early, if one did."""
+    seconds: float
+    """Time that this start of the run took."""
 
 
 def train(config: Config) -> Summary:
@@ -54,6 +60,7 @@ def train(config: Config) -> Summary:
     Raises UserError before anything is created where config, processes, data and weights do not fit, and TrainingError where the
     loss is not finite or the disk refuses the last checkpoint.
     """
+    started = time.perf_counter()
     processes = start_processes(
         config.parallel,
         config.model.columns,
@@ -64,6 +71,7 @@ def train(config: Config) -> Summary:
         choose=partial(choose_parallel, config),
     )
     with processes as mesh, open_run(config, mesh) as run:
+        weights = config.model.weights and run.resumed is None and weights_place(config.model.weights, mesh, run.say)
         data = open_data(
             *(config.data, mesh, run.say, run.console.progress),
             batch_size=config.train.batch_size,
@@ -75,14 +83,17 @@ def train(config: Config) -> Summary:
         )
         require_agreement({"data": data.describe(), "classes": data.classes, "colours": data.statistics, "images": data.contents})
         data.train.class_weights = class_weights(config.train, data, mesh.device)
-        state, forward = build_state(run.config, mesh, data, run.say, run.resumed is not None)
+        state, forward = build_state(run.config, mesh, data, run.say, run.resumed is not None, weights or None)
         run.begin(state)
         run.say(describe_run(run.config, mesh, data, state.net, run.folder.path))
         if data.train.class_weights is not None:
             run.say(describe_weights_of(data.train.class_weights, data.classes))
+        run.log.print_head(Clock(config.train, data.train.steps_per_epoch, data.test.count / data.train.count), len(data.classes))
         passes, evaluation = passes_of(forward, config.train), None
         try:
             for _ in epochs(state, config):
+                if thaw(state, forward, config.model, run.say):
+                    passes = passes_of(forward, config.train)
                 try:
                     train_epoch(state, forward, passes, data, run)
                 except NotFinite:
@@ -96,8 +107,10 @@ def train(config: Config) -> Summary:
         if evaluation is None:
             run.say(f"stopped at step {state.step:,} and saved; resume with {run.saver.resuming}")
         else:
+            if state.stops_early(config.train):
+                run.say(f"stopped early: no epoch after {state.patience.best} was better (train.early_stop={config.train.early_stop})")
             log_results(run.log.wandb, run.config, run.folder, data, state.step)
-        return Summary(run.folder.path, state.step, evaluation, run.stop.received)
+        return Summary(run.folder.path, state.step, evaluation, run.stop.received, time.perf_counter() - started)
 
 
 def epochs(state: TrainState, config: Config) -> Iterator[int]:
@@ -202,8 +215,12 @@ def end_epoch(state: TrainState, forward: Parallel, data: Data, run: Run) -> Eva
     if evaluation is not None:
         if is_due:  # the final evaluation must not advance the schedule, or a resumed run would differ
             state.schedule.evaluated(evaluation.loss)
+            state.patience.take(evaluation.top1, evaluation.loss, state.epoch)
         is_best, state.best_top1 = evaluation.top1 > state.best_top1, max(evaluation.top1, state.best_top1)
+        is_last = is_last or state.is_done(config.train)  # it may stop early
         run.log.write_evaluation(evaluation, state)
+    if is_whole or evaluation is not None:
+        run.log.print_epoch(state, evaluation)
     every = config.checkpoint.every_epochs
     run.save(state, is_best, newest=is_last or (every > 0 and state.epoch % every == 0))
     if evaluation is not None:
@@ -233,4 +250,6 @@ def train_until_stopped(config: Config) -> int:
     summary = train(config)
     if summary.stop_signal is not None and summary.evaluation is None:
         return 128 + summary.stop_signal
+    if Topology.from_environment().rank == 0 and summary.evaluation is not None:
+        print(describe_ending(summary.folder, config, summary.seconds), flush=True)
     return 0

@@ -15,6 +15,7 @@ from distalex import __version__
 from distalex.config.config import Config
 from distalex.config.model import ModelConfig
 from distalex.config.schema import validate
+from distalex.config.train import TrainConfig
 from distalex.console import Console
 from distalex.data.batches import Batch
 from distalex.errors import Stopped, UserError
@@ -35,6 +36,7 @@ from distalex.train.roofline import DeviceSpeed
 from distalex.train.saving import Saver
 from distalex.train.state import TrainState
 from distalex.train.stopping import StopSignals
+from distalex.train.tensorboard import TensorBoard, check_tensorboard
 from distalex.train.trace import Trace
 from distalex.train.wandb import WeightsAndBiases, check_wandb
 
@@ -111,6 +113,8 @@ class Run:
             return str(error)
         self._drop_what_comes_after(state)
         self.log.wandb = WeightsAndBiases(self.config, self.folder.path, self.console)
+        if self.config.log.tensorboard:
+            self.log.tensorboard = TensorBoard(self.folder.path, state.step, self.console)
         return ""
 
     def _restore(self, state: TrainState, saved: dict[str, Any]) -> None:
@@ -132,7 +136,7 @@ class Run:
             self.say("the checkpoint has a moving average of the weights (train.ema), which this run drops")
         self.say(f"resuming from step {state.step:,} (epoch {state.epoch + 1})")
         if state.is_done(self.config.train):
-            self.say(f"nothing left to train: train.epochs={self.config.train.epochs}, train.max_steps={self.config.train.max_steps}")
+            self.say(f"nothing left to train: {_why_done(state, self.config.train)}")
 
     def _drop_what_comes_after(self, state: TrainState) -> None:
         """Remove metrics of later steps, and set aside later checkpoints: damaged ones, or of a branch that this run leaves."""
@@ -194,6 +198,16 @@ class Run:
         self.log.start_window()
 
 
+def _why_done(state: TrainState, config: TrainConfig) -> str:
+    """Why there is nothing left to train, and how to train on where it stopped early."""
+    if state.stops_early(config):
+        return (
+            f"train.early_stop={config.early_stop} stopped it, as no epoch after {state.patience.best} was better; "
+            "resume with --train.early_stop=0, or a larger number, to train on"
+        )
+    return f"train.epochs={config.epochs}, train.max_steps={config.max_steps}"
+
+
 @contextmanager
 def open_run(config: Config, mesh: Mesh) -> Iterator[Run]:
     """Open the run that `config` names: look for a state to resume from, and catch signals; creates nothing before `Run.begin`.
@@ -202,6 +216,7 @@ def open_run(config: Config, mesh: Mesh) -> Iterator[Run]:
     another run's.
     """
     check_wandb(config.log)
+    check_tensorboard(config.log)
     console = Console(mesh.is_first)
     name = config.name or mesh.from_first(f"{config.data.name}-{config.model.name}-{time.strftime('%Y%m%d-%H%M%S')}")
     config = config.model_copy(update={"name": name})
@@ -227,6 +242,8 @@ def open_run(config: Config, mesh: Mesh) -> Iterator[Run]:
             folder.release()
             if log.wandb:
                 log.wandb.finish(exit_code=int(failed))
+            if log.tensorboard:
+                log.tensorboard.finish()
 
 
 def _fetch_copy(config: Config, folder: RunFolder, remote: Remote, mesh: Mesh) -> None:

@@ -15,6 +15,7 @@ from distalex.optim.schedule import Schedule
 from distalex.parallel.shards import Shards
 from distalex.runs.checkpoint import FORMAT, are_finite
 from distalex.train.epoch_mean import EpochMean
+from distalex.train.patience import Patience
 
 
 @dataclass
@@ -33,6 +34,7 @@ class TrainState:
     """The epoch that the next step belongs to."""
     step_in_epoch: int = 0
     best_top1: float = -1.0
+    patience: Patience = field(default_factory=Patience)
     left_out: set[int] = field(default_factory=set)
     """Skipped steps, whose loss or gradients were not finite."""
     metadata: dict[str, Any] = field(default_factory=dict)
@@ -42,8 +44,12 @@ class TrainState:
         self.epoch_mean = EpochMean(self.shards.mesh)
 
     def is_done(self, config: TrainConfig) -> bool:
-        """Whether all the epochs or steps that `config` asks for are done."""
-        return self.epoch >= config.epochs or (config.max_steps is not None and self.step >= config.max_steps)
+        """Whether all the epochs or steps that `config` asks for are done, or it stops early."""
+        return self.epoch >= config.epochs or self.stops_early(config) or (config.max_steps is not None and self.step >= config.max_steps)
+
+    def stops_early(self, config: TrainConfig) -> bool:
+        """Whether `train.early_stop` ends the run before its last epoch."""
+        return self.epoch < config.epochs and self.patience.is_over(config.early_stop)
 
     def is_finite(self) -> bool:
         """Whether weights, buffers, moving average and optimizer state of this process are finite. Waits for the device."""
@@ -69,6 +75,7 @@ class TrainState:
             },
             "epoch_sums": self.epoch_mean.sums(),
             "left_out": sorted(self.left_out),
+            "patience": self.patience.state_dict(),
             **self.metadata,
         }
 
@@ -94,6 +101,7 @@ class TrainState:
         for name, value in state["progress"].items():
             setattr(self, name, value)
         self.epoch_mean.restore(state.get("epoch_sums", (0.0, 0.0, 0.0)))  # an earlier distalex did not save them
+        self.patience.load_state_dict(state.get("patience", {}), self.epoch)
         self.left_out |= set(state.get("left_out", ()))
 
     @staticmethod

@@ -140,7 +140,7 @@ def test_one_tower_is_torchvisions(tmp_path, monkeypatch):
         "--data.image_size=64",
         "--data.synthetic_images=8",
     ]
-    assert main(["train", *words, "--train.batch_size=4", "--name=it", "--log.wandb=disabled"]) == 0
+    assert main(["train", *words, "--train.batch_size=4", "--name=it", "--log.wandb=disabled", "--log.report=false"]) == 0
     assert main(["export", "it", "--out=it.pth"]) == 0
     net = torchvision.models.alexnet(num_classes=10)
     net.load_state_dict(torch.load("it.pth", weights_only=True))

@@ -137,7 +137,7 @@ def test_nothing_else_is_written_over(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ([], "RUNS is missing"),
+        ([], "RUN is missing"),
         (["none"], "none: no such run"),
         (["it", "--out=page.txt"], "ending in .html"),
         (["it", "--images=-1"], "images=-1"),

@@ -34,6 +34,7 @@ SMALL = {
     "train.threads": "1",
     "log.every": "1",
     "log.wandb": "disabled",
+    "log.report": "false",
 }
 
 

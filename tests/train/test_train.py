@@ -20,7 +20,7 @@ SHIPPED = sorted(str(path.relative_to(CONFIGS).with_suffix("")) for path in CONF
 
 @pytest.mark.slow(90)
 def test_digits_passes_97_percent_and_tools_agree(tmp_path, capsys):
-    assert main(["train", "--config=digits", "--name=digits", "--log.wandb=disabled", "--train.threads=1"]) == 0
+    assert main(["train", "--config=digits", "--name=digits", "--log.wandb=disabled", "--log.report=false", "--train.threads=1"]) == 0
     run = tmp_path / "runs" / "digits"
     trained = metrics(run, "eval")[-1]
     assert trained["count"] == 359
@@ -44,7 +44,15 @@ def test_a_shipped_config_runs(name, tmp_path):
     """Two steps on noise, with its own network, optimizer, schedule and augmentation, the wide layers narrowed."""
     size = load_config(name, {"data.name": "synthetic"}).data.image_size
     small = ["--data.name=synthetic", "--data.synthetic_images=8", f"--data.stored_size={size}", "--train.batch_size=4", "--train.epochs=1"]
-    narrow = ["--model.fc6=64", "--model.fc7=64", "--name=it", "--log.wandb=disabled", "--log.every=1", "--train.threads=1"]
+    narrow = [
+        "--model.fc6=64",
+        "--model.fc7=64",
+        "--name=it",
+        "--log.wandb=disabled",
+        "--log.report=false",
+        "--log.every=1",
+        "--train.threads=1",
+    ]
     assert main(["train", f"--config={name}", *small, *narrow]) == 0
     assert [row["step"] for row in metrics(tmp_path / "runs" / "it")] == [1, 2]
 
@@ -134,6 +142,7 @@ def test_the_tutorials_job_on_real_images(tmp_path, cifar10_jpeg):
         "--train.threads=1",
         "--name=it",
         "--log.wandb=disabled",
+        "--log.report=false",
         "--log.every=1",
     ]
     assert main(["train", *options_]) == 0
