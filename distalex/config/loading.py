@@ -12,6 +12,7 @@ import yaml
 
 from distalex.config.config import Config
 from distalex.config.model import OF_TRAINING
+from distalex.config.own_network import replaces_options
 from distalex.config.schema import Section, check_key, nearest, validate
 from distalex.errors import UserError
 
@@ -32,6 +33,8 @@ def load_config(config: str | None = None, overrides: Mapping[str, str] | None =
     for key in without:
         section, _, leaf = key.rpartition(".")
         values.get(section, {}).pop(leaf, None)
+    if (name := (overrides or {}).get("model.name")) is not None:
+        values["model"] = _under(values.get("model") or {}, {"name": name})
     for key, value in (overrides or {}).items():
         section, _, leaf = key.rpartition(".")
         check_key(key, "command line", Config)
@@ -68,8 +71,21 @@ def with_network_of_run(model: Mapping[str, Any], runs_dir: str) -> dict[str, An
             network = read_yaml(folder / "config.yaml")[0].get("model") or {}
             if model.get("name", network.get("name")) != network.get("name"):
                 break
+            if "name" in model:  # its file as it is now, not as the run recorded it
+                network = {option: value for option, value in network.items() if option != "code"}
             return {**{option: value for option, value in network.items() if option not in OF_TRAINING}, **model}
     return dict(model)
+
+
+def _under(model: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options `model` of a config without those that `above`, which is laid over it, leaves behind with their network.
+
+    These are all of them where `above` names a network of one's own in its place, and else a recorded file where it names a network.
+    """
+    name = above.get("name")
+    if isinstance(name, str) and replaces_options(name, str(model.get("name", ""))):
+        return {}
+    return {option: value for option, value in model.items() if option != "code" or name is None}
 
 
 _SECTIONS = {
@@ -97,7 +113,7 @@ def _read_with_base(path: Path, above: tuple[Path, ...] = ()) -> tuple[dict[str,
     merged, base_places = _read_with_base(base, (*above, path.resolve()))
     for key, value in values.items():
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = {**merged[key], **value} if both else value
+        merged[key] = {**(_under(merged[key], value) if key == "model" else merged[key]), **value} if both else value
     return merged, {**base_places, **places}
 
 

@@ -77,7 +77,15 @@ def build_network(config: ModelConfig, classes: int, image_size: int) -> Network
     Raises:
         ValueError: the images are so small that a layer would have no output.
     """
+    if config.is_own:
+        net: Network = build_given(config, classes, image_size, 0)
+        return net.to(torch.get_default_device())
     return import_module(f"distalex.model.networks.{config.name}").build(config, classes, image_size)
+
+
+def build_given(config: ModelConfig, classes: int, image_size: int, seed: int) -> Network:
+    """Build a network of one's own on the CPU, with initial weights keyed by `seed`. Raises UserError as `own.build_own`."""
+    return import_module("distalex.model.own").build_own(config, classes, image_size, seed)
 
 
 def count_macs(config: ModelConfig, classes: int, image_size: int) -> int:

@@ -17,6 +17,8 @@ import torch
 from torch import nn
 
 from distalex.config.optim import OptimConfig
+from torch.nn.modules.batchnorm import _NormBase
+
 from distalex.errors import UserError
 from distalex.model.batch_norm import BatchNorm
 from distalex.optim.gradients import norms_of
@@ -52,7 +54,7 @@ def _rate_and_decay(name: str, net: nn.Module, config: OptimConfig) -> tuple[flo
     """Return the learning rate's multiple and the weight decay of the parameter `name`."""
     layer, _, kind = name.rpartition(".")
     rate = config.layer_lr.get(layer, 1.0)
-    if isinstance(net.get_submodule(layer), BatchNorm):
+    if isinstance(net.get_submodule(layer), BatchNorm | _NormBase | nn.GroupNorm | nn.LayerNorm):
         return rate, config.weight_decay if config.norm_decay else 0.0
     if kind == "bias":
         return rate * config.bias_lr, config.weight_decay if config.bias_decay else 0.0

@@ -16,6 +16,7 @@ from distalex.machine.precision import has_bf16
 from distalex.model.freezing import freeze
 from distalex.model.initial_weights import build_model
 from distalex.model.network import Network
+from distalex.model.own_passes import try_training
 from distalex.optim.average import MovingAverage
 from distalex.optim.optimizer import build_optimizer
 from distalex.optim.schedule import Schedule
@@ -37,12 +38,24 @@ def build_state(
     if config.model.weights and not is_resumed:
         load_weights(net, config, data.classes, say)
     freeze(net, config.model.freeze)
+    if config.model.is_own:
+        _try_training(net, config, mesh, data, say)
     forward = parallelize(net, config.train, mesh)
     optimizer = build_optimizer(net, config.optim, forward.shards)
     steps = data.train.steps_per_epoch
     schedule = Schedule(config.optim, steps * config.train.epochs, steps)
     average = MovingAverage(net, config.train.ema) if config.train.ema else None
     return TrainState(net, optimizer, schedule, forward.shards, average, metadata=describe_weights(config, data)), forward
+
+
+def _try_training(net: Network, config: Config, mesh: Mesh, data: Data, say: Callable[[str], None]) -> None:
+    """Try training passes of a network of one's own. Parameters that its output does not use are not trained, which is reported."""
+    last = data.train.count % config.train.batch_size or config.train.batch_size
+    unused = try_training(net, config.model.name, config.train.accumulate > 1, min(config.train.batch_size, last) < mesh.replicas)
+    for name in unused:
+        net.get_parameter(name).requires_grad_(False)
+    if unused:
+        say(f"model.name={config.model.name}: not trained, as the logits do not use them: {', '.join(unused[:8])}{', …' * (len(unused) > 8)}")
 
 
 def describe_weights(config: Config, data: Data) -> dict[str, Any]:
@@ -63,18 +76,20 @@ def describe_run(config: Config, mesh: Mesh, data: Data, net: Network, folder: P
     processes, classes = mesh.topology.world_size, len(data.classes)
     held = sum(parameter.numel() for parameter in net.parameters()) / 1e6
     largest = -(-config.train.batch_size // mesh.replicas)
+    empty = max(0, mesh.replicas - config.train.batch_size)
+    shared = f"{mesh.replicas - empty} x {largest} images" + f" ({empty} of {mesh.replicas} replicas have none: use fewer processes)" * bool(empty)
     computes: str = config.train.precision
     if computes == "bf16" and not has_bf16(mesh.device):
         computes = "fp32 (not bf16, for which this device has no instructions)"
     return "\n".join(
         [
-            f"run {folder}: {config.model.name} network, {held:.1f} M parameters{' per process' * (mesh.columns > 1)}, "
+            f"run {folder}: {config.model.label} network, {held:.1f} M parameters{' per process' * (mesh.columns > 1)}, "
             f"{config.data.image_size}x{config.data.image_size}, "
             f"{computes} on {processes} {mesh.device.type} process{'es' * (processes > 1)} (--parallel={mesh.parallel}), "
             f"{torch.get_num_threads()} thread(s) each",
             f"data {config.data.name}: {data.describe()}; augment={config.data.augment}, "
             f"normalize={config.data.normalize}, loader={config.data.loader}",
-            f"batch {config.train.batch_size} = {mesh.replicas} x {largest} images, {mesh.columns} process{'es' * (mesh.columns > 1)} "
+            f"batch {config.train.batch_size} = {shared}, {mesh.columns} process{'es' * (mesh.columns > 1)} "
             f"per replica, {data.train.steps_per_epoch:,} steps per epoch; chance-level loss: ln {classes} = {math.log(classes):.3f}",
         ]
     )
