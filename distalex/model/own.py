@@ -49,7 +49,6 @@ class OwnNetwork(Network):
         table = require_table(module, name, seen)
         self.columns, self.reads = table
         self.cuts = all(callable(getattr(module, method, None)) for method in ("convolve", "classify"))
-        """Whether One Weird Trick can cut it before its fully connected layers."""
         object.__setattr__(self, "module", module)  # not registered as a part, and everything of it registered as this network's
         self._modules, self._parameters, self._buffers = module._modules, module._parameters, module._buffers
         self._non_persistent_buffers_set = module._non_persistent_buffers_set

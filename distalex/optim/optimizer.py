@@ -15,10 +15,9 @@ from typing import Any
 
 import torch
 from torch import nn
-
-from distalex.config.optim import OptimConfig
 from torch.nn.modules.batchnorm import _NormBase
 
+from distalex.config.optim import OptimConfig
 from distalex.errors import UserError
 from distalex.model.batch_norm import BatchNorm
 from distalex.optim.gradients import norms_of
