@@ -37,6 +37,8 @@ class Network(nn.Module):
     """For a chain of convolutions, the name of the module between each convolution and the next, by the convolution's name."""
     is_static: bool = False
     """Whether the forward pass does the same for every batch of one shape, so that a GPU may replay it."""
+    is_given: bool = False
+    """Whether it is a network of one's own, whose table may be wrong."""
     cuts: bool = True
     """Whether it has `convolve` and `classify`, which One Weird Trick needs."""
     repeats: float = 1.0

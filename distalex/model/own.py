@@ -41,6 +41,7 @@ class OwnNetwork(Network):
     """
 
     module: nn.Module
+    is_given = True
 
     def __init__(self, module: nn.Module, classes: int, image_size: int, name: str, seen: Seen) -> None:
         super().__init__()

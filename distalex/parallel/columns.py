@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from distalex import random
 from distalex.errors import UserError
 from distalex.model.batch_norm import TorchBatchNorm
 from distalex.model.dropout import KeyedDropout
@@ -55,6 +56,32 @@ def split_into_columns(net: Network, mesh: Mesh) -> Shards:
         elif isinstance(module, DropoutOfAnyShape):
             module.column = mesh.column
     divide_dropout(net, shards)
+    return shards
+
+
+def require_same_logits(net: Network, mesh: Mesh) -> Shards:
+    """Split as `split_into_columns`, and compare the logits of two images with those of the whole network.
+
+    Raises UserError where they differ: something between the layers of the table mixes the columns.
+    """
+    net.to(mesh.device).eval()
+    side = net.image_size
+    images = torch.randn(2, 3, side, side, generator=random.generator(0, "columns"), dtype=next(net.parameters()).dtype).to(mesh.device)
+    what = f"parallel={mesh.parallel}: the network, divided by its table `reads`,"
+    with torch.no_grad():
+        expected = net(images)
+        shards = split_into_columns(net, mesh)
+        try:
+            logits = net(images)
+        except (RuntimeError, ValueError, TypeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"{what} fails ({reason}); take shapes from x, not from the whole network's channels") from None
+    if (logits - expected).abs().max() > 1e-3 * expected.abs().max():
+        raise UserError(
+            f"{what} gives other logits than the whole one; between its layers every channel must be treated for itself, as activations, "
+            "pooling, nn.BatchNorm2d and nn.Dropout do"
+        )
+    net.train()
     return shards
 
 
