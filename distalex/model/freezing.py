@@ -15,7 +15,7 @@ def freeze(net: Network, layers: Names) -> None:
     """
     known = {name.rpartition(".")[0] for name, _ in net.named_parameters()}
     for layer in layers:
-        if layer not in known:
+        if layer not in known and not any(name.startswith(f"{layer}.") for name in known):
             raise UserError(f"model.freeze={layer}: no such layer; there are {', '.join(sorted(known))}")
         net.get_submodule(layer).requires_grad_(False)
     if layers and not any(parameter.requires_grad for parameter in net.parameters()):

@@ -39,7 +39,7 @@ def build_optimizer(net: nn.Module, config: OptimConfig, shards: Shards) -> torc
     """
     layers = {name for name, module in net.named_modules() if any(True for _ in module.parameters(recurse=False))}
     for layer in config.layer_lr:
-        if layer not in layers:
+        if layer not in layers and not any(name.startswith(f"{layer}.") for name in layers):
             raise UserError(f"optim.layer_lr={layer}: no such layer; there are {', '.join(sorted(layers))}")
     members: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in net.named_parameters():
@@ -52,7 +52,8 @@ def build_optimizer(net: nn.Module, config: OptimConfig, shards: Shards) -> torc
 def _rate_and_decay(name: str, net: nn.Module, config: OptimConfig) -> tuple[float, float]:
     """Return the learning rate's multiple and the weight decay of the parameter `name`."""
     layer, _, kind = name.rpartition(".")
-    rate = config.layer_lr.get(layer, 1.0)
+    blocks = [".".join(layer.split(".")[:end]) for end in range(layer.count(".") + 1, 0, -1)]  # the innermost first
+    rate = next((config.layer_lr[block] for block in blocks if block in config.layer_lr), 1.0)
     if isinstance(net.get_submodule(layer), BatchNorm | _NormBase | nn.GroupNorm | nn.LayerNorm):
         return rate, config.weight_decay if config.norm_decay else 0.0
     if kind == "bias":

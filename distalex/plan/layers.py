@@ -85,7 +85,7 @@ def _observed(net: Network, x: Tensor) -> list[Layer]:
         rows = rows if sum(counts) % rows == 0 else 1
         macs = (counter.get_total_flops() - done[0]) // 2 // len(x)
         own = max(0, sum(tensor.nbytes for tensor in held) - inputs.nbytes) // len(x)
-        is_joint = name in net.linear_layers
+        is_joint = net.cuts and name in net.linear_layers
         reads = net.reads.get(name, "own" if layers else "image")
         layers.append(Layer(name, not is_joint, reads, rows, sum(counts) // rows, macs, inputs[0].numel(), y[0].numel(), own))
         done[0] = counter.get_total_flops()
