@@ -7,7 +7,7 @@ other rooms read. Files are parsed here and not imported, so that `--help` needs
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -68,12 +68,26 @@ class OneOf:
     """Further names with their help texts."""
     without: tuple[str, ...] = ()
     """Names of files that are not offered."""
+    forms: tuple[tuple[str, str], ...] = ()
+    """Forms of names that files do not declare, such as `FILE.py:FUNCTION`, with their help texts."""
+    read: Callable[[str], str] | None = None
+    """Given a name with a `:` or the end `.py`, which has one of `forms`, returns it or raises ValueError."""
 
     @property
     def meanings(self) -> dict[str, str]:
         """The help text of each name, by name."""
         declared = {name: one.meaning for name, one in declared_in(self.folder).items() if name not in self.without}
-        return {**declared, **dict(self.also)}
+        return {**declared, **dict(self.also), **dict(self.forms)}
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
-        return core_schema.literal_schema(list(self.meanings))
+        forms = dict(self.forms)
+        names = core_schema.literal_schema([name for name in self.meanings if name not in forms])
+        if self.read is None:
+            return names
+        formed = core_schema.no_info_after_validator_function(self.read, core_schema.str_schema())
+        return core_schema.tagged_union_schema({"name": names, "form": formed}, discriminator=_kind_of)
+
+
+def _kind_of(value: Any) -> str:
+    """Whether a value is a declared `name` or has a `form`."""
+    return "form" if isinstance(value, str) and (":" in value or value.endswith(".py")) else "name"

@@ -12,6 +12,7 @@ import yaml
 
 from distalex.config.config import Config
 from distalex.config.model import OF_TRAINING
+from distalex.config.own_network import replaces_options
 from distalex.config.schema import Section, check_key, nearest, validate
 from distalex.errors import UserError
 
@@ -32,6 +33,8 @@ def load_config(config: str | None = None, overrides: Mapping[str, str] | None =
     for key in without:
         section, _, leaf = key.rpartition(".")
         values.get(section, {}).pop(leaf, None)
+    if (name := (overrides or {}).get("model.name")) is not None:
+        values["model"] = _under(values.get("model") or {}, {"name": name})
     for key, value in (overrides or {}).items():
         section, _, leaf = key.rpartition(".")
         check_key(key, "command line", Config)
@@ -74,6 +77,8 @@ def take_options_of_weights(values: dict[str, Any], places: dict[str, str], over
     typed = {key.partition(".")[2]: value for key, value in overrides.items() if key.startswith("model.")}
     if {**found["model"], **from_file, **typed}.get("name") != found["model"].get("name"):
         return
+    if "name" in typed:  # its file as it is now, not as the run recorded it
+        found["model"].pop("code", None)
     of_training = {option: value for option, value in model.items() if option in OF_TRAINING}
     values["model"] = {**found["model"], **from_file, **of_training, **typed}
     for option, value in found["data"].items():
@@ -101,6 +106,17 @@ def options_of_weights(place: str, runs_dir: str) -> dict[str, dict[str, Any]]:
     return {}
 
 
+def _under(model: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options `model` of a config without those that `above`, which is laid over it, leaves behind with their network.
+
+    These are all of them where `above` names a network of one's own in its place, and else a recorded file where it names a network.
+    """
+    name = above.get("name")
+    if isinstance(name, str) and replaces_options(name, str(model.get("name", ""))):
+        return {}
+    return {option: value for option, value in model.items() if option != "code" or name is None}
+
+
 _SECTIONS = {
     name for name, field in Config.model_fields.items() if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
 }
@@ -126,7 +142,7 @@ def _read_with_base(path: Path, above: tuple[Path, ...] = ()) -> tuple[dict[str,
     merged, base_places = _read_with_base(base, (*above, path.resolve()))
     for key, value in values.items():
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = {**merged[key], **value} if both else value
+        merged[key] = {**(_under(merged[key], value) if key == "model" else merged[key]), **value} if both else value
     return merged, {**base_places, **places}
 
 

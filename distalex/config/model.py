@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from distalex.config.choices import OneOf, declared_in, facts_in
+from distalex.config.own_network import FORMS, HONOURED, is_own, label_of, require_form, require_honoured, with_code
 from distalex.config.schema import Counts, Float, Int, Names, Section, plain_text
 
 NETWORKS = "model/networks"
@@ -18,8 +19,10 @@ OF_TRAINING = ("dropout", "init", "weights", "freeze", "thaw")
 class ModelConfig(Section):
     """The network."""
 
-    name: Annotated[str, OneOf(NETWORKS)] = "paper"
+    name: Annotated[str, OneOf(NETWORKS, forms=FORMS, read=require_form)] = "paper"
     """Network."""
+    code: str | None = None
+    """The text of the file of `FILE.py:FUNCTION`, as a run records it; it is read from the file, not given."""
     channels: Counts = (64, 128, 256, 256, 256)
     """`cifar`: output channels of the convolutions, conv1 first."""
     kernels: Counts = (5, 3, 3, 3, 3)
@@ -40,7 +43,8 @@ class ModelConfig(Section):
     width: Float = Field(1.0, ge=1 / 16, le=4)
     """`paper`: multiple of the convolutions' channels (Section 3.2 compares with a network of half as many)."""
     columns: Int = Field(2, ge=1, le=64)
-    """Number of columns (groups) in conv2, conv4, conv5 (Section 3.2). The paper has 2, networks of one tower 1."""
+    """Number of columns (groups) in conv2, conv4, conv5 (Section 3.2). The paper has 2, networks of one tower 1. A network of your own
+    says it itself."""
     lrn: bool = True
     """Local response normalisation after conv1 and conv2 (Section 3.3). Networks of one tower have none by default."""
     lrn_alpha: Float = Field(1e-4, ge=0)
@@ -75,7 +79,17 @@ class ModelConfig(Section):
         if not isinstance(values, dict):
             return values
         name = str(values.get("name", cls.model_fields["name"].default))
+        if is_own(name):
+            require_honoured({option: plain_text(value) for option, value in values.items() if option in cls.model_fields}, name)
+            return with_code({"columns": 1, **values})
         return {**facts_in(NETWORKS, name).get("DEFAULTS", {}), **values}
+
+    @model_serializer(mode="wrap")
+    def _leave_out_what_does_not_apply(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values = serialize(self)
+        if self.is_own:
+            return {option: value for option, value in values.items() if option in HONOURED}
+        return {option: value for option, value in values.items() if option != "code"}
 
     @model_validator(mode="after")
     def _require_something_to_thaw(self) -> ModelConfig:
@@ -139,6 +153,16 @@ class ModelConfig(Section):
             if width % self.columns:
                 raise ValueError(f"model.columns={self.columns}: does not divide the {width:g} outputs of {name}; use a divisor of them")
         return self
+
+    @property
+    def is_own(self) -> bool:
+        """Return whether it is a network of one's own or of torchvision's, and none of model/networks."""
+        return is_own(self.name)
+
+    @property
+    def label(self) -> str:
+        """Return a short name for folders, tables and pictures."""
+        return label_of(self.name)
 
     @property
     def facts(self) -> Mapping[str, Any]:

@@ -134,7 +134,7 @@ def _require_close(logits: Tensor, net: nn.Module, images: Tensor) -> float:
 def _safetensors(trained: Trained, path: Path) -> None:
     from safetensors.torch import load, save
 
-    weights = {name: value.contiguous() for name, value in trained.net.state_dict().items()}
+    weights = {name: value.clone(memory_format=torch.contiguous_format) for name, value in trained.net.state_dict().items()}
     facts = {**describe_network(trained), "input": "weights only: normalise images as (images - mean) * scale"}
     front = Normalised(trained)
     facts |= {name: json.dumps(getattr(front, name).flatten().tolist()) for name in ("mean", "scale")}

@@ -32,20 +32,26 @@ class KeyedDropout(nn.Module):
         """Zero some of `x` (images, units) and scale the rest up; in evaluation return `x`."""
         if not self.training or self.probability == 0:
             return x
-        images, units = x.shape
+        return x * self.mask(self.draw, *x.shape, self.first_unit, x)
+
+    def mask(self, draw: Tensor, images: int, units: int, first_unit: int, like: Tensor) -> Tensor:
+        """Return a mask (images, units) in the dtype of `like`: 0 for a dropped unit, else what scales the rest up.
+
+        `draw` holds the key's two words and the number of the first row.
+        """
         exact = (self.probability * 2**8).is_integer()
         size, kind = (8, torch.int8) if exact else (16, torch.int16)  # random bits for each unit
         below = min(round(self.probability * 2**size), 2**size - 1) - 2 ** (size - 1)
         kept = 1.0 / (1.0 - self.probability)
-        if x.dtype in (torch.float32, torch.bfloat16) and not is_traced() and has_triton(x.device):
+        if like.dtype in (torch.float32, torch.bfloat16) and not is_traced() and has_triton(like.device):
             from distalex.kernels.dropout_triton import keyed_mask
 
-            return x * keyed_mask(self.draw, images, units, self.first_unit, size, below, kept, x.dtype)
-        rows = torch.arange(images, device=x.device, dtype=torch.int32) + self.draw[2]
-        first_word, skipped = divmod(self.first_unit, 32 // size)
-        words = torch.arange(first_word, first_word - (-(skipped + units) * size // 32), device=x.device, dtype=torch.int32)
-        drawn = random.torch_grid(self.draw, rows, words).view(kind)[:, skipped : skipped + units]
-        return x * (drawn >= below).to(x.dtype).mul_(kept)
+            return keyed_mask(draw, images, units, first_unit, size, below, kept, like.dtype)
+        rows = torch.arange(images, device=like.device, dtype=torch.int32) + draw[2]
+        first_word, skipped = divmod(first_unit, 32 // size)
+        words = torch.arange(first_word, first_word - (-(skipped + units) * size // 32), device=like.device, dtype=torch.int32)
+        drawn = random.torch_grid(draw, rows, words).view(kind)[:, skipped : skipped + units]
+        return (drawn >= below).to(like.dtype).mul_(kept)
 
     def extra_repr(self) -> str:
         """Return the probability, as `print(net)` shows it."""

@@ -15,6 +15,10 @@ from distalex.model.network import build_network
 
 def differing_options(theirs: ModelConfig, ours: ModelConfig) -> str:
     """Format, as typed, the options that turn the network `ours` into `theirs`; empty where both compute the same."""
+    if theirs.is_own or ours.is_own:
+        if theirs.name != ours.name:
+            return f"--model.name={theirs.name}"
+        return f"another text of {theirs.name}" if theirs.code != ours.code else ""
     defaults, own_defaults = ModelConfig(name=theirs.name), ModelConfig(name=ours.name)
     words = [f"--model.name={theirs.name}"] if theirs.name != ours.name else []
     for option in type(ours).model_fields:

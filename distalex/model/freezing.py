@@ -16,10 +16,10 @@ WORDS = ("classifier", "first", "convolutions")
 
 
 def layers_named(net: nn.Module, word: str, option: str) -> tuple[str, ...]:
-    """Return the layers of `net` that a word of `option` stands for: a layer's own name or one of WORDS. Raises UserError."""
+    """Return the layers of `net` that a word of `option` stands for: the name of a layer or block, or one of WORDS. Raises UserError."""
     layers = [name for name, module in net.named_modules() if any(True for _ in module.parameters(recurse=False))]
-    if word in layers:
-        return (word,)
+    if inside := tuple(name for name in layers if name == word or name.startswith(f"{word}.")):
+        return inside
     meant = {
         "classifier": lambda: [name for name in layers if name == getattr(net, "classifier", "")],
         "first": lambda: layers[:1],

@@ -11,7 +11,7 @@ from distalex import random
 from distalex.config.model import ModelConfig
 from distalex.model.batch_norm import BatchNorm
 from distalex.model.dropout import KeyedDropout
-from distalex.model.network import Network, build_network
+from distalex.model.network import Network, build_given, build_network
 
 RELEASED_STD = {  # standard deviations of the 2012 code
     "conv1": 0.01,
@@ -35,6 +35,8 @@ def build_model(config: ModelConfig, classes: int, image_size: int, seed: int) -
         image_size: side of the square input in pixels.
         seed: random seed of the run.
     """
+    if config.is_own:
+        return build_given(config, classes, image_size, seed)
     with torch.device("meta"):
         net = build_network(config, classes, image_size)
     net._apply(lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype))  # `to_empty` imports the compiler, which takes a second

@@ -44,22 +44,22 @@ class Found(NamedTuple):
         return 0 if self.is_average else 1 if self.prefix in USUAL else 2
 
 
-def find_layers(names: Collection[str], own: Iterable[str]) -> list[Found]:
+def find_layers(names: Collection[str], own: Iterable[str], is_given: bool = False) -> list[Found]:
     """Find the tensors `own` of a network among the dotted `names` of a file.
 
     A name fits from its end: anything may stand before it, and wrappers anywhere in it. Returns the prefixes that have the most of
     `own`, of those the preferred kind (see `Found.rank`): several where the file holds several networks, none where it has less than
-    a quarter of the names.
+    a quarter of the names. Names of a network that `is_given` may have torchvision's blocks, and are never renamed.
     """
     wanted, counts = set(own), Counter[tuple[str, bool]]()
     for name in names:
-        for torchvisions in (False, True):
-            words = _words(name, torchvisions)
+        for torchvisions in (False,) if is_given else (False, True):
+            words = _words(name, torchvisions or is_given)
             for start in range(len(words)):
                 if _own_name(words[start:], torchvisions) in wanted:
                     counts[".".join(words[:start]), torchvisions] += 1
     most = max(counts.values(), default=0)
-    best = [_below(*place, names) for place, count in counts.items() if count == most >= len(wanted) / 4]
+    best = [_below(*place, names, is_given) for place, count in counts.items() if count == most >= len(wanted) / 4]
     preferred = min((found.rank for found in best), default=0)
     return [found for found in best if found.rank == preferred]
 
@@ -77,11 +77,11 @@ def _own_name(words: list[str], torchvisions: bool) -> str:
     return f"{TORCHVISION_KEYS[layer]}.{leaf}" if layer in TORCHVISION_KEYS else ""
 
 
-def _below(prefix: str, torchvisions: bool, names: Iterable[str]) -> Found:
+def _below(prefix: str, torchvisions: bool, names: Iterable[str], is_given: bool) -> Found:
     before = prefix.split(".") if prefix else []
     found: dict[str, str] = {}
     for name in names:
-        words = _words(name, torchvisions)
+        words = _words(name, torchvisions or is_given)
         if words[: len(before)] == before and (own := _own_name(words[len(before) :], torchvisions) if words[len(before) :] else ""):
             found.setdefault(own, name)
     return Found(prefix, found, torchvisions)

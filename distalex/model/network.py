@@ -37,6 +37,10 @@ class Network(nn.Module):
     """For a chain of convolutions, the name of the module between each convolution and the next, by the convolution's name."""
     is_static: bool = False
     """Whether the forward pass does the same for every batch of one shape, so that a GPU may replay it."""
+    is_given: bool = False
+    """Whether it is a network of one's own, whose table may be wrong."""
+    cuts: bool = True
+    """Whether it has `convolve` and `classify`, which One Weird Trick needs."""
     repeats: float = 1.0
     """How often each input of the first fully connected layer appears, where adaptive pooling enlarges its input."""
 
@@ -77,7 +81,15 @@ def build_network(config: ModelConfig, classes: int, image_size: int) -> Network
     Raises:
         ValueError: the images are so small that a layer would have no output.
     """
+    if config.is_own:
+        net: Network = build_given(config, classes, image_size, 0)
+        return net.to(torch.get_default_device())
     return import_module(f"distalex.model.networks.{config.name}").build(config, classes, image_size)
+
+
+def build_given(config: ModelConfig, classes: int, image_size: int, seed: int) -> Network:
+    """Build a network of one's own on the CPU, with initial weights keyed by `seed`. Raises UserError as `own.build_own`."""
+    return import_module("distalex.model.own").build_own(config, classes, image_size, seed)
 
 
 def count_macs(config: ModelConfig, classes: int, image_size: int) -> int:

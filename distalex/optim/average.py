@@ -21,12 +21,17 @@ class MovingAverage:
     @torch.no_grad()
     def update(self, net: nn.Module) -> None:
         """Move the average towards the current weights of `net`, by 1 - decay."""
-        current = net.state_dict()
-        torch._foreach_lerp_(list(self.weights.values()), [current[name] for name in self.weights], 1.0 - self.decay)
+        current, moving = net.state_dict(), {}
+        for name, value in self.weights.items():
+            if value.is_floating_point():
+                moving[name] = value
+            else:
+                value.copy_(current[name])  # a count
+        torch._foreach_lerp_(list(moving.values()), [current[name] for name in moving], 1.0 - self.decay)
 
     def swap(self, net: nn.Module) -> None:
         """Exchange the weights of `net` with the average, in place; a second call undoes it."""
-        for name, value in net.state_dict().items():
+        for name, value in {value.data_ptr(): (name, value) for name, value in net.state_dict().items()}.values():  # shared ones once
             held = value.clone()
             value.copy_(self.weights[name])
             self.weights[name].copy_(held)

@@ -16,10 +16,11 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from distalex.config.optim import OptimConfig
 from distalex.model.batch_norm import BatchNorm
-from distalex.model.freezing import layers_named
+from distalex.model.freezing import WORDS, layers_named
 from distalex.optim.gradients import norms_of
 from distalex.parallel.shards import Shards
 
@@ -38,8 +39,9 @@ def build_optimizer(net: nn.Module, config: OptimConfig, shards: Shards, thawing
     Raises:
         UserError: `optim.layer_lr` names a layer that `net` lacks.
     """
-    rates = {layer: rate for word, rate in config.layer_lr.items() for layer in layers_named(net, word, "optim.layer_lr")}
-    config = config.model_copy(update={"layer_lr": {**rates, **{name: config.layer_lr[name] for name in rates if name in config.layer_lr}}})
+    words = sorted(config.layer_lr, key=lambda word: (word not in WORDS, word.count(".")))  # a layer's own rate comes last
+    rates = {layer: config.layer_lr[word] for word in words for layer in layers_named(net, word, "optim.layer_lr")}
+    config = config.model_copy(update={"layer_lr": rates})
     members: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
     for name, parameter in net.named_parameters():
         thaws = name.rpartition(".")[0] in thawing  # apart, as fused SGD takes no group of which some parameters have momentum
@@ -55,7 +57,7 @@ def _rate_and_decay(name: str, net: nn.Module, config: OptimConfig) -> tuple[flo
     """Return the learning rate's multiple and the weight decay of the parameter `name`."""
     layer, _, kind = name.rpartition(".")
     rate = config.layer_lr.get(layer, 1.0)
-    if isinstance(net.get_submodule(layer), BatchNorm):
+    if isinstance(net.get_submodule(layer), BatchNorm | _NormBase | nn.GroupNorm | nn.LayerNorm):
         return rate, config.weight_decay if config.norm_decay else 0.0
     if kind == "bias":
         return rate * config.bias_lr, config.weight_decay if config.bias_decay else 0.0

@@ -14,10 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from distalex import random
 from distalex.errors import UserError
+from distalex.model.batch_norm import TorchBatchNorm
 from distalex.model.dropout import KeyedDropout
 from distalex.model.lrn import LocalResponseNorm
 from distalex.model.network import Network
+from distalex.model.own_dropout import DropoutOfAnyShape
 from distalex.parallel.mesh import Mesh
 from distalex.parallel.shards import Shards
 from distalex.shares import all_shares, share
@@ -38,18 +41,56 @@ def split_into_columns(net: Network, mesh: Mesh) -> Shards:
         UserError: a layer, such as the classifier, has fewer outputs than the mesh has columns.
     """
     require_rows(net, mesh, tuple(net.reads))
-    shards = Shards(mesh, {name: len(parameter) for name, parameter in net.named_parameters()})
+    shards = Shards(mesh, {name: len(value) for name, value in net.state_dict().items() if value.dim()})  # all but counts of batches
     for name, reads in net.reads.items():
         layer = net.get_submodule(name)
         if isinstance(layer, nn.Conv2d):
             net.set_submodule(name, _conv(layer, name, reads, shards))
         elif isinstance(layer, nn.Linear):
             net.set_submodule(name, linear_of_both(layer, name, shards, joins=name == net.classifier))
-    for module in net.modules():
+    for name, module in net.named_modules():
+        if isinstance(module, TorchBatchNorm):
+            _divide_batch_norm(module, name, shards)
         if isinstance(module, LocalResponseNorm):
             module.columns = net.columns // mesh.columns
+        elif isinstance(module, DropoutOfAnyShape):
+            module.column = mesh.column
     divide_dropout(net, shards)
     return shards
+
+
+def require_same_logits(net: Network, mesh: Mesh) -> Shards:
+    """Split as `split_into_columns`, and compare the logits of two images with those of the whole network.
+
+    Raises UserError where they differ: something between the layers of the table mixes the columns.
+    """
+    net.to(mesh.device).eval()
+    side = net.image_size
+    images = torch.randn(2, 3, side, side, generator=random.generator(0, "columns"), dtype=next(net.parameters()).dtype).to(mesh.device)
+    what = f"parallel={mesh.parallel}: the network, divided by its table `reads`,"
+    with torch.no_grad():
+        expected = net(images)
+        shards = split_into_columns(net, mesh)
+        try:
+            logits = net(images)
+        except (RuntimeError, ValueError, TypeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"{what} fails ({reason}); take shapes from x, not from the whole network's channels") from None
+    if (logits - expected).abs().max() > 1e-3 * expected.abs().max():
+        raise UserError(
+            f"{what} gives other logits than the whole one; between its layers every channel must be treated for itself, as activations, "
+            "pooling, nn.BatchNorm2d and nn.Dropout do"
+        )
+    net.train()
+    return shards
+
+
+def _divide_batch_norm(layer: TorchBatchNorm, name: str, shards: Shards) -> None:
+    """Keep this process's channels of a batch normalisation, in place."""
+    for kind, whole in layer.named_buffers():
+        layer.register_buffer(kind, shards.part(f"{name}.{kind}", whole).clone())
+    _keep_rows(layer, layer, name, shards)
+    layer.num_features //= shards.mesh.columns
 
 
 def require_rows(net: Network, mesh: Mesh, layers: tuple[str, ...]) -> None:
@@ -76,7 +117,8 @@ def _conv(layer: nn.Conv2d, name: str, reads: str, shards: Shards) -> nn.Conv2d:
     groups = layer.groups // mesh.columns if reads == "own" else 1
     inputs = layer.in_channels if reads != "own" else layer.in_channels // mesh.columns
     with torch.device("meta"):
-        kept = kind(inputs, layer.out_channels // mesh.columns, layer.kernel_size[0], layer.stride[0], layer.padding[0], groups=groups)
+        places: Any = layer.kernel_size, layer.stride, layer.padding, layer.dilation
+        kept = kind(inputs, layer.out_channels // mesh.columns, *places, groups=groups, bias=layer.bias is not None)
     _keep_rows(kept, layer, name, shards)
     if isinstance(kept, ConvOfBoth):
         kept.mesh, kept.purpose, kept.inputs = mesh, name, all_shares(layer.in_channels, mesh.columns)
@@ -87,7 +129,7 @@ def linear_of_both(layer: nn.Linear, name: str, shards: Shards, joins: bool) -> 
     """Shard `layer` by rows; its input is sharded as well. If `joins`, all-gather its output."""
     mesh = shards.mesh
     with torch.device("meta"):
-        kept = LinearOfBoth(layer.in_features, len(shards.part(f"{name}.weight", layer.weight)))
+        kept = LinearOfBoth(layer.in_features, len(shards.part(f"{name}.weight", layer.weight)), layer.bias is not None)
     _keep_rows(kept, layer, name, shards)
     kept.mesh, kept.purpose, kept.joins = mesh, name, joins
     kept.inputs = all_shares(layer.in_features, mesh.columns)
@@ -98,13 +140,13 @@ def linear_of_both(layer: nn.Linear, name: str, shards: Shards, joins: bool) -> 
 def keep_linear(layer: nn.Linear, name: str, shards: Shards) -> nn.Linear:
     """Shard `layer` by rows; its input is replicated."""
     with torch.device("meta"):
-        kept = nn.Linear(layer.in_features, len(shards.part(f"{name}.weight", layer.weight)))
+        kept = nn.Linear(layer.in_features, len(shards.part(f"{name}.weight", layer.weight)), layer.bias is not None)
     _keep_rows(kept, layer, name, shards)
     return kept
 
 
 def _keep_rows(kept: nn.Module, layer: nn.Module, name: str, shards: Shards) -> None:
-    for kind, whole in layer.named_parameters():
+    for kind, whole in list(layer.named_parameters()):
         part = shards.part(f"{name}.{kind}", whole.detach()).clone()
         kept.register_parameter(kind, nn.Parameter(part, requires_grad=whole.requires_grad))
 
@@ -119,24 +161,24 @@ class ConvOfBoth(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return this process's output channels for its input channels, (images, channels / mesh.columns, height, width)."""
-        assert self.bias is not None
         return _ConvOfBoth.apply(_as_autocast(x), self.weight, self.bias, self)
 
 
 class _ConvOfBoth(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, layer: ConvOfBoth) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, layer: ConvOfBoth) -> Tensor:
         mesh, columns = layer.mesh, layer.mesh.columns
         x = x.contiguous(memory_format=torch.channels_last)
         pixels = x.permute(0, 2, 3, 1)  # the order in memory
         arriving = mesh.start_exchange([pixels] * columns, [pixels.shape] * columns, layer.purpose)
         rounded = weight.to(x.dtype)
         parts = [rounded[:, part].contiguous(memory_format=torch.channels_last) for part in layer.inputs]
-        out = functional.conv2d(x, parts[mesh.column], bias.to(x.dtype), layer.stride, layer.padding)
+        shift = None if bias is None else bias.to(x.dtype)
+        out = functional.conv2d(x, parts[mesh.column], shift, layer.stride, layer.padding, layer.dilation)
         inputs = [piece if column == mesh.column else piece.permute(0, 3, 1, 2) for column, piece in enumerate(arriving.wait())]
         inputs[mesh.column] = x
         for column in mesh.other_columns:
-            out += functional.conv2d(inputs[column], parts[column], None, layer.stride, layer.padding)
+            out += functional.conv2d(inputs[column], parts[column], None, layer.stride, layer.padding, layer.dilation)
         ctx.save_for_backward(weight, *inputs, *parts)
         ctx.layer = layer
         return out
@@ -149,6 +191,8 @@ class _ConvOfBoth(torch.autograd.Function):
         gradient = gradients[0].contiguous(memory_format=torch.channels_last)
 
         def through(column: int, *wanted: bool) -> Any:
+            if layer.bias is None:
+                wanted = (*wanted[:2], False)
             places = (layer.stride, layer.padding, layer.dilation, False, [0, 0], 1)
             return torch.ops.aten.convolution_backward(gradient, inputs[column], parts[column], [layer.out_channels], *places, wanted)
 
@@ -164,7 +208,7 @@ class _ConvOfBoth(torch.autograd.Function):
         pieces = arriving.wait()
         for column in mesh.other_columns:
             own_gradient += pieces[column].permute(0, 3, 1, 2)
-        return own_gradient, total, bias_gradient.to(weight.dtype), None
+        return own_gradient, total, None if bias_gradient is None else bias_gradient.to(weight.dtype), None
 
 
 class LinearOfBoth(nn.Linear):
@@ -180,20 +224,19 @@ class LinearOfBoth(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return this process's outputs, with `joins` all processes', for the inputs that it has, (images, inputs)."""
-        assert self.bias is not None
         out = _LinearOfBoth.apply(_as_autocast(x), self.weight, self.bias, self)
         return _Joined.apply(out, self) if self.joins else out
 
 
 class _LinearOfBoth(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, layer: LinearOfBoth) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, layer: LinearOfBoth) -> Tensor:
         mesh = layer.mesh
         x = x.contiguous()
         shapes = [(len(x), part.stop - part.start) for part in layer.inputs]
         arriving = mesh.start_exchange([x] * mesh.columns, shapes, layer.purpose)
         rounded = weight.to(x.dtype)
-        out = functional.linear(x, rounded[:, layer.inputs[mesh.column]], bias.to(x.dtype))
+        out = functional.linear(x, rounded[:, layer.inputs[mesh.column]], None if bias is None else bias.to(x.dtype))
         inputs = arriving.wait()
         inputs[mesh.column] = x
         for column in mesh.other_columns:
@@ -214,7 +257,7 @@ class _LinearOfBoth(torch.autograd.Function):
         pieces = arriving.wait()
         for column in mesh.other_columns:
             own_gradient += pieces[column]
-        return own_gradient, total, gradient.sum(0, dtype=ctx.dtype), None
+        return own_gradient, total, gradient.sum(0, dtype=ctx.dtype) if layer.bias is not None else None, None
 
 
 class _Joined(torch.autograd.Function):

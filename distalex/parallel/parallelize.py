@@ -14,9 +14,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from distalex.config.train import TrainConfig
 from distalex.kernels.available import can_compile
+from distalex.model.batch_norm import BatchNorm, TorchBatchNorm
 from distalex.model.network import Network
 from distalex.parallel import gpu_convolutions
-from distalex.parallel.batch_norm import BatchNormOfAll, share_statistics
+from distalex.parallel.batch_norm import share_statistics
 from distalex.parallel.columns import ConvOfBoth, LinearOfBoth
 from distalex.parallel.mesh import Mesh
 from distalex.parallel.shards import Shards
@@ -96,7 +97,7 @@ def parallelize(net: Network, config: TrainConfig, mesh: Mesh, trains: bool = Tr
 def _compile(net: nn.Module) -> nn.Module:
     """Return `net` compiled, but for the layers that exchange."""
     for layer in net.modules():
-        if isinstance(layer, ConvOfBoth | LinearOfBoth | BatchNormOfAll):
+        if isinstance(layer, ConvOfBoth | LinearOfBoth) or (isinstance(layer, BatchNorm | TorchBatchNorm) and layer.over):
             layer.forward = torch.compiler.disable(layer.forward)  # type: ignore[method-assign]
     if isinstance(net, Network):
         return torch.compile(net)  # type: ignore[return-value]

@@ -239,7 +239,7 @@ def divides(config: Config, layers: tuple[Layer, ...], parallel: str, world_size
     except UserError:
         return False
     divided = rows_divided(layers, parallel)
-    return min(divided) >= mesh.mp and not (mode_of(parallel).SPREADS_IMAGES and len(divided) < 2)
+    return min(divided, default=mesh.mp) >= mesh.mp and not (mode_of(parallel).SPREADS_IMAGES and len(divided) < 2)
 
 
 def rows_divided(layers: tuple[Layer, ...], parallel: str) -> list[int]:

@@ -57,7 +57,7 @@ def draw_curves(config: Config, classes: int, machine: Machine, batch: int, path
     panels[0].set_ylabel("predicted images/s")
     panels[0].legend(fontsize=9, loc="upper left", frameon=False)
     figure.suptitle(
-        f"A model, not a measurement: {config.model.name} network, {config.train.precision}, on {machine.name} devices, "
+        f"A model, not a measurement: {config.model.label} network, {config.train.precision}, on {machine.name} devices, "
         f"{machine.devices_per_node} per host",
         fontsize=11,
     )

@@ -47,7 +47,7 @@ def _describe_mesh(config: Config, layers: tuple[Layer, ...], parallel: str, mes
     in_rounds = f", which fully connected layers take in {rounds} rounds" if rounds > 1 else ""
     divided = f", each divided among {mesh.mp}" if mesh.mp > 1 else ""
     return (
-        f"{config.model.name} network at {config.data.image_size}x{config.data.image_size}, {classes_text(config.data, classes)}: "
+        f"{config.model.label} network at {config.data.image_size}x{config.data.image_size}, {classes_text(config.data, classes)}: "
         f"{sum(layer.parameters for layer in layers):,} parameters; {config.train.precision}, {config.optim.name}\n"
         f"--parallel={parallel} on {processes:,} process{'es' * (processes > 1)}: mesh ({mesh.dp}, {mesh.mp}), "
         f"{mesh.dp} replica{'s' * (mesh.dp > 1)}{divided}; "

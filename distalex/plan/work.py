@@ -27,6 +27,10 @@ def plan(options: PlanOptions) -> list[StepEstimate]:
     changes = {"train.precision": options.precision} if options.precision else {}
     training = load_config(options.config, changes)
     classes = options.classes or classes_or_assumed(training.data)
+    if training.model.is_own:
+        from distalex.model.own import complete
+
+        training = training.model_copy(update={"model": complete(training.model, classes, training.data.image_size)})
     if options.machine == "this":
         training, machines = _this_machine(training, classes, options)
     else:
@@ -74,7 +78,7 @@ def _heading(config: Config, classes: int, machine: Machine) -> str:
         "measured here" if machine.timings else f"a model of described devices: {100 * machine.efficiency:.0f} % of the peak is assumed"
     )
     return (
-        f"{config.model.name} network at {config.data.image_size}x{config.data.image_size}, {classes_text(config.data, classes)}, "
+        f"{config.model.label} network at {config.data.image_size}x{config.data.image_size}, {classes_text(config.data, classes)}, "
         f"{sum(layer.parameters for layer in layers):,} parameters, {config.train.precision}, {config.optim.name}\n"
         f"machine {machine.name}, {source}; without the loader; milliseconds, MB and GB are of the busiest device"
     )

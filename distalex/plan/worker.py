@@ -23,8 +23,9 @@ from distalex.machine.resources import keep_freed_memory
 from distalex.machine.speed import matmul_peak
 from distalex.model.dropout import KeyedDropout
 from distalex.model.lrn import LocalResponseNorm
-from distalex.model.network import build_network
+from distalex.model.network import build_given, build_network
 from distalex.optim.optimizer import find_optimizer
+from distalex.plan.layers import layers_of
 from distalex.plan.machine import Timing
 from distalex.shares import share
 
@@ -95,6 +96,8 @@ def time_layers(worker: Worker, config: Config, classes: int, all_parts: list[in
     with torch.device("meta"):
         net = build_network(config.model, classes, config.data.image_size)
         inputs = torch.empty(1, 3, config.data.image_size, config.data.image_size)
+        if net.is_given:
+            return _time_whole(worker, config, classes, sizes, dtype)
         whole = {}
         for name, stage in net.stages().items():
             whole[name] = (stage, inputs.shape[1:])
@@ -114,6 +117,27 @@ def time_layers(worker: Worker, config: Config, classes: int, all_parts: list[in
             ]
             timings[f"{name}/{parts}"] = _through(batches, rows)
     return timings
+
+
+def _time_whole(worker: Worker, config: Config, classes: int, sizes: list[int], dtype: torch.dtype) -> dict[str, Timing]:
+    """Time a network that is not a chain as a whole, and share its seconds among its layers by their multiplications."""
+    side, layers = config.data.image_size, layers_of(config.model, classes, config.data.image_size, config.train.precision)
+    with torch.device("cpu"):
+        net = build_given(config.model, classes, side, 0).to(worker.device, memory_format=torch.channels_last)
+    rows = [
+        _time_stage(worker, nn.Sequential(FirstOf(), net), _inputs(images, [3], torch.Size((3, side, side)), worker, True, dtype), dtype)
+        for images in sizes
+    ]
+    whole, macs = _through(sizes, rows), sum(layer.macs for layer in layers)
+    return {f"{layer.name}/1": Timing(*(seconds * layer.macs / macs for seconds in whole)) for layer in layers}
+
+
+class FirstOf(nn.Module):
+    """Take the one tensor out of a tuple."""
+
+    def forward(self, inputs: tuple[Tensor, ...]) -> Tensor:
+        """Return the first of `inputs`."""
+        return inputs[0]
 
 
 class InPieces(nn.Module):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from distalex.data.augment.augmentation import Augmentation
 from distalex.data.order import choose
 from distalex.data.pipeline import Split
+from distalex.errors import UserError
 from distalex.evaluate.evaluation import logits_of
 from distalex.runs.trained import Trained
 
@@ -54,6 +55,10 @@ def index_features(trained: Trained, split: Split, most: int, progress: Callable
 @torch.no_grad()
 def features_of(trained: Trained, augmentation: Augmentation, images: Tensor) -> Tensor:
     """Compute the input of the classifier, (n, units) float32 on the CPU, of stored images (n, side, side, 3) uint8."""
+    if not trained.net.classifier:
+        raise UserError(
+            f"{trained.path}: its network has no layer with an output for each class, whose input would be compared; end it in one"
+        )
     with _inputs_of(trained.net.get_submodule(trained.net.classifier)) as inputs:
         for batch in images.split(FORWARD_BATCH):
             logits_of(trained.net, augmentation.test(batch.to(augmentation.device)))
@@ -64,7 +69,7 @@ def features_of(trained: Trained, augmentation: Augmentation, images: Tensor) ->
 def _inputs_of(layer: nn.Module) -> Iterator[list[Tensor]]:
     """Collect the inputs of a layer during the block."""
     inputs: list[Tensor] = []
-    handle = layer.register_forward_pre_hook(lambda _, given: inputs.append(given[0]))
+    handle = layer.register_forward_pre_hook(lambda _, given: inputs.append(given[0].flatten(1)))
     try:
         yield inputs
     finally:

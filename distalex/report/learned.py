@@ -107,6 +107,8 @@ def filters_of(trained: Trained) -> tuple[ColumnFilters, ...]:
     if trained.net.first_layer is None:
         return ()
     weight = trained.net.get_parameter(f"{trained.net.first_layer}.weight").detach().float()
+    if weight.dim() != 4 or weight.shape[1] != 3:
+        return ()
     return tuple(_column(part) for part in weight.chunk(trained.config.model.columns))
 
 

@@ -79,6 +79,8 @@ class RunFolder:
         """
         with refuse_unwritable(self.path, way_out=WAY_OUT):
             write_atomically(self.path / "config.yaml", config.dump().encode())
+            if config.model.code is not None:
+                write_atomically(self.path / "network.py", config.model.code.encode())
             with open(self.path / "starts.jsonl", "a", encoding="utf-8") as file:
                 file.write(json.dumps(facts) + "\n")
         for half in self.path.rglob("*.partial"):

@@ -8,6 +8,7 @@ from typing import Any
 
 from distalex.config.config import Config
 from distalex.config.loading import load_config
+from distalex.config.own_network import split_name
 from distalex.config.schema import flatten, validate
 from distalex.data.contents import changed_classes, changed_images
 from distalex.errors import UserError
@@ -73,12 +74,28 @@ def require_same_run(config: Config, folder: RunFolder) -> None:
     """
     path = folder.path / "config.yaml"
     if path.is_file():
+        _require_same_file(config, folder)
         if changes := _changed_options(load_config(str(path)), config):
             raise UserError(
                 f"checkpoint.resume=auto: {folder.path}/ was started with other options: {changes}; keep these, or choose another --name"
             )
     elif not newest_first(folder.checkpoints):
         raise UserError(f"checkpoint.resume=auto: {folder.path}/ has no config.yaml and is not a run; choose another --name")
+
+
+def _require_same_file(config: Config, folder: RunFolder) -> None:
+    """Raise UserError where the file of a network of one's own is there and has another text than the run's copy of it."""
+    recorded = load_config(str(folder.path / "config.yaml")).model
+    if not recorded.code or not config.model.code:
+        return
+    path = Path(split_name(config.model.name)[0]).expanduser()
+    now = path.read_text(encoding="utf-8") if path.is_file() else config.model.code
+    if now != recorded.code:
+        raise UserError(
+            f"checkpoint.resume=auto: {path} has changed since the run began; restore it, resume with the run's copy, "
+            f"--model.name={folder.path / 'network.py'}:{split_name(recorded.name)[1]}, or start a new run with --name=NEW "
+            f"--model.weights={folder.name} --model.name={config.model.name}"
+        )
 
 
 def _find_own_state(config: Config, folder: RunFolder, say: Callable[[str], None]) -> dict[str, Any] | None:
@@ -115,7 +132,10 @@ def _origin(folder: RunFolder) -> str:
 def _changed_options(before: Config, now: Config) -> str:
     """The options that may not change when a run is resumed and did, in words."""
     was, is_ = (flatten(config.model_dump(mode="json")) for config in (before, now))
-    return _changes(was, is_, [key for key in is_ if was[key] != is_[key] and not key.startswith(MAY_CHANGE)][:4])
+    changed = [key for key in is_ if was.get(key) != is_[key] and not key.startswith(MAY_CHANGE)]
+    if before.model.code and before.model.code == now.model.code and split_name(before.model.name)[1] == split_name(now.model.name)[1]:
+        changed = [key for key in changed if key != "model.name"]  # the same file in another place
+    return _changes(was, is_, changed[:4])
 
 
 def _require_same_order(config: Config, path: Path, state: dict[str, Any]) -> None:
@@ -153,4 +173,4 @@ def require_same_data(config: Config, saved: dict[str, Any], now: dict[str, Any]
 
 
 def _changes(before: dict[str, Any], now: dict[str, Any], options: Iterable[str]) -> str:
-    return ", ".join(f"{option} was {before[option]} and is {now[option]}" for option in options)
+    return ", ".join(f"{option} was {before.get(option)} and is {now[option]}" for option in options)

@@ -65,12 +65,15 @@ def load_weights(net: Network, config: Config, classes: Sequence[str], say: Call
     own = net.state_dict()
     fresh = _re_initialised(net, source, classes)
     kept = {name: tensor for name, tensor in own.items() if name.rpartition(".")[0] not in fresh}
+    counts = [name for name, tensor in kept.items() if not tensor.is_floating_point()]  # of batches, which older files lack
+    kept = {name: tensor for name, tensor in kept.items() if name not in counts}
     for name, tensor in kept.items():
         _require_fit(name, tensor, source, net, config)
     taken = {name: source.tensors[name].float() for name in kept}
     if not are_finite(taken.values()):
         raise UserError(f"model.weights={place}: has numbers that are not finite; pass weights from before training failed")
-    net.load_state_dict({**own, **taken})
+    counted = {name: source.tensors[name] for name in counts if name in source.tensors}
+    net.load_state_dict({**own, **counted, **taken})
     left = ", ".join(f"{name} ({count})" for name, count in source.left.most_common(5))
     of_file = "" if Path(os.path.expanduser(place)) == path else f" from {path}"
     say(f"model.weights={place}: {len(taken)} tensors taken{of_file}{source.taken_from}" + f"; left in the file: {left}" * bool(left))
@@ -110,12 +113,12 @@ def _read(path: Path, place: str, net: Network) -> Source:
     if (prefix := released_prefix(tensors)) is not None:
         columns = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
         return Source(from_released(columns, place), " (the released code's two columns)", Counter(), normalize="paper")
-    found = find_layers(tensors, net.state_dict())
+    found = find_layers(tensors, net.state_dict(), net.is_given)
     if len(found) > 1 and not all(_are_equal(tensors, found[0], other) for other in found[1:]):
         places = " and ".join(one.prefix or "the top" for one in found)
         raise UserError(f"model.weights={place}: holds several networks, in {places}; save the state dict of one of them alone")
     if not found:
-        raise UserError(f"model.weights={place}: {_without_layers(file, tensors, path)}")
+        raise UserError(f"model.weights={place}: {_without_layers(file, tensors, path, net)}")
     return _described(file, tensors, found[0], net)
 
 
@@ -132,13 +135,16 @@ def _are_equal(tensors: dict[str, Tensor], one: Found, other: Found) -> bool:
     return one.names.keys() == other.names.keys() and all(tensors[one.names[own]].equal(tensors[other.names[own]]) for own in one.names)
 
 
-def _without_layers(file: WeightsFile, tensors: dict[str, Tensor], path: Path) -> str:
+def _without_layers(file: WeightsFile, tensors: dict[str, Tensor], path: Path, net: Network) -> str:
     """Say what a file holds that has no tensor with a name of the network's, and what to do."""
     if (keys := file.pickled_module()) is not None:
         where = "".join(f"[{key!r}]" for key in keys)
         return f"holds a whole pickled network; {converting(path, f'{OF_TORCH}{where}.state_dict()')}"
     if not tensors:
         return "holds no tensors in a dict; pass what torch.save(net.state_dict(), FILE) wrote"
+    if net.is_given:
+        ours = ", ".join([*net.state_dict()][:4])
+        return f"its tensors are named {', '.join([*tensors][:4])}, …, and this network's {ours}, …; pass weights of this network"
     return f"its tensors are named {', '.join([*tensors][:4])}, …, and AlexNet's conv1.weight or features.0.weight, …; pass an AlexNet"
 
 
@@ -154,7 +160,7 @@ def _described(file: WeightsFile, tensors: dict[str, Tensor], found: Found, net:
     ours = {own: tensors[name] for own, name in found.names.items()}
     classes, network, normalize = _facts_of_export(file)
     last = ours.get(f"{net.classifier}.bias")
-    if found.are_torchvisions and last is not None and last.shape == (IMAGENET_CLASSES,):
+    if (found.are_torchvisions or net.is_given) and last is not None and last.shape == (IMAGENET_CLASSES,):
         normalize = "imagenet"  # torchvision's weights, and those of PyTorch's ImageNet example
     return Source(ours, f" ({', '.join(words)})" * bool(words), left, beside, found.are_torchvisions, classes, network, normalize)
 
@@ -206,6 +212,8 @@ def _options_that_fit(source: Source, net: Network, config: Config) -> str:
     """Say which options give the network that the weights belong to."""
     if source.network:
         return f"it fits with {differing_options(source.network, config.model)}"
+    if net.is_given:
+        return f"pass weights of {config.model.name}"
     shapes = {name: tuple(tensor.shape) for name, tensor in source.tensors.items()}
     options = options_that_fit(shapes, config.model, net.image_size, source.are_torchvisions)
     return f"it fits with {options}" if options else "no options of distalex give a network of its shapes; pass weights of an AlexNet"

@@ -17,6 +17,7 @@ from distalex.machine.precision import has_bf16
 from distalex.model.freezing import are_frozen, freeze, frozen_layers, set_frozen
 from distalex.model.initial_weights import build_model
 from distalex.model.network import Network
+from distalex.model.own_passes import try_training
 from distalex.optim.average import MovingAverage
 from distalex.optim.optimizer import build_optimizer
 from distalex.optim.schedule import Schedule
@@ -39,6 +40,8 @@ def build_state(
     if config.model.weights and not is_resumed:
         load_weights(net, config, data.classes, say, weights)
     freeze(net, config.model.freeze)
+    if config.model.is_own:
+        _try_training(net, config, mesh, data, say)
     forward = parallelize(net, config.train, mesh)
     thawing = () if config.model.thaw is None else frozen_layers(net, config.model.freeze)
     optimizer = build_optimizer(net, config.optim, forward.shards, thawing)
@@ -56,6 +59,18 @@ def thaw(state: TrainState, forward: Parallel, config: ModelConfig, say: Callabl
     forward.replicate_again()
     say(f"{', '.join(layers)} {'keep their weights' if frozen else 'train'} from epoch {state.epoch + 1}")
     return True
+
+
+def _try_training(net: Network, config: Config, mesh: Mesh, data: Data, say: Callable[[str], None]) -> None:
+    """Try training passes of a network of one's own. Parameters that its output does not use are not trained, which is reported."""
+    last = data.train.count % config.train.batch_size or config.train.batch_size
+    unused = try_training(net, config.model.name, config.train.accumulate > 1, min(config.train.batch_size, last) < mesh.replicas)
+    for name in unused:
+        net.get_parameter(name).requires_grad_(False)
+    if unused:
+        say(
+            f"model.name={config.model.name}: not trained, as the logits do not use them: {', '.join(unused[:8])}{', …' * (len(unused) > 8)}"
+        )
 
 
 def describe_weights(config: Config, data: Data) -> dict[str, Any]:
@@ -76,18 +91,23 @@ def describe_run(config: Config, mesh: Mesh, data: Data, net: Network, folder: P
     processes, classes = mesh.topology.world_size, len(data.classes)
     held = sum(parameter.numel() for parameter in net.parameters()) / 1e6
     largest = -(-config.train.batch_size // mesh.replicas)
+    empty = max(0, mesh.replicas - config.train.batch_size)
+    shared = (
+        f"{mesh.replicas - empty} x {largest} images"
+        + f" ({empty} of {mesh.replicas} replicas have none: use fewer processes)" * bool(empty)
+    )
     computes: str = config.train.precision
     if computes == "bf16" and not has_bf16(mesh.device):
         computes = "fp32 (not bf16, for which this device has no instructions)"
     return "\n".join(
         [
-            f"run {folder}: {config.model.name} network, {held:.1f} M parameters{' per process' * (mesh.columns > 1)}, "
+            f"run {folder}: {config.model.label} network, {held:.1f} M parameters{' per process' * (mesh.columns > 1)}, "
             f"{config.data.image_size}x{config.data.image_size}, "
             f"{computes} on {processes} {mesh.device.type} process{'es' * (processes > 1)} (--parallel={mesh.parallel}), "
             f"{torch.get_num_threads()} thread(s) each",
             f"data {config.data.name}: {data.describe()}; augment={config.data.augment}, "
             f"normalize={config.data.normalize}, loader={config.data.loader}",
-            f"batch {config.train.batch_size} = {mesh.replicas} x {largest} images, {mesh.columns} process{'es' * (mesh.columns > 1)} "
+            f"batch {config.train.batch_size} = {shared}, {mesh.columns} process{'es' * (mesh.columns > 1)} "
             f"per replica, {data.train.steps_per_epoch:,} steps per epoch; chance-level loss: ln {classes} = {math.log(classes):.3f}",
         ]
     )

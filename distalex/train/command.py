@@ -14,15 +14,19 @@ def train_or_dry_run(options: TrainOptions, config: Config) -> int:
     """
     topology = Topology.from_environment()
     if not options.dry_run:
-        if config.parallel != "auto":
+        if config.parallel != "auto" and not config.model.is_own:  # which says only when it is built how many columns it has
             layout(config.parallel, topology.world_size, config.model.columns)
         from distalex.train.loop import train_until_stopped
 
         return train_until_stopped(config)
     if topology.rank == 0:
         world_size = options.world_size or topology.world_size
-        layout(config.parallel if config.parallel != "auto" else "data", world_size, config.model.columns)
+        from distalex.model.own import complete
         from distalex.plan.cost import classes_or_assumed
+
+        model = complete(config.model, classes_or_assumed(config.data), config.data.image_size, config.parallel)
+        config = config.model_copy(update={"model": model})
+        layout(config.parallel if config.parallel != "auto" else "data", world_size, config.model.columns)
         from distalex.plan.dry_run import describe_layout
 
         print(describe_layout(config, world_size, classes_or_assumed(config.data)))

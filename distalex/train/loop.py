@@ -18,11 +18,13 @@ from distalex.data.batches import Batch, MicroBatch
 from distalex.data.open import Data, open_data
 from distalex.errors import NotFinite, Stopped
 from distalex.evaluate.evaluation import Evaluation, evaluate
+from distalex.model.own import complete
 from distalex.optim.gradients import clip_gradients
 from distalex.parallel.agreement import facts_of, require_agreement
 from distalex.parallel.parallelize import Parallel
 from distalex.parallel.start import start_processes
 from distalex.parallel.topology import Topology
+from distalex.plan.cost import classes_or_assumed
 from distalex.plan.measure import choose
 from distalex.runs.published import weights_place
 from distalex.runs.trained import statistics_in
@@ -61,6 +63,8 @@ def train(config: Config) -> Summary:
     loss is not finite or the disk refuses the last checkpoint.
     """
     started = time.perf_counter()
+    model = complete(config.model, classes_or_assumed(config.data), config.data.image_size, config.parallel)
+    config = config.model_copy(update={"model": model})
     processes = start_processes(
         config.parallel,
         config.model.columns,

@@ -218,7 +218,7 @@ def open_run(config: Config, mesh: Mesh) -> Iterator[Run]:
     check_wandb(config.log)
     check_tensorboard(config.log)
     console = Console(mesh.is_first)
-    name = config.name or mesh.from_first(f"{config.data.name}-{config.model.name}-{time.strftime('%Y%m%d-%H%M%S')}")
+    name = config.name or mesh.from_first(f"{config.data.name}-{config.model.label}-{time.strftime('%Y%m%d-%H%M%S')}")
     config = config.model_copy(update={"name": name})
     folder = RunFolder(config.runs_dir, name)
     remote = Remote(config.checkpoint.remote, name, console.say) if config.checkpoint.remote else None

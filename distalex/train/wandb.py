@@ -206,7 +206,7 @@ def experiment(config: Config) -> str:
     options = flatten(config.model_dump(mode="json", exclude={"seed"}))
     options = {key: value for key, value in options.items() if not key.startswith(MAY_CHANGE)}
     digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:6]
-    return f"{config.data.name}-{config.model.name}-{digest}"
+    return f"{config.data.name}-{config.model.label}-{digest}"
 
 
 def _artifact_name(name: str) -> str:

@@ -37,6 +37,8 @@ def layout(world_size: int, columns: int, command: str) -> Layout:
 
 def divide(net: Network, mesh: Mesh) -> tuple[nn.Module, Shards]:
     """Keep this process's columns of every layer. Raises UserError where a layer has fewer outputs than a replica has processes."""
-    from distalex.parallel.columns import split_into_columns
+    from distalex.parallel.columns import require_same_logits, split_into_columns
 
+    if net.is_given:
+        return net, require_same_logits(net, mesh)
     return net, split_into_columns(net, mesh)
