@@ -41,7 +41,7 @@ def build_optimizer(net: nn.Module, config: OptimConfig, shards: Shards) -> torc
         if layer not in layers:
             raise UserError(f"optim.layer_lr={layer}: no such layer; there are {', '.join(sorted(layers))}")
     members: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, parameter in net.named_parameters():
+    for name, parameter in shards.parameters(net).items():
         if parameter.requires_grad:
             members.setdefault(_rate_and_decay(name, net, config), []).append(parameter)
     groups = [{"params": of, "lr": config.lr * rate, "lr_multiple": rate, "weight_decay": decay} for (rate, decay), of in members.items()]

@@ -75,7 +75,7 @@ def train(config: Config) -> Summary:
         require_agreement({"data": data.describe(), "classes": data.classes, "colours": data.statistics, "images": data.contents})
         state, forward = build_state(run.config, mesh, data, run.say, run.resumed is not None)
         run.begin(state)
-        run.say(describe_run(run.config, mesh, data, state.net, run.folder.path))
+        run.say(describe_run(run.config, mesh, data, state, run.folder.path))
         passes, evaluation = passes_of(forward, config.train), None
         try:
             for _ in epochs(state, config):
@@ -123,7 +123,7 @@ def train_step(state: TrainState, forward: Parallel, batch: Batch, config: Confi
     loss_sum, correct = torch.zeros((), device=device), torch.zeros((), device=device)
     for number, micro_batch in enumerate(batch.micro_batches(options.accumulate), 1):
         last = number == options.accumulate
-        if not len(micro_batch.labels) and not last:
+        if not len(micro_batch.labels) and not last and not forward.mesh.shards_parameters:
             continue
         state.net.key_masks(config.seed, state.step, micro_batch.first_row)
         with forward.exchanging(last):

@@ -59,6 +59,8 @@ TOPOLOGIES = {  # by --parallel and processes: the mesh (dp, mp)
     "model-4": (1, 4),
     "owt-2": (1, 2),
     "owt-3": (1, 3),
+    "fsdp-2": (2, 1),
+    "fsdp-3": (3, 1),
 }
 
 
@@ -73,8 +75,8 @@ def run_on(launch, topology, name, **changes):
 @pytest.mark.parametrize(
     ("optimizer", "columns", "classes", "accumulate", "topologies"),
     [
-        ("sgd", "2", "7", "1", ["none-1", "data-3", "model-2", "hybrid-4", "owt-3"]),
-        ("lars", "4", "11", "3", ["none-1", "data-2", "model-2", "model-4", "owt-2"]),
+        ("sgd", "2", "7", "1", ["none-1", "data-3", "model-2", "hybrid-4", "owt-3", "fsdp-3"]),
+        ("lars", "4", "11", "3", ["none-1", "data-2", "model-2", "model-4", "owt-2", "fsdp-2"]),
     ],
 )
 def test_every_topology_trains_the_same_run(launch, tmp_path, optimizer, columns, classes, accumulate, topologies):
@@ -94,9 +96,9 @@ def test_batch_normalisation_is_of_the_whole_batch_on_every_topology(launch, tmp
     """With an uneven last batch of 2, so that one of three replicas has no image, and one hidden layer for One Weird Trick to divide."""
     small = {"model__name": "cifar", "model__batch_norm": "true", "model__channels": "8,8,8", "model__kernels": "5,3,3"}
     small |= {"model__pooled": "conv1,conv3", "data__image_size": "32", "data__synthetic_images": "34"}
-    for topology in ("none-1", "data-2", "data-3", "owt-2"):
+    for topology in ("none-1", "data-2", "data-3", "owt-2", "fsdp-3"):
         run_on(launch, topology, topology, **EVERYTHING, **small)
-    for topology in ("data-2", "data-3", "owt-2"):
+    for topology in ("data-2", "data-3", "owt-2", "fsdp-3"):
         assert_same_run(tmp_path / "runs" / "none-1", tmp_path / "runs" / topology)
 
 
