@@ -65,7 +65,8 @@ def shard_fully(net: Network, mesh: Mesh, dtype: torch.dtype | None) -> FullShar
     for name, parameter in net.named_parameters(remove_duplicate=False):
         if parameter not in own:
             own[parameter] = nn.Parameter(cast(DTensor, parameter.detach()).to_local(), parameter.requires_grad)
-            parameter.register_post_accumulate_grad_hook(partial(_keep_gradient, own[parameter]))
+            if parameter.requires_grad:
+                parameter.register_post_accumulate_grad_hook(partial(_keep_gradient, own[parameter]))
         held[name] = own[parameter]
     return FullShards(mesh, rows, devices, held)
 

@@ -150,17 +150,17 @@ def test_every_parameters_gradient_is_the_whole_networks(processes):
 def test_a_replica_without_images_still_takes_part(launch, tmp_path):
     """Batches of two on three processes, and a last batch and test set that do not divide either."""
     small = {"train__batch_size": "2", "data__synthetic_images": "9", "train__epochs": "1", "optim__lr": "0.001"}
-    for processes in (1, 3):
-        done = launch("train", *options(name=f"on{processes}", **small), processes=processes)
-        assert done.returncode == 0, done.stderr
-    assert_same_run(tmp_path / "runs" / "on1", tmp_path / "runs" / "on3")
+    for topology in ("none-1", "data-3", "fsdp-3"):
+        run_on(launch, topology, topology, **small)
+    for topology in ("data-3", "fsdp-3"):
+        assert_same_run(tmp_path / "runs" / "none-1", tmp_path / "runs" / topology)
 
 
 @pytest.mark.slow(15)
 def test_a_run_moves_from_topology_to_topology(launch, tmp_path):
     """Stopped after every step, in the middle of epochs too, and resumed elsewhere: the curve is the uninterrupted one's."""
     run_on(launch, "none-1", "whole", **EVERYTHING)
-    for step, topology in enumerate(["model-2", "hybrid-4", "owt-2", "data-2", "none-1", "model-2"], 1):
+    for step, topology in enumerate(["model-2", "fsdp-3", "owt-2", "fsdp-2", "data-2", "hybrid-4"], 1):
         said = run_on(launch, topology, "parts", train__max_steps=str(step), checkpoint__resume="auto", **EVERYTHING)
         assert step == 1 or f"resuming from step {step - 1}" in said
     runs = tmp_path / "runs"
@@ -180,7 +180,7 @@ def test_a_run_moves_from_topology_to_topology(launch, tmp_path):
 def test_evaluation_counts_every_image_once_on_any_topology(launch, tmp_path):
     assert launch("train", *options(name="it", train__epochs="1", data__synthetic_images="44")).returncode == 0
     lines = []
-    for topology in ("none-1", "data-3", "model-2", "owt-2"):
+    for topology in ("none-1", "data-3", "model-2", "owt-2", "fsdp-3"):
         parallel, processes = topology.split("-")
         done = launch("evaluate", "runs/it", "--batch_size=4", f"--parallel={parallel}", processes=int(processes))
         assert done.returncode == 0, done.stderr
@@ -190,7 +190,7 @@ def test_evaluation_counts_every_image_once_on_any_topology(launch, tmp_path):
 
 
 @pytest.mark.slow(60)
-@pytest.mark.parametrize("topology", ["model-2", "owt-2"])
+@pytest.mark.parametrize("topology", ["model-2", "owt-2", "fsdp-2"])
 def test_frozen_layers_and_compiled_networks_divide_too(launch, tmp_path, topology):
     """With One Weird Trick nothing is left whose gradients are shared where all convolutions are frozen.
 
