@@ -28,6 +28,8 @@ from distalex.parallel.shards import Shards
 from distalex.parallel.traffic import Traffic
 from distalex.shares import chunks
 
+_all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor  # its name before PyTorch 2.15
+_reduce_scatter = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
 LEAST_SHARE = 0.01  # of the network's parameters in a unit; smaller layers are gathered with those around them
 
 
@@ -45,7 +47,9 @@ def shard_fully(net: Network, mesh: Mesh, dtype: torch.dtype | None) -> FullShar
         UserError: this PyTorch is too old, or a parameter has no dimension to shard.
     """
     if not hasattr(FSDPModule, "set_custom_all_gather"):
-        raise UserError(f"parallel=fsdp: PyTorch {torch.__version__} lacks FSDPModule.set_custom_all_gather; upgrade it, or use parallel=data")
+        raise UserError(
+            f"parallel=fsdp: PyTorch {torch.__version__} lacks FSDPModule.set_custom_all_gather; upgrade it, or use parallel=data"
+        )
     assert mesh.devices is not None
     whole = dict(net.named_parameters(remove_duplicate=False))
     for name, parameter in whole.items():
@@ -173,10 +177,10 @@ class _Buffers:
 class _AllGather(_Buffers):
     def __call__(self, output_tensor: Tensor, input_tensor: Tensor, group: dist.ProcessGroup, async_op: bool = False) -> Any:
         with self.count("parameters", input_tensor.nbytes * (group.size() - 1), input_tensor.device):
-            return dist.all_gather_into_tensor(output_tensor, input_tensor, group=group, async_op=async_op)
+            return _all_gather(output_tensor, input_tensor, group=group, async_op=async_op)
 
 
 class _ReduceScatter(_Buffers):
     def __call__(self, output_tensor: Tensor, input_tensor: Tensor, group: dist.ProcessGroup, op: Any, async_op: bool = False) -> Any:
         with self.count("gradients", output_tensor.nbytes * (group.size() - 1), input_tensor.device):
-            return dist.reduce_scatter_tensor(output_tensor, input_tensor, op=op, group=group, async_op=async_op)
+            return _reduce_scatter(output_tensor, input_tensor, op=op, group=group, async_op=async_op)

@@ -15,7 +15,6 @@ from distalex.data.open import Data
 from distalex.machine.precision import has_bf16
 from distalex.model.freezing import freeze
 from distalex.model.initial_weights import build_model
-from distalex.model.network import Network
 from distalex.optim.average import MovingAverage
 from distalex.optim.optimizer import build_optimizer
 from distalex.optim.schedule import Schedule
