@@ -26,3 +26,9 @@ def shares_of_rounds(count: int, part: int, parts: int) -> list[slice]:
         own = share(whole.stop - whole.start, part, parts)
         slices.append(slice(whole.start + own.start, whole.start + own.stop))
     return slices
+
+
+def chunks(count: int, parts: int) -> list[slice]:
+    """`parts` consecutive shares of `count` things, each as large as the first until none are left (`torch.chunk`, FSDP)."""
+    size = -(-count // parts)
+    return [slice(min(size * part, count), min(size * (part + 1), count)) for part in range(parts)]

@@ -67,7 +67,7 @@ def evaluate(
             batches.close()
             forward.net.train()
             raise Stopped
-        if not len(batch.labels):
+        if not len(batch.labels) and not mesh.shards_parameters:
             continue
         net = partial(forward.evaluate, count=len(batch.labels))
         logits = logits_of_crops(net, split.augmentation.ten_crops(batch.images)) if ten_crop else logits_of(net, batch.images, mirror)

@@ -43,7 +43,7 @@ def build_optimizer(net: nn.Module, config: OptimConfig, shards: Shards, thawing
     rates = {layer: config.layer_lr[word] for word in words for layer in layers_named(net, word, "optim.layer_lr")}
     config = config.model_copy(update={"layer_lr": rates})
     members: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
-    for name, parameter in net.named_parameters():
+    for name, parameter in shards.parameters(net).items():
         thaws = name.rpartition(".")[0] in thawing  # apart, as fused SGD takes no group of which some parameters have momentum
         if parameter.requires_grad or thaws:
             members.setdefault((*_rate_and_decay(name, net, config), thaws), []).append(parameter)

@@ -26,7 +26,7 @@ def adapt(net: Network, mesh: Mesh) -> None:
     """Replace the convolutions of `net` by those that are faster on this mesh's device, in place."""
     if mesh.device.type != "cuda":
         return
-    has_all_columns = mesh.columns == 1 or mesh.spreads_images
+    has_all_columns = (mesh.columns == 1 or mesh.spreads_images) and not mesh.shards_parameters  # FSDP frees a bias with its layer
     first = net.get_submodule(net.first_layer) if net.first_layer else None
     if has_all_columns and (fuses(net) or (net.columns > 1 and "own" in net.reads.values())):
         _split_columns(net)

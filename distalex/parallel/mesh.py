@@ -65,6 +65,11 @@ class Mesh:
         return mode_of(self.parallel).SPREADS_IMAGES
 
     @property
+    def shards_parameters(self) -> bool:
+        """Whether replicas shard their parameters (FSDP), so that each of them takes part in every pass, also without images."""
+        return mode_of(self.parallel).SHARDS_PARAMETERS
+
+    @property
     def other_columns(self) -> list[int]:
         """Numbers of the other processes that divide this replica's network."""
         return [column for column in range(self.columns) if column != self.column]

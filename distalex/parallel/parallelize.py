@@ -1,4 +1,4 @@
-"""How a network is made parallel, in this order: columns, shared statistics, GPU layers, compile, data parallel."""
+"""How a network is made parallel, in this order: columns, shared statistics, GPU layers, compile, data parallel (DDP or FSDP)."""
 
 # Without `from __future__ import annotations`: DistributedDataParallel checks the annotations of `_sum_gradients`, which must be types.
 
@@ -80,16 +80,21 @@ def parallelize(net: Network, config: TrainConfig, mesh: Mesh, trains: bool = Tr
     plain, shards = mode_of(mesh.parallel).divide(net, mesh)  # columns, or fully connected layers
     share_statistics(net, mesh)
     gpu_convolutions.adapt(net, mesh)
-    net.to(device=mesh.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    # FSDP takes parameters in the default memory format only.
+    net.to(device=mesh.device, memory_format=torch.preserve_format if mesh.shards_parameters else torch.channels_last)  # type: ignore[call-overload]
     compiles = config.compile and trains and not mesh.any(not can_compile(mesh.device))
     single: nn.Module = _compile(plain) if compiles else plain
+    dtype = torch.bfloat16 if config.reduce_precision == "bf16" else None
+    if mesh.shards_parameters:
+        from distalex.parallel.fsdp import shard_fully  # DTensor takes half a second to import
+
+        return Parallel(net, plain, lambda: single, mesh, shard_fully(net, mesh, dtype))
     own = tuple(shards.rows) if mesh.spreads_images else ()  # rows that no other process of the gradient group has
 
     def wrap() -> nn.Module:
         shares = any(parameter.requires_grad for name, parameter in net.named_parameters() if name not in own)
-        if mesh.gradient_group is None or not trains or not shares:
-            return single
-        return _replicate(single, mesh, own, torch.bfloat16 if config.reduce_precision == "bf16" else None)
+        replicates = mesh.gradient_group is not None and trains and shares
+        return _replicate(single, mesh, own, dtype) if replicates else single
 
     return Parallel(net, plain, wrap, mesh, shards)
 

@@ -76,6 +76,8 @@ class Mode(Protocol):
     """Minimum number of processes; 1: single process only."""
     SPREADS_IMAGES: bool
     """Whether the processes of a replica convolve different images (One Weird Trick). Elsewhere each has all images of its replica."""
+    SHARDS_PARAMETERS: bool
+    """Whether replicas shard parameters, gradients and optimizer state, and gather the parameters of a layer while it computes (FSDP)."""
 
     def layout(self, world_size: int, columns: int, command: str) -> Layout:
         """Return the mesh for a network of `columns` columns.

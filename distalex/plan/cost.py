@@ -9,6 +9,8 @@ A step is the sum of
 - exposed gradients: buckets of 25 MB are all-reduced one after the other, each as soon as the backward pass has filled it; the step
   waits for those that have not arrived at its end, always for the last;
 - optimizer: reads and writes of every parameter at the memory's bandwidth;
+- with FSDP, exposed parameters (counted as exchange) and gradients: a layer is gathered while the layer before it computes, forward and
+  backward, and its gradients are reduce-scattered while the next one computes;
 - host: time in which the device waits for the host to launch its work.
 `Machine.overlap` is the share of an exchange that overlaps with compute: all of it where links work by themselves, none where the
 processor that computes also copies the bytes. Loading is left out: `data_wait_fraction` of a run measures it.
@@ -34,9 +36,11 @@ from distalex.plan.holdings import (
     activation_bytes,
     busiest,
     exchanged_parameters,
+    kept_rows,
     memory,
     rounds_of,
     sent,
+    sharded_bytes,
     takes_rounds,
 )
 from distalex.plan.layers import Layer, layers_of
@@ -105,15 +109,22 @@ def predict(config: Config, classes: int, machine: Machine, parallel: str, world
     passes = _passes(layers, held, machine, parallel, mesh)
     traffic = sent(config, layers, parallel, mesh, world_size - 1, batch)
     compute = sum(seconds.forward + seconds.backward for seconds in passes)
-    exchange = _exchange(config, layers, held, passes, traffic, machine, parallel, mesh)
-    gradients = _gradients(config, layers, held, passes, machine, parallel, mesh)
-    learning = sum(len(rows) * layer.row_parameters for layer, rows in zip(layers, held.rows, strict=True) if layer.learns(config.model))
+    if shards := mode_of(parallel).SHARDS_PARAMETERS:
+        exchange, gradients = _sharding(config, layers, passes, machine, parallel, mesh)
+    else:
+        exchange = _exchange(config, layers, held, passes, traffic, machine, parallel, mesh)
+        gradients = _gradients(config, layers, held, passes, machine, parallel, mesh)
+    learning = sum(
+        len(kept_rows(layer, rows, parallel, mesh, 0)) * layer.row_parameters
+        for layer, rows in zip(layers, held.rows, strict=True)
+        if layer.learns(config.model)
+    )
     optimizer = find_optimizer(config.optim.name).UPDATE_BYTES * learning / machine.memory_bandwidth
     busy = compute + exchange + gradients + optimizer
     rounds = rounds_of(parallel, mesh, held.joint_images)
     exchanges = rounds * (2 * sum(map(_reads_all, layers, held.divided)) + 1) if mesh.mp > 1 else 0
     host = max(0.0, machine.host_step + exchanges * machine.host_exchange - busy)
-    needed = memory(config, layers, parallel, mesh, world_size - 1, batch)
+    needed = memory(config, layers, parallel, mesh, 0 if shards else world_size - 1, batch)
     return StepEstimate(
         parallel,
         world_size,
@@ -211,6 +222,26 @@ def _gradients(
             on_the_way, waiting = on_the_way + seconds, 0
     hidden = max(0.0, on_the_way - max(0.0, arrival - clock))
     return on_the_way - machine.overlap * hidden + 2 * total / machine.memory_bandwidth
+
+
+def _sharding(
+    config: Config, layers: tuple[Layer, ...], passes: list[Pass], machine: Machine, parallel: str, mesh: Layout
+) -> tuple[float, float]:
+    """Return exposed seconds of gathering parameters and of reduce-scattering gradients (FSDP), copies into and out of buffers included."""
+    gather, scatter = [], []
+    copied = [0.0, 0.0]
+    for layer in layers:
+        parameters, gradients = sharded_bytes(config, layer, parallel, mesh)
+        gather.append(machine.all_gather(parameters / (mesh.dp - 1), mesh.dp))
+        scatter.append(machine.reduce_scatter(gradients * mesh.dp / (mesh.dp - 1), mesh.dp) if gradients else 0.0)
+        # Each buffer is of whole layers, once written and once read.
+        copied[0] += 2 * 2 * parameters * mesh.dp / (mesh.dp - 1) / machine.memory_bandwidth
+        copied[1] += 2 * gradients * mesh.dp / (mesh.dp - 1) / machine.memory_bandwidth
+    forward = sum(gather) - machine.overlap * sum(map(min, gather[1:], (one.forward for one in passes)))
+    backward = sum(gather) - machine.overlap * sum(map(min, gather[:-1], (one.backward for one in passes[1:])))
+    gradients = sum(scatter) - machine.overlap * sum(map(min, scatter[1:], (one.backward for one in passes)))
+    times = config.train.accumulate
+    return times * (forward + backward + copied[0]), times * (gradients + copied[1])
 
 
 def rank(

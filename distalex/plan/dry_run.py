@@ -8,9 +8,9 @@ from typing import Any
 from distalex.config.config import Config
 from distalex.console import aligned, bytes_text
 from distalex.errors import UserError
-from distalex.parallel.topology import Layout, layout
+from distalex.parallel.topology import Layout, layout, mode_of
 from distalex.plan.cost import classes_text, divides, rows_divided
-from distalex.plan.holdings import Holding, holding, memory, parameters, rounds_of, sent
+from distalex.plan.holdings import Holding, holding, kept_rows, memory, rounds_of, sent
 from distalex.plan.layers import Layer, layers_of
 
 SIDE_BY_SIDE = 4  # columns of one table
@@ -31,7 +31,7 @@ def describe_layout(config: Config, world_size: int, classes: int) -> str:
         raise UserError(f"parallel={parallel}: a layer has {rows} outputs for {mesh.mp} processes to divide; try --parallel=data")
     groups: dict[tuple[Any, ...], list[int]] = {}
     for number in range(world_size):
-        groups.setdefault(_kind(holding(layers, parallel, mesh, number, batch), mesh), []).append(number)
+        groups.setdefault(_kind(layers, holding(layers, parallel, mesh, number, batch), parallel, mesh, number), []).append(number)
     members = list(groups.values())
     columns = [_describe_kind(config, layers, parallel, mesh, ranks) for ranks in members]
     tables = []
@@ -45,7 +45,9 @@ def _describe_mesh(config: Config, layers: tuple[Layer, ...], parallel: str, mes
     processes = mesh.dp * mesh.mp
     rounds = rounds_of(parallel, mesh, config.train.batch_size)
     in_rounds = f", which fully connected layers take in {rounds} rounds" if rounds > 1 else ""
-    divided = f", each divided among {mesh.mp}" if mesh.mp > 1 else ""
+    divided = (
+        f", each divided among {mesh.mp}" if mesh.mp > 1 else ", which shard every parameter" if mode_of(parallel).SHARDS_PARAMETERS else ""
+    )
     return (
         f"{config.model.label} network at {config.data.image_size}x{config.data.image_size}, {classes_text(config.data, classes)}: "
         f"{sum(layer.parameters for layer in layers):,} parameters; {config.train.precision}, {config.optim.name}\n"
@@ -55,10 +57,20 @@ def _describe_mesh(config: Config, layers: tuple[Layer, ...], parallel: str, mes
     )
 
 
-def _kind(held: Holding, mesh: Layout) -> tuple[Any, ...]:
+def _kind(layers: tuple[Layer, ...], held: Holding, parallel: str, mesh: Layout, number: int) -> tuple[Any, ...]:
     """Return a key that is equal for processes with the same description: the same rows, or as many where many processes divide them."""
-    rows = held.rows if mesh.mp <= SIDE_BY_SIDE else tuple(map(len, held.rows))
-    return (rows, held.images, held.joint_images)
+    rows = _kept(layers, held, parallel, mesh, number)
+    return (rows if _dividing(parallel, mesh) <= SIDE_BY_SIDE else tuple(map(len, rows)), held.images, held.joint_images)
+
+
+def _kept(layers: tuple[Layer, ...], held: Holding, parallel: str, mesh: Layout, number: int) -> tuple[range, ...]:
+    """Return the rows of every layer that process `number` keeps."""
+    return tuple(kept_rows(layer, rows, parallel, mesh, number) for layer, rows in zip(layers, held.rows, strict=True))
+
+
+def _dividing(parallel: str, mesh: Layout) -> int:
+    """Return the number of processes that divide a layer's rows."""
+    return mesh.dp if mode_of(parallel).SHARDS_PARAMETERS else mesh.mp
 
 
 def _describe_kind(config: Config, layers: tuple[Layer, ...], parallel: str, mesh: Layout, ranks: list[int]) -> dict[str, str]:
@@ -73,14 +85,15 @@ def _describe_kind(config: Config, layers: tuple[Layer, ...], parallel: str, mes
         "convolves images": f"{held.images:,} of {batch:,}",
         "fully connected images": f"{held.joint_images:,} of {batch:,}",
     }
-    for layer, rows, cut in zip(layers, held.rows, held.divided, strict=True):
-        if not cut:
+    kept = _kept(layers, held, parallel, mesh, ranks[0])
+    for layer, rows in zip(layers, kept, strict=True):
+        if len(rows) == layer.rows:
             text[f"{layer.name} rows"] = f"all {layer.rows:,}"
-        elif mesh.mp <= SIDE_BY_SIDE:
+        elif rows and _dividing(parallel, mesh) <= SIDE_BY_SIDE:
             text[f"{layer.name} rows"] = f"{rows.start:,}–{rows.stop - 1:,} of {layer.rows:,}"
         else:
             text[f"{layer.name} rows"] = f"{len(rows):,} each of {layer.rows:,}"
-    text["parameters"] = f"{parameters(layers, held):,}"
+    text["parameters"] = f"{sum(len(rows) * layer.row_parameters for layer, rows in zip(layers, kept, strict=True)):,}"
     text |= {f"{kind} in memory": bytes_text(nbytes) for kind, nbytes in needs._asdict().items()}
     text["memory"] = bytes_text(sum(needs))
     text |= {f"{kind} sent a step": bytes_text(nbytes) for kind, nbytes in sends._asdict().items()}

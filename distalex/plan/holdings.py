@@ -30,27 +30,29 @@ class Sent(NamedTuple):
     """Bytes that a process sends in a step."""
 
     gradients: int
-    """Gradients of parameters that D processes hold; a ring all-reduce sends 2 (D - 1) / D of their bytes."""
+    """Gradients of parameters that D processes hold; a ring all-reduce sends 2 (D - 1) / D of their bytes, a reduce-scatter half of it."""
     activations: int
     """Activations that layers read of other processes, and their gradients."""
     images: int
     """Raw uint8 images that one process of a column group has loaded and the others need."""
     logits: int
     """Logits, so that every process of a replica computes the loss of the replica's images."""
+    parameters: int = 0
+    """Parameters that replicas gather of each other, forward and backward (FSDP)."""
 
     @property
     def of_the_network(self) -> int:
         """Bytes without images and logits, as run directories and papers count."""
-        return self.gradients + self.activations
+        return self.gradients + self.activations + self.parameters
 
 
 class Memory(NamedTuple):
     """Bytes that a process needs at the end of a forward pass, without buffers of kernels and of the allocator."""
 
     weights: int
-    """Weights in fp32, their moving average, and with bf16 rounded copies."""
+    """Weights in fp32, their moving average, and with bf16 rounded copies; with FSDP also the largest layer while it is gathered."""
     gradients: int
-    """Gradients in fp32."""
+    """Gradients in fp32; with FSDP also those of the largest layer before they are scattered."""
     optimizer: int
     """Optimizer state."""
     activations: int
@@ -92,9 +94,25 @@ def parameters(layers: tuple[Layer, ...], held: Holding) -> int:
     return sum(len(rows) * layer.row_parameters for layer, rows in zip(layers, held.rows, strict=True))
 
 
+def kept_rows(layer: Layer, rows: range, parallel: str, mesh: Layout, rank: int) -> range:
+    """Return which of the `rows` of a layer that process `rank` computes with it keeps; with FSDP the first process has the most."""
+    return rows[shares.chunks(layer.rows, mesh.dp)[rank]] if mode_of(parallel).SHARDS_PARAMETERS else rows
+
+
+def sharded_bytes(config: Config, layer: Layer, parallel: str, mesh: Layout) -> tuple[int, int]:
+    """Return the bytes that a process sends so that all gather a layer once, and that its gradients are reduce-scattered, with FSDP.
+
+    Shards are padded to the size of the first.
+    """
+    if not mode_of(parallel).SHARDS_PARAMETERS:
+        return 0, 0
+    shard = shares.chunks(layer.rows, mesh.dp)[0].stop * layer.row_parameters * (mesh.dp - 1)
+    return BYTES["fp32"] * shard, 0 if layer.name in config.model.freeze else BYTES[config.train.reduce_precision] * shard
+
+
 def exchanged_parameters(layer: Layer, rows: range, cut: bool, parallel: str, mesh: Layout, frozen: bool) -> int:
     """Return the number of parameters of a layer that have their gradients all-reduced."""
-    shared = mesh.dp > 1 or (mode_of(parallel).SPREADS_IMAGES and mesh.mp > 1 and not cut)
+    shared = (mesh.dp > 1 and not mode_of(parallel).SHARDS_PARAMETERS) or (mode_of(parallel).SPREADS_IMAGES and mesh.mp > 1 and not cut)
     return len(rows) * layer.row_parameters if shared and not frozen else 0
 
 
@@ -122,12 +140,15 @@ def sent(config: Config, layers: tuple[Layer, ...], parallel: str, mesh: Layout,
     )
     activations = sum(activation_bytes(layers, held, number, parallel, mesh, column, width) for number in range(len(layers)))
     read = shares.share(held.joint_images, column, mesh.mp)
+    sharded = [sharded_bytes(config, layer, parallel, mesh) for layer in layers]
+    passes = config.train.accumulate
     gathers_images = mesh.mp > 1 and not spreads
     return Sent(
-        gradients=all_reduce_bytes(BYTES[config.train.reduce_precision] * shared, ring),
+        gradients=all_reduce_bytes(BYTES[config.train.reduce_precision] * shared, ring) + passes * sum(one[1] for one in sharded),
         activations=activations,
         images=(read.stop - read.start) * (mesh.mp - 1) * 3 * config.data.side**2 if gathers_images else 0,
         logits=width * held.joint_images * len(held.rows[-1]) * (mesh.mp - 1),
+        parameters=2 * passes * sum(one[0] for one in sharded),
     )
 
 
@@ -136,17 +157,22 @@ def memory(config: Config, layers: tuple[Layer, ...], parallel: str, mesh: Layou
     held = holding(layers, parallel, mesh, rank, batch)
     bf16 = config.train.precision == "bf16"
     width = BYTES[config.train.precision]
-    learning, kept = 0, 0.0
+    learning, kept, held_parameters = 0, 0.0, 0
     for layer, rows in zip(layers, held.rows, strict=True):
         part = len(rows) / layer.rows
         images = held.images if layer.convolves else held.joint_images
         inputs = layer.inputs * (part if layer.reads == "own" else 1)  # those of all columns where it reads them
         kept += -(-images // config.train.accumulate) * (width * inputs + layer.kept * part)
-        learning += len(rows) * layer.row_parameters * layer.learns(config.model)
-    held_parameters = parameters(layers, held)
+        own = len(kept_rows(layer, rows, parallel, mesh, rank)) * layer.row_parameters
+        learning += own * layer.learns(config.model)
+        held_parameters += own
+    # With FSDP the backward pass has a layer's parameters, its gradients and their copy in the buffer of the reduce-scatter; rounded copies
+    # for bf16 are of whole layers.
+    whole = 4 * max(layer.parameters for layer in layers) if mode_of(parallel).SHARDS_PARAMETERS else 0
+    rounded = 2 * bf16 * parameters(layers, held)
     return Memory(
-        weights=(4 + 2 * bf16 + 4 * (config.train.ema is not None)) * held_parameters,
-        gradients=4 * learning,
+        weights=4 * (1 + (config.train.ema is not None)) * held_parameters + rounded + whole,
+        gradients=4 * learning + 2 * whole,
         optimizer=find_optimizer(config.optim.name).state_bytes(config.optim) * learning,
         activations=round(kept),
     )

@@ -66,6 +66,8 @@ class Machine:
     between: Link
     """Between nodes; the bandwidth is that of a whole node."""
     devices_per_node: int
+    scatter: Link | None = None
+    """Within a node, for a reduce-scatter, where it was measured; else it takes half an all-reduce."""
     overlap: float = 1.0
     """Share of an exchange that overlaps with compute."""
     host_step: float = 0.0
@@ -119,6 +121,12 @@ class Machine:
             return 0.0
         link = self._link(self.reduce, world_size <= self.devices_per_node, shared_by)
         return 2 * (devices - 1).bit_length() * link.latency + 2 * (devices - 1) / devices * nbytes / link.bandwidth
+
+    def reduce_scatter(self, nbytes: float, devices: int) -> float:
+        """Return the seconds in which `devices` sum `nbytes` of each and keep a share each."""
+        if self.scatter is None or devices > self.devices_per_node:
+            return self.all_reduce(nbytes, devices, devices) / 2
+        return (devices - 1).bit_length() * self.scatter.latency + (devices - 1) / devices * nbytes / self.scatter.bandwidth
 
     def _link(self, within: Link, on_one_node: bool, shared_by: int = 1) -> Link:
         if on_one_node:

@@ -84,6 +84,7 @@ def machine_from(found: dict[str, Any], name: str, config: Config, processes: in
         memory=_memory(processes, device),
         gather=Link(*found.get("gather", (0.0, 1e12))),
         reduce=Link(*found.get("reduce", (0.0, 1e12))),
+        scatter=Link(*found["scatter"]) if "scatter" in found else None,
         between=BETWEEN_NODES,
         devices_per_node=processes,
         overlap=found.get("overlap", 0.0),

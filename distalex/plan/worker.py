@@ -237,12 +237,18 @@ def time_links(worker: Worker) -> dict[str, Any]:
     for size in (SMALL, LARGE):
         gathered, sending = (torch.zeros(size * devices, device=worker.device) for _ in range(2))
         reduced = torch.zeros(size, device=worker.device)
+        shares = list(torch.zeros(size // devices * devices, device=worker.device).chunk(devices))
         seconds["gather", size] = worker.time(lambda: dist.all_to_all_single(gathered, sending))[0]  # noqa: B023
         seconds["reduce", size] = worker.time(lambda: dist.all_reduce(reduced))[0]  # noqa: B023
+        seconds["scatter", size] = worker.time(lambda: dist.reduce_scatter(shares[0], shares))[0]  # noqa: B023
     hops = (devices - 1).bit_length()
-    sent = {"gather": 4 * (devices - 1), "reduce": 8 * (devices - 1) / devices}  # bytes for each number exchanged
+    sent = {
+        "gather": 4 * (devices - 1),
+        "reduce": 8 * (devices - 1) / devices,
+        "scatter": 4 * (devices - 1) / devices,
+    }  # bytes for each number exchanged
     links = {}
-    for kind, steps in (("gather", hops), ("reduce", 2 * hops)):
+    for kind, steps in (("gather", hops), ("reduce", 2 * hops), ("scatter", hops)):
         bandwidth = sent[kind] * (LARGE - SMALL) / max(1e-9, seconds[kind, LARGE] - seconds[kind, SMALL])
         links[kind] = [max(0.0, seconds[kind, SMALL] - sent[kind] * SMALL / bandwidth) / steps, bandwidth]
     return {**links, "overlap": _time_overlap(worker, seconds["reduce", LARGE])}

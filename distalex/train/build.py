@@ -47,7 +47,7 @@ def build_state(
     optimizer = build_optimizer(net, config.optim, forward.shards, thawing)
     steps = data.train.steps_per_epoch
     schedule = Schedule(config.optim, steps * config.train.epochs, steps)
-    average = MovingAverage(net, config.train.ema) if config.train.ema else None
+    average = MovingAverage(net, config.train.ema, forward.shards) if config.train.ema else None
     return TrainState(net, optimizer, schedule, forward.shards, average, metadata=describe_weights(config, data)), forward
 
 
@@ -86,10 +86,10 @@ def describe_weights(config: Config, data: Data) -> dict[str, Any]:
     }
 
 
-def describe_run(config: Config, mesh: Mesh, data: Data, net: Network, folder: Path) -> str:
+def describe_run(config: Config, mesh: Mesh, data: Data, state: TrainState, folder: Path) -> str:
     """Three lines: the run and its network, its data, its batch and the chance-level loss."""
     processes, classes = mesh.topology.world_size, len(data.classes)
-    held = sum(parameter.numel() for parameter in net.parameters()) / 1e6
+    held = sum(parameter.numel() for parameter in state.shards.parameters(state.net).values()) / 1e6
     largest = -(-config.train.batch_size // mesh.replicas)
     empty = max(0, mesh.replicas - config.train.batch_size)
     shared = (
@@ -101,7 +101,7 @@ def describe_run(config: Config, mesh: Mesh, data: Data, net: Network, folder: P
         computes = "fp32 (not bf16, for which this device has no instructions)"
     return "\n".join(
         [
-            f"run {folder}: {config.model.label} network, {held:.1f} M parameters{' per process' * (mesh.columns > 1)}, "
+            f"run {folder}: {config.model.label} network, {held:.1f} M parameters{' per process' * bool(state.shards.rows)}, "
             f"{config.data.image_size}x{config.data.image_size}, "
             f"{computes} on {processes} {mesh.device.type} process{'es' * (processes > 1)} (--parallel={mesh.parallel}), "
             f"{torch.get_num_threads()} thread(s) each",

@@ -21,7 +21,7 @@ class LayerNorms:
     def __init__(self, net: nn.Module, shards: Shards) -> None:
         """Measure the gradients and copy the weights, just before the step. Waits for other columns, not for the device."""
         self.shards = shards
-        self.parameters = {name: parameter for name, parameter in net.named_parameters() if parameter.grad is not None}
+        self.parameters = {name: parameter for name, parameter in shards.parameters(net).items() if parameter.grad is not None}
         self.before = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
         self.gradients = self._by_layer({name: parameter.grad for name, parameter in self.parameters.items() if parameter.grad is not None})
 

@@ -89,7 +89,7 @@ def train(config: Config) -> Summary:
         data.train.class_weights = class_weights(config.train, data, mesh.device)
         state, forward = build_state(run.config, mesh, data, run.say, run.resumed is not None, weights or None)
         run.begin(state)
-        run.say(describe_run(run.config, mesh, data, state.net, run.folder.path))
+        run.say(describe_run(run.config, mesh, data, state, run.folder.path))
         if data.train.class_weights is not None:
             run.say(describe_weights_of(data.train.class_weights, data.classes))
         run.log.print_head(Clock(config.train, data.train.steps_per_epoch, data.test.count / data.train.count), len(data.classes))
@@ -144,7 +144,7 @@ def train_step(state: TrainState, forward: Parallel, batch: Batch, config: Confi
     loss_sum, correct = torch.zeros((), device=device), torch.zeros((), device=device)
     for number, micro_batch in enumerate(batch.micro_batches(options.accumulate), 1):
         last = number == options.accumulate
-        if not len(micro_batch.labels) and not last:
+        if not len(micro_batch.labels) and not last and not forward.mesh.shards_parameters:
             continue
         state.net.key_masks(config.seed, state.step, micro_batch.first_row)
         with forward.exchanging(last):

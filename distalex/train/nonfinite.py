@@ -47,7 +47,7 @@ class NonFiniteGuard:
         if self.mode == "stop":
             self._remember_first(loss, state.step + 1)
             return True
-        gradients = [parameter.grad for parameter in state.net.parameters()]
+        gradients = [parameter.grad for parameter in state.shards.parameters(state.net).values()]
         if not self.mesh.any(not are_finite([loss, *gradients])):
             self._left_out_in_a_row = 0
             return True

@@ -54,7 +54,7 @@ class TrainState:
     def is_finite(self) -> bool:
         """Whether weights, buffers, moving average and optimizer state of this process are finite. Waits for the device."""
         optimizer = [value for values in self.optimizer.state.values() for value in values.values()]
-        return are_finite([*self.net.state_dict().values(), *(self.average.weights.values() if self.average else ()), *optimizer])
+        return are_finite([*self.shards.tensors(self.net).values(), *(self.average.weights.values() if self.average else ()), *optimizer])
 
     def state_dict(self) -> dict[str, Any]:
         """The whole network's state on rank 0, joined from all columns; something incomplete elsewhere.
@@ -63,7 +63,7 @@ class TrainState:
         """
         return {
             "format": FORMAT,
-            "model": self._whole({name: value.detach() for name, value in self.net.state_dict().items()}),
+            "model": self._whole({name: value.detach() for name, value in self.shards.tensors(self.net).items()}),
             "optimizer": self._optimizer_state(),
             "schedule": self.schedule.state_dict(),
             "average": self._whole(self.average.weights) if self.average else {},
@@ -84,8 +84,8 @@ class TrainState:
 
         Raises KeyError or RuntimeError where `state` belongs to another network or optimizer.
         """
-        self.net.load_state_dict(self._parts(state["model"]))
-        named = dict(self.net.named_parameters())
+        self.shards.load(self.net, state["model"])
+        named = self.shards.parameters(self.net)
         self.optimizer.state.clear()
         for name, values in state["optimizer"].items():
             parameter = named[name]
@@ -119,7 +119,7 @@ class TrainState:
 
     def _optimizer_state(self) -> dict[str, dict[str, Tensor | None]]:
         state = {}
-        for name, parameter in self.net.named_parameters():
+        for name, parameter in self.shards.parameters(self.net).items():
             if parameter in self.optimizer.state:
                 state[name] = {
                     key: self.shards.whole(name, value) if value.shape == parameter.shape else value.cpu()

@@ -144,7 +144,7 @@ def test_a_run_does_not_import_the_compiler(tmp_path):
 def test_moving_average_follows_its_formula_and_swaps_back():
     layer = nn.Linear(2, 2)
     start = layer.weight.detach().clone()
-    average = MovingAverage(layer, 0.9)
+    average = MovingAverage(layer, 0.9, WHOLE)
     with torch.no_grad():
         layer.weight.add_(1.0)
     average.update(layer)

@@ -59,6 +59,8 @@ TOPOLOGIES = {  # by --parallel and processes: the mesh (dp, mp)
     "model-4": (1, 4),
     "owt-2": (1, 2),
     "owt-3": (1, 3),
+    "fsdp-2": (2, 1),
+    "fsdp-3": (3, 1),
 }
 
 
@@ -73,8 +75,8 @@ def run_on(launch, topology, name, **changes):
 @pytest.mark.parametrize(
     ("optimizer", "columns", "classes", "accumulate", "topologies"),
     [
-        ("sgd", "2", "7", "1", ["none-1", "data-3", "model-2", "hybrid-4", "owt-3"]),
-        ("lars", "4", "11", "3", ["none-1", "data-2", "model-2", "model-4", "owt-2"]),
+        ("sgd", "2", "7", "1", ["none-1", "data-3", "model-2", "hybrid-4", "owt-3", "fsdp-3"]),
+        ("lars", "4", "11", "3", ["none-1", "data-2", "model-2", "model-4", "owt-2", "fsdp-2"]),
     ],
 )
 def test_every_topology_trains_the_same_run(launch, tmp_path, optimizer, columns, classes, accumulate, topologies):
@@ -94,9 +96,9 @@ def test_batch_normalisation_is_of_the_whole_batch_on_every_topology(launch, tmp
     """With an uneven last batch of 2, so that one of three replicas has no image, and one hidden layer for One Weird Trick to divide."""
     small = {"model__name": "cifar", "model__batch_norm": "true", "model__channels": "8,8,8", "model__kernels": "5,3,3"}
     small |= {"model__pooled": "conv1,conv3", "data__image_size": "32", "data__synthetic_images": "34"}
-    for topology in ("none-1", "data-2", "data-3", "owt-2"):
+    for topology in ("none-1", "data-2", "data-3", "owt-2", "fsdp-3"):
         run_on(launch, topology, topology, **EVERYTHING, **small)
-    for topology in ("data-2", "data-3", "owt-2"):
+    for topology in ("data-2", "data-3", "owt-2", "fsdp-3"):
         assert_same_run(tmp_path / "runs" / "none-1", tmp_path / "runs" / topology)
 
 
@@ -148,17 +150,17 @@ def test_every_parameters_gradient_is_the_whole_networks(processes):
 def test_a_replica_without_images_still_takes_part(launch, tmp_path):
     """Batches of two on three processes, and a last batch and test set that do not divide either."""
     small = {"train__batch_size": "2", "data__synthetic_images": "9", "train__epochs": "1", "optim__lr": "0.001"}
-    for processes in (1, 3):
-        done = launch("train", *options(name=f"on{processes}", **small), processes=processes)
-        assert done.returncode == 0, done.stderr
-    assert_same_run(tmp_path / "runs" / "on1", tmp_path / "runs" / "on3")
+    for topology in ("none-1", "data-3", "fsdp-3"):
+        run_on(launch, topology, topology, **small)
+    for topology in ("data-3", "fsdp-3"):
+        assert_same_run(tmp_path / "runs" / "none-1", tmp_path / "runs" / topology)
 
 
 @pytest.mark.slow(15)
 def test_a_run_moves_from_topology_to_topology(launch, tmp_path):
     """Stopped after every step, in the middle of epochs too, and resumed elsewhere: the curve is the uninterrupted one's."""
     run_on(launch, "none-1", "whole", **EVERYTHING)
-    for step, topology in enumerate(["model-2", "hybrid-4", "owt-2", "data-2", "none-1", "model-2"], 1):
+    for step, topology in enumerate(["model-2", "fsdp-3", "owt-2", "fsdp-2", "data-2", "hybrid-4"], 1):
         said = run_on(launch, topology, "parts", train__max_steps=str(step), checkpoint__resume="auto", **EVERYTHING)
         assert step == 1 or f"resuming from step {step - 1}" in said
     runs = tmp_path / "runs"
@@ -178,7 +180,7 @@ def test_a_run_moves_from_topology_to_topology(launch, tmp_path):
 def test_evaluation_counts_every_image_once_on_any_topology(launch, tmp_path):
     assert launch("train", *options(name="it", train__epochs="1", data__synthetic_images="44")).returncode == 0
     lines = []
-    for topology in ("none-1", "data-3", "model-2", "owt-2"):
+    for topology in ("none-1", "data-3", "model-2", "owt-2", "fsdp-3"):
         parallel, processes = topology.split("-")
         done = launch("evaluate", "runs/it", "--batch_size=4", f"--parallel={parallel}", processes=int(processes))
         assert done.returncode == 0, done.stderr
@@ -188,7 +190,7 @@ def test_evaluation_counts_every_image_once_on_any_topology(launch, tmp_path):
 
 
 @pytest.mark.slow(60)
-@pytest.mark.parametrize("topology", ["model-2", "owt-2"])
+@pytest.mark.parametrize("topology", ["model-2", "owt-2", "fsdp-2"])
 def test_frozen_layers_and_compiled_networks_divide_too(launch, tmp_path, topology):
     """With One Weird Trick nothing is left whose gradients are shared where all convolutions are frozen.
 

@@ -74,7 +74,13 @@ def test_the_described_cluster_of_the_docs_is_read_from_a_file(tmp_path, monkeyp
     assert main(["plan", *typed]) == 0
     assert "machine lab" in capsys.readouterr().out
     predictions = json.loads((tmp_path / "found.json").read_text())["predictions"]
-    assert {(one["parallel"], one["world_size"]) for one in predictions} == {("none", 1), ("data", 4), ("hybrid", 4), ("owt", 4)}
+    assert {(one["parallel"], one["world_size"]) for one in predictions} == {
+        ("none", 1),
+        ("data", 4),
+        ("fsdp", 4),
+        ("hybrid", 4),
+        ("owt", 4),
+    }
     assert predictions[0]["images_per_second"] == max(one["images_per_second"] for one in predictions)
 
 

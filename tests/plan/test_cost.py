@@ -23,12 +23,12 @@ def test_rankings_are_sorted_and_what_does_not_fit_comes_last():
     assert fitting == sorted(fitting, reverse=True)
     assert [prediction.fits for prediction in ranked] == sorted((prediction.fits for prediction in ranked), reverse=True)
     assert {prediction.fits for prediction in ranked} == {True, False}
-    assert {prediction.parallel for prediction in ranked} == {"data", "hybrid", "owt"}
+    assert {prediction.parallel for prediction in ranked} == {"data", "fsdp", "hybrid", "owt"}
 
 
 def test_only_modes_that_can_divide_are_ranked():
-    assert {one.parallel for one in rank(PAPER, 10, described("a100", "fp32"), 16, (128,))} == {"data", "hybrid"}
-    assert {one.parallel for one in rank(TORCHVISION, 1000, described("a100", "fp32"), 2, (128,))} == {"data", "owt"}
+    assert {one.parallel for one in rank(PAPER, 10, described("a100", "fp32"), 16, (128,))} == {"data", "fsdp", "hybrid"}
+    assert {one.parallel for one in rank(TORCHVISION, 1000, described("a100", "fp32"), 2, (128,))} == {"data", "fsdp", "owt"}
     assert {one.parallel for one in rank(PAPER, 1000, described("a100", "fp32"), 1, (128,))} == {"none"}
 
 

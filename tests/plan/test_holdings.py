@@ -63,7 +63,7 @@ def test_hybrid_adds_both_kinds_of_bytes():
     assert hybrid.gradients / sent("data", 4, 512).gradients == pytest.approx(0.5, abs=1e-3)
 
 
-@pytest.mark.parametrize(("parallel", "processes"), [("model", 2), ("owt", 3), ("hybrid", 4)])
+@pytest.mark.parametrize(("parallel", "processes"), [("model", 2), ("owt", 3), ("hybrid", 4), ("fsdp", 3)])
 def test_a_run_sends_the_predicted_bytes(parallel, processes, launch, tmp_path):
     """What training counts, on a batch and classes that do not divide evenly; gradients to a byte for each bucket."""
     uneven = {"parallel": parallel, "train__batch_size": "19", "data__synthetic_classes": "5", "data__augment": "none"}

@@ -35,7 +35,7 @@ def state(seed=0, optimizer="sgd", average=True):
         build_optimizer(net, settings.optim, shards),
         Schedule(settings.optim, 10, 5),
         shards,
-        MovingAverage(net, 0.9) if average else None,
+        MovingAverage(net, 0.9, shards) if average else None,
         metadata=DESCRIBED,
     )
 

@@ -10,6 +10,7 @@ COLOUR = "tab:blue"
 HOLDS = "the whole network"
 LEAST = 2
 SPREADS_IMAGES = False
+SHARDS_PARAMETERS = False
 
 
 def layout(world_size: int, columns: int, command: str) -> Layout:

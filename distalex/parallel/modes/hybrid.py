@@ -11,6 +11,7 @@ COLOUR = "tab:green"
 HOLDS = "column {column} of {columns}"
 LEAST = 4
 SPREADS_IMAGES = False
+SHARDS_PARAMETERS = False
 
 
 def layout(world_size: int, columns: int, command: str) -> Layout:

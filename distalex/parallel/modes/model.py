@@ -19,6 +19,7 @@ COLOUR = "tab:red"
 HOLDS = "column {column} of {columns}"
 LEAST = 2
 SPREADS_IMAGES = False
+SHARDS_PARAMETERS = False
 
 
 def layout(world_size: int, columns: int, command: str) -> Layout:

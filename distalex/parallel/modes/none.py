@@ -19,6 +19,7 @@ COLOUR = "black"
 HOLDS = "the whole network"
 LEAST = 1
 SPREADS_IMAGES = False
+SHARDS_PARAMETERS = False
 
 
 def layout(world_size: int, columns: int, command: str) -> Layout:

@@ -19,6 +19,7 @@ COLOUR = "tab:orange"
 HOLDS = "convolutions, and a shard of the fully connected layers"
 LEAST = 2
 SPREADS_IMAGES = True
+SHARDS_PARAMETERS = False
 DIVIDES_HIDDEN_LAYERS = True
 
 
