@@ -76,6 +76,11 @@ class Config(Section):
                 "train.class_weights=balanced: does not go with data.order=balanced, which takes as many images of each class already; "
                 "remove one of them"
             )
+        if self.model.thaw is not None and facts_in(MODES, self.parallel).get("SHARDS_PARAMETERS"):
+            raise ValueError(
+                f"parallel={self.parallel}: which parameters learn is fixed when they are sharded, and model.thaw={self.model.thaw} "
+                "changes it; remove model.thaw and model.freeze, or use parallel=data"
+            )
         if self.train.accumulate > self.train.batch_size:
             raise ValueError(
                 f"train.accumulate={self.train.accumulate}: more micro-batches than images of train.batch_size={self.train.batch_size}; "

@@ -107,7 +107,7 @@ def sharded_bytes(config: Config, layer: Layer, parallel: str, mesh: Layout) -> 
     if not mode_of(parallel).SHARDS_PARAMETERS:
         return 0, 0
     shard = shares.chunks(layer.rows, mesh.dp)[0].stop * layer.row_parameters * (mesh.dp - 1)
-    return BYTES["fp32"] * shard, 0 if layer.name in config.model.freeze else BYTES[config.train.reduce_precision] * shard
+    return BYTES["fp32"] * shard, BYTES[config.train.reduce_precision] * shard * layer.learns(config.model)
 
 
 def exchanged_parameters(layer: Layer, rows: range, cut: bool, parallel: str, mesh: Layout, frozen: bool) -> int:
