@@ -24,6 +24,7 @@ def call_build(config: ModelConfig, classes: int, image_size: int) -> Any:
     Raises UserError, with the file's line, where there is no such function, where it takes other arguments or where it raises.
     """
     name = config.name
+    build: Callable[..., Any]
     if name.startswith(TORCHVISION):
         build, file = partial(_build_torchvisions, name), ""
     else:

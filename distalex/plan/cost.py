@@ -239,9 +239,9 @@ def _sharding(
         copied[1] += 2 * gradients * mesh.dp / (mesh.dp - 1) / machine.memory_bandwidth
     forward = sum(gather) - machine.overlap * sum(map(min, gather[1:], (one.forward for one in passes)))
     backward = sum(gather) - machine.overlap * sum(map(min, gather[:-1], (one.backward for one in passes[1:])))
-    gradients = sum(scatter) - machine.overlap * sum(map(min, scatter[1:], (one.backward for one in passes)))
+    reduced = sum(scatter) - machine.overlap * sum(map(min, scatter[1:], (one.backward for one in passes)))
     times = config.train.accumulate
-    return times * (forward + backward + copied[0]), times * (gradients + copied[1])
+    return times * (forward + backward + copied[0]), times * (reduced + copied[1])
 
 
 def rank(

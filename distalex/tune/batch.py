@@ -65,7 +65,7 @@ class Trainer:
         net = build_model(config.model, classes, config.data.image_size, config.seed)
         self.forward = parallelize(net, config.train, mesh)
         optimizer = build_optimizer(net, config.optim, self.forward.shards)
-        average = MovingAverage(net, config.train.ema) if config.train.ema else None
+        average = MovingAverage(net, config.train.ema, self.forward.shards) if config.train.ema else None
         self.state = TrainState(net, optimizer, Schedule(config.optim, 1 << 30, 1 << 30), self.forward.shards, average)
         self.layers = layers_of(config.model, classes, config.data.image_size, config.train.precision)
 
