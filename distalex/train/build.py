@@ -25,7 +25,6 @@ from distalex.parallel.parallelize import Parallel, parallelize
 from distalex.runs.weights import load_weights
 from distalex.train.state import TrainState
 
-
 FEW = 20_000
 """Photographs below which other weights than random ones are recommended."""
 
