@@ -26,7 +26,7 @@ def training_run(mode: str, batch: int, steps: int, precision: str, runs_dir: Pa
         f"--train.eval_batch_size={min(batch, 64)}",
         f"--train.precision={precision}",
         f"--train.max_steps={steps}",
-        *("--train.epochs=1", "--checkpoint.every_epochs=0", "--log.every=1", "--log.wandb=disabled"),
+        *("--train.epochs=1", "--checkpoint.every_epochs=0", "--log.every=1", "--log.wandb=disabled", "--log.report=false"),
     ]
 
 

@@ -26,6 +26,9 @@ from distalex.parallel.parallelize import Parallel, parallelize
 from distalex.runs.weights import load_weights
 from distalex.train.state import TrainState
 
+FEW = 20_000
+"""Photographs below which other weights than random ones are recommended."""
+
 
 def build_state(
     config: Config, mesh: Mesh, data: Data, say: Callable[[str], None], is_resumed: bool = False, weights: str | None = None
@@ -39,6 +42,8 @@ def build_state(
     net = build_model(config.model, len(data.classes), config.data.image_size, config.seed)
     if config.model.weights and not is_resumed:
         load_weights(net, config, data.classes, say, weights)
+    elif not config.model.weights and config.data.of_photographs and data.train.count < FEW:
+        say("no model.weights, so training starts from scratch; for so few photographs --model.weights=torchvision, or a run, gives more")
     freeze(net, config.model.freeze)
     if config.model.is_own:
         _try_training(net, config, mesh, data, say)
