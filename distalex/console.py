@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -82,9 +83,21 @@ def bytes_text(count: float) -> str:
     return f"{count:.0f} B" if count else "0"
 
 
-def counted(count: int, noun: str) -> str:
-    """Format a count with its noun, e.g. `1 step` and `2,000 steps`."""
-    return f"{count:,} {noun}{'s' * (count != 1)}"
+def duration_text(seconds: float) -> str:
+    """Format a time, e.g. `3.1 s`, `45 s`, `2 min 05 s` or `1 h 02 min`; `?` for NaN."""
+    if math.isnan(seconds):
+        return "?"
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+    return f"{minutes // 60:,} h {minutes % 60:02} min"
+
+
+def counted(count: int, noun: str, several: str = "") -> str:
+    """Format a count with its noun, e.g. `1 step` and `2,000 steps`; `several` where its plural takes more than an s."""
+    return f"{count:,} {noun if count == 1 else several or noun + 's'}"
 
 
 def aligned(rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> str:

@@ -16,7 +16,15 @@ from typing import Any
 
 from distalex.errors import UserError
 
-FONTS = ("DejaVu Sans", "Noto Sans CJK JP", "Noto Sans CJK SC", "WenQuanYi Zen Hei", "Droid Sans Fallback", "Noto Sans Arabic", "Noto Emoji")
+FONTS = (
+    "DejaVu Sans",
+    "Noto Sans CJK JP",
+    "Noto Sans CJK SC",
+    "WenQuanYi Zen Hei",
+    "Droid Sans Fallback",
+    "Noto Sans Arabic",
+    "Noto Emoji",
+)
 """Of figures; a letter that the first lacks is taken from the next that has it."""
 FIGURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".pdf", ".svg")
 """What figures are saved as, by the ending of the path that was given."""
@@ -186,7 +194,7 @@ def save_figure(figure: Any, path: Path, option: str) -> None:
 
 @contextmanager
 def plain_letters() -> Iterator[None]:
-    """Draw text with matplotlib as it stands: `$` is no formula, and letters of any script take a font that has them, if one is installed."""
+    """Draw text with matplotlib as it stands: `$` is no formula, and letters of any script take an installed font that has them."""
     from matplotlib import font_manager, rc_context
 
     installed = set(font_manager.get_font_names())

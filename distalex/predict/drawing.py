@@ -59,5 +59,3 @@ def _draw_bars(axes: Any, prediction: Prediction, down: int) -> None:
     for place, (name, share) in enumerate(zip(prediction.labels, prediction.probabilities, strict=True)):
         axes.text(0.02, place, shortened(name, LINE), va="center", fontsize=7)
         axes.text(0.99, place, f"{100 * share:.1f} %", va="center", ha="right", fontsize=7)
-
-
