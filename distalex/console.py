@@ -102,9 +102,9 @@ def duration_text(seconds: float) -> str:
     return f"{minutes // 60:,} h {minutes % 60:02} min"
 
 
-def counted(count: int, noun: str) -> str:
-    """Format a count with its noun, e.g. `1 step` and `2,000 steps`."""
-    return f"{count:,} {noun}{'s' * (count != 1)}"
+def counted(count: int, noun: str, several: str = "") -> str:
+    """Format a count with its noun, e.g. `1 step` and `2,000 steps`; `several` where its plural takes more than an s."""
+    return f"{count:,} {noun if count == 1 else several or noun + 's'}"
 
 
 def aligned(rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> str:

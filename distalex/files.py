@@ -194,7 +194,7 @@ def save_figure(figure: Any, path: Path, option: str) -> None:
 
 @contextmanager
 def plain_letters() -> Iterator[None]:
-    """Draw text with matplotlib as it stands: `$` is no formula, and letters of any script take a font that has them, if one is installed."""
+    """Draw text with matplotlib as it stands: `$` is no formula, and letters of any script take an installed font that has them."""
     from matplotlib import font_manager, rc_context
 
     installed = set(font_manager.get_font_names())

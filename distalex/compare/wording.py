@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from distalex.compare.differences import ComparedRow, ComparedTensor
 from distalex.compare.runs import ComparedRun
 from distalex.config.config import LABELS
+from distalex.config.schema import shown_value
 from distalex.console import aligned, counted
 
 KIND_NAMES = {"train": "step", "eval": "evaluation"}
@@ -21,8 +22,8 @@ def describe_runs(run: ComparedRun, other: ComparedRun) -> Iterator[str]:
     yield f"other  {other.describe()}"
     if run.options and other.options:
         keys = [key for key in {**run.options, **other.options} if key not in LABELS]
-        changed = [key for key in keys if run.options.get(key, "absent") != other.options.get(key, "absent")]
-        listed = ", ".join(f"{key} {run.options.get(key, 'absent')} / {other.options.get(key, 'absent')}" for key in changed)
+        pairs = {key: [shown_value(one.options.get(key, "absent")) for one in (run, other)] for key in keys}
+        listed = "; ".join(f"{key} {' / '.join(pair)}" for key, pair in pairs.items() if pair[0] != pair[1])
         yield f"options that differ: {listed or 'none'}"
     for kind, called in KIND_NAMES.items():
         for one, rest in ((run, other), (other, run)):

@@ -238,6 +238,11 @@ def _words_of(annotation: Any) -> list[str]:
     return []
 
 
+def shown_value(value: Any) -> str:
+    """Format an option's value for people: as `plain_text`, and `–` where it is empty."""
+    return "–" if value in (None, "", [], (), {}) else plain_text(value)
+
+
 def plain_text(value: Any) -> str:
     """Format a value as it is typed on the command line, e.g. `true`, `1e-4`, `a,b` or `fc8:10`."""
     if isinstance(value, bool):

@@ -13,9 +13,9 @@ from distalex.runs.metrics import finite
 
 POINTS = 300
 """Most points of a curve; a screen shows no more."""
-WIDTH, HEIGHT = 560.0, 260.0
+WIDTH, HEIGHT = 420.0, 250.0
 """Of a panel, in pixels of its SVG."""
-LEFT, RIGHT, TOP, BOTTOM = 56.0, 22.0, 12.0, 30.0
+LEFT, RIGHT, TOP, BOTTOM = 58.0, 20.0, 30.0, 44.0
 """Margins of the axes, in the same pixels."""
 
 
@@ -54,6 +54,11 @@ class Panel:
     """Whether the vertical axis starts at 0."""
     bad: tuple[int, ...] = field(default=())
     """Steps whose value is not finite."""
+
+    @property
+    def axis(self) -> str:
+        """Name of the vertical axis, with its unit."""
+        return f"{self.title.lower()}, {self.unit}" if self.unit else self.title.lower()
 
 
 MEASURES: tuple[tuple[str, str, bool, dict[str, tuple[str, str, float]]], ...] = (
@@ -139,6 +144,8 @@ def draw_panel(panel: Panel, name: str) -> str:
     parts = [
         f'<svg viewBox="0 0 {WIDTH:g} {HEIGHT:g}" role="img" aria-labelledby="{name}-title">',
         f'<title id="{name}-title">{escape(describe_panel(panel))}</title>',
+        f'<text class="tick" x="4" y="14">{escape(panel.axis)}</text>',
+        f'<text class="tick" x="{(LEFT + WIDTH - RIGHT) / 2:g}" y="{HEIGHT - 6:g}" text-anchor="middle">step</text>',
     ]
     for value in horizontal.ticks:
         x = horizontal(value)
@@ -206,15 +213,16 @@ def _scales(panel: Panel) -> tuple[Scale, Scale]:
         tested = max((point.largest for curve in panel.curves if curve.dashed for point in curve.points if point), default=low)
         high = max(low, tested, min(high, means[int(0.99 * (len(means) - 1))] * 1.25))
     vertical = _scale(0.0 if panel.zero else low, high, HEIGHT - BOTTOM, TOP, 5)
-    return _scale(min(0, *steps), max(steps), LEFT, WIDTH - RIGHT, 6), vertical
+    return _scale(min(0, *steps), max(steps), LEFT, WIDTH - RIGHT, 5, whole=True), vertical
 
 
-def _scale(low: float, high: float, start: float, end: float, count: int) -> Scale:
+def _scale(low: float, high: float, start: float, end: float, count: int, whole: bool = False) -> Scale:
+    """A scale with labels at about `count` multiples of 1, 2 or 5 times a power of ten; `whole`: of 1 or more."""
     from matplotlib.ticker import MaxNLocator
 
     if high <= low:
         high = low + (abs(low) * 0.1 or 1.0)
-    ticks = [float(tick) for tick in MaxNLocator(count).tick_values(low, high)]
+    ticks = [float(tick) for tick in MaxNLocator(count, steps=(1, 2, 5, 10), integer=whole).tick_values(low, high)]
     low, high = min(low, next((tick for tick in reversed(ticks) if tick <= low), low)), max(high, low)
     return Scale(low, high, start, end, tuple(tick for tick in ticks if low <= tick <= high))
 
@@ -253,5 +261,6 @@ def _pieces(points: Sequence[Point | None]) -> list[list[Point]]:
 
 def _short(value: float) -> str:
     if value and (abs(value) >= 1e6 or abs(value) < 1e-3):
-        return f"{value:.0e}".replace("e+0", "e").replace("e-0", "e-")
+        mantissa, exponent = f"{value:.3e}".split("e")
+        return f"{float(mantissa):g}e{int(exponent)}"
     return f"{value:,.6g}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import socket
@@ -65,6 +66,19 @@ class History:
         return max((row for row in self.evals if finite(row.get("top1")) is not None), key=lambda row: row["top1"], default=None)
 
     @property
+    def has_stopped_early(self) -> bool:
+        """Whether `train.early_stop` epochs have gone by in which neither the top-1 rose nor the loss fell."""
+        patience = finite(self.options.get("train.early_stop")) or 0
+        top1, loss, best, epoch = -1.0, math.inf, 0.0, 0.0
+        for row in self.evals:
+            epoch = finite(row.get("epoch")) or epoch
+            right, mean = (finite(row.get(key)) for key in ("top1", "loss"))
+            if (right is not None and right > top1) or (mean is not None and mean < loss):
+                best = epoch
+            top1, loss = max(top1, right or 0.0), min(loss, math.inf if mean is None else mean)
+        return 0 < patience <= epoch - best
+
+    @property
     def state(self) -> str:
         """`running`, `finished` or `stopped`, with the step, in words."""
         if self.running:
@@ -73,6 +87,8 @@ class History:
         last = self.evals[-1] if self.evals else {}
         if last and (last.get("epoch") == epochs or (most is not None and last["step"] == most)):
             return f"finished at step {self.step:,}"
+        if self.has_stopped_early:
+            return f"finished early at step {self.step:,}"
         saved = f", saved at step {self.saved:,}" if 0 < self.saved < self.step else ""
         return f"stopped at step {self.step:,}{saved}" if self.step else "no step yet"
 

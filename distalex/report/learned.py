@@ -160,7 +160,9 @@ def _learned(trained: Trained, data: Data, options: ReportOptions, mesh: Mesh, c
         confusion=np.bincount((actual * len(classes) + predicted).numpy(), minlength=len(classes) ** 2).reshape(len(classes), -1),
         predictions=shown(some.tolist()),
         mistakes=shown(surest),
-        neighbours=_neighbours(trained, data, chosen[some[:QUERIES]], options.searched, console) if options.searched else (),
+        neighbours=_neighbours(trained, data, chosen[some[:QUERIES]], options.searched, console)
+        if options.searched and trained.net.classifier
+        else (),
         searched=min(options.searched, data.train.count),
     )
 

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 from html import escape
 
+from rich.cells import cell_len
+
 from distalex.config.choices import facts_in
 from distalex.config.config import MODES
-from distalex.console import bytes_text
-from distalex.report.history import History
+from distalex.console import bytes_text, counted
+from distalex.report.history import History, Row
 from distalex.runs.metrics import finite
 
-BOX = (150.0, 56.0)
-"""Width and height of a process, in pixels."""
-GAP = (150.0, 46.0)
-"""Between columns and between replicas, in pixels."""
+LEAST_BOX = 130.0
+"""Least width of a process, in pixels."""
+GAP_DOWN = 46.0
+"""Between replicas, in pixels."""
+LINE = 16.0
+"""Height of a line of text, in pixels."""
+MAX_NAMED = 6
+"""Most layers whose exchanges are named."""
 MAX_DRAWN = 4
 """Most replicas, and most columns, that are drawn."""
 NOT_BETWEEN_COLUMNS = ("gradients", "images", "logits")
@@ -51,31 +58,42 @@ def draw_mesh(run: History) -> str:
     if not run.starts:
         return ""
     start = run.starts[-1]
-    replicas, columns = (max(1, int(finite(start.get(key)) or 1)) for key in ("replicas", "columns"))
-    holds = str(facts_in(MODES, str(start.get("parallel", "none"))).get("HOLDS", ""))
+    replicas, columns = _mesh_of(start)
+    mode = facts_in(MODES, str(start.get("parallel", "none")))
     down, across = min(replicas, MAX_DRAWN), min(columns, MAX_DRAWN)
-    width = across * BOX[0] + (across - 1) * GAP[0] + 20
-    height = down * BOX[1] + (down - 1) * GAP[1] + 20 + (18 if replicas > down or columns > across else 0)
     sent = {exchange.purpose: exchange for exchange in exchanges_of(run)}
-    between = [exchange for purpose, exchange in sent.items() if purpose not in NOT_BETWEEN_COLUMNS and exchange.bytes]
-    words = describe_mesh(run)
-    parts = [f'<svg viewBox="0 0 {width:g} {height:g}" style="max-width:{width:g}px" role="img" aria-label="{escape(words)}">']
-    for replica in range(down):
-        for column in range(across):
-            x, y = 10 + column * (BOX[0] + GAP[0]), 10 + replica * (BOX[1] + GAP[1])
-            parts.append(f'<rect class="box" x="{x:g}" y="{y:g}" width="{BOX[0]:g}" height="{BOX[1]:g}" rx="6"/>')
-            parts.append(_text(x + BOX[0] / 2, y + 22, f"rank {replica * columns + column}", "strong"))
-            parts += [
-                _text(x + BOX[0] / 2, y + 40 + 12 * line, part)
-                for line, part in enumerate(_wrapped(holds.format(column=column + 1, columns=columns)))
-            ]
-            if column + 1 < across:
-                parts += _across(x + BOX[0], y, between)
-            if replica + 1 < down:
-                parts.append(_arrow(x + BOX[0] / 2, y + BOX[1], x + BOX[0] / 2, y + BOX[1] + GAP[1]))
-                parts.append(_text(x + BOX[0] / 2 + 8, y + BOX[1] + GAP[1] / 2 + 4, _sent("gradients", sent), anchor="start"))
-    if replicas > down or columns > across:
-        parts.append(_text(10, height - 6, f"{replicas} replicas of {columns} process(es) in all", anchor="start"))
+    between = _lines_between([exchange for purpose, exchange in sent.items() if purpose not in NOT_BETWEEN_COLUMNS and exchange.bytes])
+    gradients = _sent("gradients", sent)
+    boxes = {
+        (replica, column): [
+            f"rank {replica * columns + column}",
+            *_wrapped(str(mode.get("HOLDS", "")).format(column=column + 1, columns=columns)),
+        ]
+        for replica in range(down)
+        for column in range(across)
+    }
+    box = max(LEAST_BOX, *(_width(line) + 24 for lines in boxes.values() for line in lines))
+    below = _width(gradients) + 20 if down > 1 else 0.0  # beside the arrow in the middle of a box
+    gap = max(60.0, below - box, *(_width(line) + 24 for line in between))
+    left_out = f"{counted(replicas, 'replica')} of {counted(columns, 'process', 'processes')} in all"
+    some = replicas > down or columns > across
+    tall = max(map(len, boxes.values())) * LINE + 14
+    width = max(20 + across * box + (across - 1) * gap + max(0.0, below - box / 2), _width(left_out) + 20 if some else 0)
+    height = 20 + down * tall + (down - 1) * GAP_DOWN + (LINE + 6) * some
+    parts = [f'<svg viewBox="0 0 {width:g} {height:g}" width="{width:g}" role="img" aria-label="{escape(describe_mesh(run))}">']
+    for (replica, column), lines in boxes.items():
+        x, y = 10 + column * (box + gap), 10 + replica * (tall + GAP_DOWN)
+        parts.append(f'<rect class="box" x="{x:g}" y="{y:g}" width="{box:g}" height="{tall:g}" rx="6"/>')
+        for number, line in enumerate(lines):
+            parts.append(_text(x + box / 2, y + 20 + LINE * number, line, "" if number else "strong"))
+        if column + 1 < across:
+            parts.append(_arrow(x + box, y + tall / 2, x + box + gap, y + tall / 2))
+            parts += [_text(x + box + gap / 2, y + tall / 2 + up, line) for up, line in zip((-7, 16), between, strict=False)]
+        if replica + 1 < down:
+            parts.append(_arrow(x + box / 2, y + tall, x + box / 2, y + tall + GAP_DOWN))
+            parts.append(_text(x + box / 2 + 8, y + tall + GAP_DOWN / 2 + 4, gradients, anchor="start"))
+    if some:
+        parts.append(_text(10, height - 8, left_out, anchor="start"))
     return "".join([*parts, "</svg>"])
 
 
@@ -85,20 +103,29 @@ def describe_mesh(run: History) -> str:
         return ""
     start = run.starts[-1]
     spent = "; ".join(f"{exchange.purpose} {bytes_text(exchange.bytes)}" for exchange in exchanges_of(run) if exchange.bytes)
+    replicas, columns = _mesh_of(start)
     return (
-        f"{start.get('processes', 1)} process(es) with --parallel={start.get('parallel', 'none')}: {start.get('replicas', 1)} replica(s) "
-        f"of {start.get('columns', 1)} process(es) each. Each process sends per step: {spent or 'nothing'}."
+        f"{counted(replicas * columns, 'process', 'processes')} with --parallel={start.get('parallel', 'none')}: "
+        f"{counted(replicas, 'replica')} of {counted(columns, 'process', 'processes')} each. "
+        f"Each process sends per step: {spent or 'nothing'}."
     )
 
 
-def _across(x: float, y: float, between: list[Exchange]) -> list[str]:
-    parts = [_arrow(x, y + BOX[1] / 2, x + GAP[0], y + BOX[1] / 2)]
-    listed = ", ".join(exchange.purpose for exchange in between)
+def _mesh_of(start: Row) -> tuple[int, int]:
+    """Replicas, and processes of each."""
+    replicas, columns = (max(1, int(finite(start.get(key)) or 1)) for key in ("replicas", "columns"))
+    return replicas, columns
+
+
+def _lines_between(between: list[Exchange]) -> list[str]:
+    """What columns exchange: the layers, and the bytes with the time exposed; empty where they exchange nothing."""
+    if not between:
+        return []
+    names = [exchange.purpose for exchange in between]
     waits = [exchange.exposed for exchange in between if exchange.exposed is not None]
-    parts.append(_text(x + GAP[0] / 2, y + BOX[1] / 2 - 7, listed))
     exposed = f", {100 * sum(waits):.1f} % exposed" if waits else ""
-    parts.append(_text(x + GAP[0] / 2, y + BOX[1] / 2 + 16, f"{bytes_text(sum(exchange.bytes for exchange in between))}{exposed}"))
-    return parts
+    listed = ", ".join(names) if len(names) <= MAX_NAMED else f"{names[0]} to {names[-1]}, {len(names)} layers"
+    return [listed, f"{bytes_text(sum(exchange.bytes for exchange in between))}{exposed}"]
 
 
 def _sent(purpose: str, sent: dict[str, Exchange]) -> str:
@@ -109,8 +136,12 @@ def _sent(purpose: str, sent: dict[str, Exchange]) -> str:
 
 
 def _wrapped(text: str) -> list[str]:
-    first, comma, rest = text.partition(", and ")
-    return [f"{first},", f"and {rest}"] if comma else [first]
+    return textwrap.wrap(text, 30)
+
+
+def _width(text: str) -> float:
+    """About the width of a label in pixels, rather too much, whatever font a browser has."""
+    return 6.8 * cell_len(text)
 
 
 def _text(x: float, y: float, text: str, kind: str = "", anchor: str = "middle") -> str:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from distalex import __version__
 from distalex.config.config import LABELS, Config
-from distalex.config.schema import flatten, plain_text
-from distalex.console import bytes_text
+from distalex.config.schema import flatten, shown_value
+from distalex.console import bytes_text, duration_text
 from distalex.report import curves, mesh
 from distalex.report.history import History, Row
 from distalex.runs.metrics import finite
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 MARK = "distalex report"
 """In the head of every page; only a file that has it is replaced."""
 TABLE_ROWS = 40
-"""Most evaluations in the table."""
+"""Most epochs in the table."""
 CELLS = 20
-"""Most classes for a table of confusion; of more it is an image."""
+"""Most classes for a table of confusion; of more it is an image. Also most classes whose precision and recall are listed."""
 
 
 def render(
@@ -45,6 +45,7 @@ def render(
         loader=PackageLoader("distalex.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["bytes"] = bytes_text
+    environment.filters["duration"] = duration_text
     panels = curves.panels_of(runs)
     single = runs[0] if len(runs) == 1 else None
     return environment.get_template("page.html").render(
@@ -60,7 +61,7 @@ def render(
         numbers=json.dumps({f"panel{place}": curves.numbers_of(panel) for place, panel in enumerate(panels)}),
         differing=_differing(runs) if single is None else [],
         changed=_options(single) if single else [],
-        evaluations=_evaluations(single) if single else [],
+        epochs=_epochs(single) if single else [],
         parts=_shares_of_a_step(single) if single else [],
         drawing=mesh.draw_mesh(single) if single else "",
         exchanges=mesh.exchanges_of(single) if single else [],
@@ -69,6 +70,7 @@ def render(
         learned=learned,
         missing=missing,
         confusion=_confusion(learned) if learned else None,
+        scored=_scored(learned) if learned else None,
     )
 
 
@@ -98,27 +100,53 @@ def _summary(run: History) -> Row:
 def _differing(runs: Sequence[History]) -> list[tuple[str, list[str]]]:
     """Options that differ between runs, with the value of each run."""
     keys = [key for key in dict.fromkeys(key for run in runs for key in run.options) if key not in LABELS]
-    rows = [(key, [_shown(run.options.get(key, "absent")) for run in runs]) for key in keys]
+    rows = [(key, [shown_value(run.options.get(key, "absent")) for run in runs]) for key in keys]
     return [(key, values) for key, values in rows if len(set(values)) > 1]
 
 
 def _options(run: History) -> list[tuple[str, str, str]]:
     """Every option of a run with its value, and the default where that is another; those first."""
     defaults = flatten(Config().model_dump(mode="json"))
-    rows = [(key, _shown(value), _shown(defaults[key]) if defaults.get(key, value) != value else "") for key, value in run.options.items()]
+    rows = [
+        (key, shown_value(value), shown_value(defaults[key]) if defaults.get(key, value) != value else "")
+        for key, value in run.options.items()
+    ]
     return sorted(rows, key=lambda row: not row[2])
 
 
-def _shown(value: Any) -> str:
-    return "–" if value in (None, "", [], {}) else plain_text(value)
+def _epochs(run: History) -> list[Row]:
+    """All epochs and evaluations, or at most about TABLE_ROWS evenly spread ones with the last: training, test, rate and time of each."""
+    trained, tested = ({row["step"]: row for row in rows} for rows in (run.epochs, run.evals))
+    rows, before = [], 0
+    for step in sorted({*trained, *tested}):
+        steps = [row for row in run.train if before < row["step"] <= step]
+        images, seconds = _trained_in(steps, before)
+        rows.append(
+            {
+                "epoch": trained.get(step, tested.get(step, {})).get("epoch", "–"),
+                "step": step,
+                "trained": {key: finite(trained.get(step, {}).get(key)) for key in ("loss", "top1")},
+                "tested": {key: finite(tested.get(step, {}).get(key)) for key in ("loss", "top1", "top5")},
+                "lr": finite(steps[-1].get("lr")) if steps else None,
+                "rate": images / seconds if seconds else None,
+                "seconds": seconds or None,
+            }
+        )
+        before = step
+    every = max(1, -(-len(rows) // TABLE_ROWS))
+    return [row for place, row in enumerate(rows) if place % every == 0 or row is rows[-1]]
 
 
-def _evaluations(run: History) -> list[Row]:
-    """All evaluations, or at most about TABLE_ROWS evenly spread ones with the last, each with the training of its epoch."""
-    every = max(1, -(-len(run.evals) // TABLE_ROWS))
-    shown = [row for place, row in enumerate(run.evals) if place % every == 0 or row is run.evals[-1]]
-    trained = {row["step"]: row for row in run.epochs}
-    return [{**row, "trained": trained.get(row["step"], {})} for row in shown]
+def _trained_in(rows: Sequence[Row], before: int) -> tuple[float, float]:
+    """Images and seconds of training, without evaluating and saving, in consecutive logged steps after step `before`."""
+    images = seconds = 0.0
+    for row in rows:
+        rate, batch = finite(row.get("images_per_second")), finite(row.get("images"))
+        if rate and batch:
+            images += batch * (row["step"] - before)
+            seconds += batch * (row["step"] - before) / rate
+        before = row["step"]
+    return images, seconds
 
 
 def _shares_of_a_step(run: History) -> list[tuple[str, float]]:
@@ -165,3 +193,15 @@ def _confusion(learned: Learned) -> dict[str, Any]:
     from distalex.report.learned import draw_confusion
 
     return {"rows": [], "image": draw_confusion(counts / totals), "pairs": learned.confused()}
+
+
+def _scored(learned: Learned) -> dict[str, Any]:
+    """Precision, recall and F1 of each class, or of the CELLS classes of lowest F1, those first; and their means."""
+    from torch import from_numpy
+
+    from distalex.evaluate.by_class import score_classes
+
+    scores = score_classes(from_numpy(learned.confusion), learned.classes)
+    few = len(scores.classes) <= CELLS
+    known = sorted((one for one in scores.classes if one.f1 is not None), key=lambda one: (one.f1, one.recall))
+    return {"classes": scores.classes if few else known[:CELLS], "means": scores, "all": few}
