@@ -107,8 +107,8 @@ def _called(net: Network) -> set[nn.Module]:
     called = set[nn.Module]()
     hooks = [module.register_forward_pre_hook(lambda module, _: called.add(module)) for module in net.modules()]
     modes = {module: module.training for module in net.modules()}
-    device = next(net.parameters()).device
-    net.eval()(torch.zeros(1, 3, net.image_size, net.image_size, device=device))
+    like = next(net.parameters())
+    net.eval()(like.new_zeros(1, 3, net.image_size, net.image_size))
     for module, training in modes.items():
         module.training = training
     for hook in hooks:

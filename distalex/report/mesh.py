@@ -24,7 +24,7 @@ MAX_NAMED = 6
 """Most layers whose exchanges are named."""
 MAX_DRAWN = 4
 """Most replicas, and most columns, that are drawn."""
-NOT_BETWEEN_COLUMNS = ("gradients", "images", "logits")
+NOT_BETWEEN_COLUMNS = ("gradients", "parameters", "images", "logits")
 """Purposes of communication that no layer of the network needs."""
 
 
@@ -33,7 +33,7 @@ class Exchange:
     """What one process sends for one purpose in a step, and how long it waits for it without computing."""
 
     purpose: str
-    """A layer, or `gradients`, `images` or `logits`."""
+    """A layer, or `gradients`, `parameters`, `images` or `logits`."""
     bytes: int
     """Sent by a process in a step."""
     exposed: float | None
@@ -62,6 +62,7 @@ def draw_mesh(run: History) -> str:
     mode = facts_in(MODES, str(start.get("parallel", "none")))
     down, across = min(replicas, MAX_DRAWN), min(columns, MAX_DRAWN)
     sent = {exchange.purpose: exchange for exchange in exchanges_of(run)}
+<<<<<<< HEAD
     between = _lines_between([exchange for purpose, exchange in sent.items() if purpose not in NOT_BETWEEN_COLUMNS and exchange.bytes])
     gradients = _sent("gradients", sent)
     boxes = {
@@ -94,6 +95,30 @@ def draw_mesh(run: History) -> str:
             parts.append(_text(x + box / 2 + 8, y + tall + GAP_DOWN / 2 + 4, gradients, anchor="start"))
     if some:
         parts.append(_text(10, height - 8, left_out, anchor="start"))
+=======
+    between = [exchange for purpose, exchange in sent.items() if purpose not in NOT_BETWEEN_COLUMNS and exchange.bytes]
+    words = describe_mesh(run)
+    parts = [f'<svg viewBox="0 0 {width:g} {height:g}" style="max-width:{width:g}px" role="img" aria-label="{escape(words)}">']
+    for replica in range(down):
+        for column in range(across):
+            x, y = 10 + column * (BOX[0] + GAP[0]), 10 + replica * (BOX[1] + GAP[1])
+            parts.append(f'<rect class="box" x="{x:g}" y="{y:g}" width="{BOX[0]:g}" height="{BOX[1]:g}" rx="6"/>')
+            parts.append(_text(x + BOX[0] / 2, y + 22, f"rank {replica * columns + column}", "strong"))
+            parts += [
+                _text(x + BOX[0] / 2, y + 40 + 12 * line, part)
+                for line, part in enumerate(_wrapped(holds.format(column=column + 1, columns=columns)))
+            ]
+            if column + 1 < across:
+                parts += _across(x + BOX[0], y, between)
+            if replica + 1 < down:
+                parts.append(_arrow(x + BOX[0] / 2, y + BOX[1], x + BOX[0] / 2, y + BOX[1] + GAP[1]))
+                purposes = ["gradients", *(purpose for purpose in ("parameters",) if purpose in sent)]
+                for line, purpose in enumerate(purposes):
+                    below = GAP[1] / 2 + 4 + 14 * line - 7 * (len(purposes) - 1)
+                    parts.append(_text(x + BOX[0] / 2 + 8, y + BOX[1] + below, _sent(purpose, sent), anchor="start"))
+    if replicas > down or columns > across:
+        parts.append(_text(10, height - 6, f"{replicas} replicas of {columns} process(es) in all", anchor="start"))
+>>>>>>> fsdp
     return "".join([*parts, "</svg>"])
 
 
