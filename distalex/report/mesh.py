@@ -62,9 +62,8 @@ def draw_mesh(run: History) -> str:
     mode = facts_in(MODES, str(start.get("parallel", "none")))
     down, across = min(replicas, MAX_DRAWN), min(columns, MAX_DRAWN)
     sent = {exchange.purpose: exchange for exchange in exchanges_of(run)}
-<<<<<<< HEAD
     between = _lines_between([exchange for purpose, exchange in sent.items() if purpose not in NOT_BETWEEN_COLUMNS and exchange.bytes])
-    gradients = _sent("gradients", sent)
+    replicated = [_sent(purpose, sent) for purpose in ("gradients", "parameters") if purpose == "gradients" or purpose in sent]
     boxes = {
         (replica, column): [
             f"rank {replica * columns + column}",
@@ -74,7 +73,7 @@ def draw_mesh(run: History) -> str:
         for column in range(across)
     }
     box = max(LEAST_BOX, *(_width(line) + 24 for lines in boxes.values() for line in lines))
-    below = _width(gradients) + 20 if down > 1 else 0.0  # beside the arrow in the middle of a box
+    below = max(map(_width, replicated)) + 20 if down > 1 else 0.0  # beside the arrow in the middle of a box
     gap = max(60.0, below - box, *(_width(line) + 24 for line in between))
     left_out = f"{counted(replicas, 'replica')} of {counted(columns, 'process', 'processes')} in all"
     some = replicas > down or columns > across
@@ -92,33 +91,10 @@ def draw_mesh(run: History) -> str:
             parts += [_text(x + box + gap / 2, y + tall / 2 + up, line) for up, line in zip((-7, 16), between, strict=False)]
         if replica + 1 < down:
             parts.append(_arrow(x + box / 2, y + tall, x + box / 2, y + tall + GAP_DOWN))
-            parts.append(_text(x + box / 2 + 8, y + tall + GAP_DOWN / 2 + 4, gradients, anchor="start"))
+            middle = y + tall + GAP_DOWN / 2 + 4 - LINE * (len(replicated) - 1) / 2
+            parts += [_text(x + box / 2 + 8, middle + LINE * number, line, anchor="start") for number, line in enumerate(replicated)]
     if some:
         parts.append(_text(10, height - 8, left_out, anchor="start"))
-=======
-    between = [exchange for purpose, exchange in sent.items() if purpose not in NOT_BETWEEN_COLUMNS and exchange.bytes]
-    words = describe_mesh(run)
-    parts = [f'<svg viewBox="0 0 {width:g} {height:g}" style="max-width:{width:g}px" role="img" aria-label="{escape(words)}">']
-    for replica in range(down):
-        for column in range(across):
-            x, y = 10 + column * (BOX[0] + GAP[0]), 10 + replica * (BOX[1] + GAP[1])
-            parts.append(f'<rect class="box" x="{x:g}" y="{y:g}" width="{BOX[0]:g}" height="{BOX[1]:g}" rx="6"/>')
-            parts.append(_text(x + BOX[0] / 2, y + 22, f"rank {replica * columns + column}", "strong"))
-            parts += [
-                _text(x + BOX[0] / 2, y + 40 + 12 * line, part)
-                for line, part in enumerate(_wrapped(holds.format(column=column + 1, columns=columns)))
-            ]
-            if column + 1 < across:
-                parts += _across(x + BOX[0], y, between)
-            if replica + 1 < down:
-                parts.append(_arrow(x + BOX[0] / 2, y + BOX[1], x + BOX[0] / 2, y + BOX[1] + GAP[1]))
-                purposes = ["gradients", *(purpose for purpose in ("parameters",) if purpose in sent)]
-                for line, purpose in enumerate(purposes):
-                    below = GAP[1] / 2 + 4 + 14 * line - 7 * (len(purposes) - 1)
-                    parts.append(_text(x + BOX[0] / 2 + 8, y + BOX[1] + below, _sent(purpose, sent), anchor="start"))
-    if replicas > down or columns > across:
-        parts.append(_text(10, height - 6, f"{replicas} replicas of {columns} process(es) in all", anchor="start"))
->>>>>>> fsdp
     return "".join([*parts, "</svg>"])
 
 

@@ -102,9 +102,8 @@ def compare(topology: Topology, parallel: str, name: str, columns: int, classes:
     assert (logits - stepped).norm() <= 0.2 * (stepped - expected[part]).norm(), "logits after a step"
     if mesh.is_first:
         holds = f"; a process holds {held / 1e6:.1f} MB of parameters, gradients and optimizer state" if wide else ""
-        print(
-            f"{parallel} on {mesh.topology.world_size}, {name}, {columns} columns, {classes} classes, {precision}: as the whole network{holds}"
-        )
+        case = f"{parallel} on {mesh.topology.world_size}, {name}, {columns} columns, {classes} classes, {precision}"
+        print(f"{case}: as the whole network{holds}")
 
 
 def own_images(images: torch.Tensor, mesh: Mesh) -> torch.Tensor:
