@@ -62,8 +62,24 @@ def read_tensors(path: Path) -> Any:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except Exception as error:  # torch, zipfile and pickle raise a dozen kinds for other files
-        reason = " ".join(str(error).split())[:160]
-        raise UserError(f"{path}: cannot be read as a file of weights ({type(error).__name__}: {reason})") from None
+        raise UserError(f"{path}: cannot be read as a file of weights: {_why_unreadable(path, error)}") from None
+
+
+def _why_unreadable(path: Path, error: Exception) -> str:
+    """Say in whole words why torch.load does not read a file, and the way out; torch's own texts are pages long."""
+    size = path.stat().st_size if path.is_file() else 0
+    if path.is_dir():
+        return "it is a folder; name a file in it"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}; make it readable, or use another one"
+    if not size:
+        return "it is empty; use another checkpoint"
+    if found := re.search(r"GLOBAL (\S+) was not an allowed global", str(error)):
+        return f"it holds Python objects ({found[1]}), and only tensors and plain values are read; save the network's state_dict() alone"
+    with open(path, "rb") as file:
+        if file.read(4) == b"PK\3\4"[:size]:
+            return f"it is damaged or ends early, after {size:,} bytes; use another checkpoint"
+    return "torch.save did not write it, or it is damaged; name a checkpoint, a .pt or a .pth file"
 
 
 def newest_first(folder: Path) -> list[Path]:

@@ -68,7 +68,14 @@ REFUSED: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     "an empty class": (files(CLASSES | {"cat/.gitkeep": b""}), "class folder cat/ holds no image"),
     "names without classes": (files({f"{n}_{n % 2}_x.jpg": JPEG for n in range(4)}, "--data.class_from=file_name"), "a class of its own"),
     "no classes": (files({"1.jpg": JPEG, "2.jpg": JPEG}), "two or more class folders"),
-    "other classes in the test set": (files(SPLITS | {"test/cat/1.jpg": JPEG}), "differ in their classes: cat"),
+    "other classes in the test set": (
+        files(SPLITS | {"test/cat/1.jpg": JPEG}),
+        "differ in their classes: cat has 1 test image and no training image",
+    ),
+    "an empty class folder of the training set": (
+        files(SPLITS | {"train/cat/.gitkeep": b"", "test/cat/1.jpg": JPEG}),
+        "class folder train/cat/ holds no image",
+    ),
     "a test set without classes": (
         files({"train/" + name: JPEG for name in CLASSES} | {"test/1.jpg": JPEG}),
         "test/ holds images without class",

@@ -1,5 +1,6 @@
 import resource
 import zipfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -85,6 +86,22 @@ def test_one_flipped_bit_is_refused(tmp_path, record):
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"damaged|cannot be read"):
         load(path)
+
+
+@pytest.mark.parametrize("kept", [0, 4, 0.5, 0.99])
+def test_a_truncated_checkpoint_is_refused_in_a_whole_sentence(tmp_path, kept):
+    path = tmp_path / "step-00000001.pt"
+    save(state().state_dict(), path)
+    content = path.read_bytes()
+    path.write_bytes(content[: kept if isinstance(kept, int) else int(kept * len(content))])
+    with pytest.raises(UserError, match=r"(is empty|is damaged or ends early, after [\d,]+ bytes); use another checkpoint$"):
+        load(path)
+
+
+def test_a_checkpoint_with_python_objects_is_refused_by_their_name(tmp_path):
+    torch.save({"when": Path("/")}, tmp_path / "objects.pt")
+    with pytest.raises(UserError, match=r"holds Python objects \(pathlib\..*\).*; save the network's state_dict\(\) alone$"):
+        load(tmp_path / "objects.pt")
 
 
 WITHOUT_COLOURS = {"format": 1, "model": {}, "average": {}, "progress": {}, "config": {}, "classes": []}

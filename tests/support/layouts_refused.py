@@ -130,7 +130,7 @@ REFUSED: dict[str, tuple[Made, tuple[str, ...]]] = {
     ),
     "a class that one split lacks": (
         SPLITS | {"train/cat/1.jpg": JPEG},
-        ("differ in their classes: cat of the training images (e.g. 1 of cat) have no test images", "remove the class"),
+        ("differ in their classes: cat has 1 training image and no test image", "remove the class"),
     ),
     "several tables": (
         {f"{i}.jpg": JPEG for i in range(4)}
@@ -189,7 +189,7 @@ REPORTED: dict[str, tuple[Made, dict[str, dict[str, int]] | tuple[str, ...]]] = 
     ),
     "https://github.com/ultralytics/ultralytics/issues/13936": (
         {name: content for name, content in SPLITS.items() if not name.startswith("test/bee")},
-        ("differ in their classes: bee of the training images (e.g. 3 of bee) have no test images", "remove the class"),
+        ("differ in their classes: bee has 3 training images and no test image", "remove the class"),
     ),
     "https://github.com/webdataset/webdataset/issues/237": (
         lambda at: tar(

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
 
+from distalex.console import counted
 from distalex.data.files.tree import printable
 from distalex.errors import UserError
 
@@ -139,9 +140,10 @@ def common_classes(splits: Splits, origin: str) -> tuple[str, ...]:
             words = {"train": "training", "test": "test"}
             more = f" and {len(lacking) - 5:,} more" if len(lacking) > 5 else ""
             raise UserError(
-                f"data.root={origin}: training and test images differ in their classes: {', '.join(lacking[:5])}{more} of the "
-                f"{words[one]} images (e.g. {counts[one][lacking[0]]:,} of {lacking[0]}) have no {words[other]} images; add some, remove "
-                "the class, or point data.root at the training images alone, of which data.holdout of each class are held out for testing"
+                f"data.root={origin}: training and test images differ in their classes: {', '.join(lacking[:5])}{more} "
+                f"{'has' if len(lacking) == 1 else 'have'} {counted(sum(counts[one][class_] for class_ in lacking), f'{words[one]} image')} "
+                f"and no {words[other]} image; add some, remove the class, or point data.root at the training images alone, of which "
+                "data.holdout of each class are held out for testing"
             )
     return classes
 
