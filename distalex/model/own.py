@@ -138,7 +138,9 @@ def _require_trainable(module: nn.Module, name: str) -> None:
         if not isinstance(value, Tensor):
             raise UserError(f"model.name={name}: {key} is a {type(value).__name__} in its state dict; checkpoints hold tensors only")
         if value.dtype != torch.float32 and (value.is_floating_point() or value.is_complex()):
-            raise UserError(f"model.name={name}: {key} holds {value.dtype}; return a network in torch.float32 (train.precision=bf16 rounds)")
+            raise UserError(
+                f"model.name={name}: {key} holds {value.dtype}; return a network in torch.float32 (train.precision=bf16 rounds)"
+            )
 
 
 def _require_averages(module: nn.Module, layer: _BatchNorm, name: str) -> None:
@@ -164,5 +166,3 @@ def _generators_keyed_by(seed: int) -> Iterator[None]:
         torch.set_rng_state(states[0])
         np.random.set_state(states[1])
         python_random.setstate(states[2])
-
-

@@ -101,7 +101,9 @@ def require_logits(logits: Any, images: int, classes: int, name: str, image_size
     """Raise UserError unless `logits` is a tensor (images, classes) of floating-point numbers."""
     if not isinstance(logits, Tensor):
         what = f"a {type(logits).__name__}{f' of {len(logits)}' if isinstance(logits, (tuple, list, dict)) else ''}"
-        raise UserError(f"model.name={name}: forward returns {what}; return the logits alone, (images, {classes}), without auxiliary outputs")
+        raise UserError(
+            f"model.name={name}: forward returns {what}; return the logits alone, (images, {classes}), without auxiliary outputs"
+        )
     if logits.shape != (images, classes) or not logits.is_floating_point():
         raise UserError(
             f"model.name={name}: forward returns {logits.dtype} of shape {tuple(logits.shape)} for {images} images of "
@@ -221,7 +223,9 @@ class _Passes:
         finally:
             self.restore()
         if self._calls() != calls:
-            raise UserError(f"model.name={self.name}: recomputes a dropout layer that it uses several times; give each place a layer of its own")
+            raise UserError(
+                f"model.name={self.name}: recomputes a dropout layer that it uses several times; give each place a layer of its own"
+            )
         names = [key for key, parameter in self.net.named_parameters() if parameter.requires_grad and parameter.grad is None]
         self.net.zero_grad(set_to_none=True)
         return names
@@ -271,5 +275,3 @@ def _require_same(parts: Tensor, whole: Tensor, kept: list[dict[str, Tensor]], n
                 f"model.name={name}: forward changes its buffer {key} by the batch, and every process has another share of it; keep statistics "
                 "of a batch in nn.BatchNorm alone"
             )
-
-

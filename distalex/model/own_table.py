@@ -35,7 +35,9 @@ def require_table(module: nn.Module, name: str, seen: Seen) -> tuple[int, Mappin
             raise UserError(f"{what}{layer} reads {how!r} of {columns} columns, and {reason}")
     order = [layer for layer in seen.called if layer in reads]
     if order != list(reads) or order[-1:] != [seen.classifier]:
-        raise UserError(f"{what}reads lists {', '.join(reads)}, and forward calls {', '.join(order)}; list them in order, the classifier last")
+        raise UserError(
+            f"{what}reads lists {', '.join(reads)}, and forward calls {', '.join(order)}; list them in order, the classifier last"
+        )
     _require_divided(module, reads, columns, what)
     return columns, dict(reads)
 
@@ -75,7 +77,11 @@ def _require_divided(module: nn.Module, reads: Mapping[str, str], columns: int, 
                 raise UserError(f"{what}{other} and {key} share a parameter, which columns cannot divide; give each its own")
         if key in reads or isinstance(layer, TorchBatchNorm):
             continue
-        mixes: Any = isinstance(layer, nn.GroupNorm | nn.LayerNorm | nn.LocalResponseNorm | nn.CrossMapLRN2d | nn.Softmax | nn.ChannelShuffle)
+        mixes: Any = isinstance(
+            layer, nn.GroupNorm | nn.LayerNorm | nn.LocalResponseNorm | nn.CrossMapLRN2d | nn.Softmax | nn.ChannelShuffle
+        )
         if mixes or any(True for _ in layer.parameters(recurse=False)) or isinstance(layer, nn.PixelShuffle | nn.Softmax2d | nn.GLU):
             kind = type(layer).__name__
-            raise UserError(f"{what}{key or 'the module itself'} ({kind}) is not in reads, and does not treat each channel for itself; use nn.BatchNorm2d")
+            raise UserError(
+                f"{what}{key or 'the module itself'} ({kind}) is not in reads, and does not treat each channel for itself; use nn.BatchNorm2d"
+            )

@@ -41,7 +41,9 @@ class OneWeirdTrick(nn.Module):
         if len(layers) < 2:
             raise UserError(f"parallel={mesh.parallel}: this network has no fully connected layers to divide; use parallel=data")
         if not net.cuts:
-            raise UserError(f"parallel={mesh.parallel}: the network needs methods convolve and classify (docs/networks.md); use parallel=data")
+            raise UserError(
+                f"parallel={mesh.parallel}: the network needs methods convolve and classify (docs/networks.md); use parallel=data"
+            )
         require_rows(net, mesh, layers)
         rows = {name: len(value) for name, value in net.named_parameters() if name.rpartition(".")[0] in layers}
         self.net, self.mesh, self.shards, self.purpose = net, mesh, Shards(mesh, rows), layers[0]

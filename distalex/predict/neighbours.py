@@ -56,7 +56,9 @@ def index_features(trained: Trained, split: Split, most: int, progress: Callable
 def features_of(trained: Trained, augmentation: Augmentation, images: Tensor) -> Tensor:
     """Compute the input of the classifier, (n, units) float32 on the CPU, of stored images (n, side, side, 3) uint8."""
     if not trained.net.classifier:
-        raise UserError(f"{trained.path}: its network has no layer with an output for each class, whose input would be compared; end it in one")
+        raise UserError(
+            f"{trained.path}: its network has no layer with an output for each class, whose input would be compared; end it in one"
+        )
     with _inputs_of(trained.net.get_submodule(trained.net.classifier)) as inputs:
         for batch in images.split(FORWARD_BATCH):
             logits_of(trained.net, augmentation.test(batch.to(augmentation.device)))

@@ -55,7 +55,9 @@ def _try_training(net: Network, config: Config, mesh: Mesh, data: Data, say: Cal
     for name in unused:
         net.get_parameter(name).requires_grad_(False)
     if unused:
-        say(f"model.name={config.model.name}: not trained, as the logits do not use them: {', '.join(unused[:8])}{', …' * (len(unused) > 8)}")
+        say(
+            f"model.name={config.model.name}: not trained, as the logits do not use them: {', '.join(unused[:8])}{', …' * (len(unused) > 8)}"
+        )
 
 
 def describe_weights(config: Config, data: Data) -> dict[str, Any]:
@@ -77,7 +79,10 @@ def describe_run(config: Config, mesh: Mesh, data: Data, net: Network, folder: P
     held = sum(parameter.numel() for parameter in net.parameters()) / 1e6
     largest = -(-config.train.batch_size // mesh.replicas)
     empty = max(0, mesh.replicas - config.train.batch_size)
-    shared = f"{mesh.replicas - empty} x {largest} images" + f" ({empty} of {mesh.replicas} replicas have none: use fewer processes)" * bool(empty)
+    shared = (
+        f"{mesh.replicas - empty} x {largest} images"
+        + f" ({empty} of {mesh.replicas} replicas have none: use fewer processes)" * bool(empty)
+    )
     computes: str = config.train.precision
     if computes == "bf16" and not has_bf16(mesh.device):
         computes = "fp32 (not bf16, for which this device has no instructions)"
