@@ -32,7 +32,8 @@ class KeyedDropout(nn.Module):
         """Zero some of `x` (images, units) and scale the rest up; in evaluation return `x`."""
         if not self.training or self.probability == 0:
             return x
-        return x * self.mask(self.draw, *x.shape, self.first_unit, x)
+        images, units = x.shape
+        return x * self.mask(self.draw, images, units, self.first_unit, x)
 
     def mask(self, draw: Tensor, images: int, units: int, first_unit: int, like: Tensor) -> Tensor:
         """Return a mask (images, units) in the dtype of `like`: 0 for a dropped unit, else what scales the rest up.

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import random as python_random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +17,7 @@ from distalex.config.model import ModelConfig
 from distalex.errors import UserError
 from distalex.model.batch_norm import adopt_batch_norm
 from distalex.model.network import Network
-from distalex.model.own_code import call_build, describe
+from distalex.model.own_code import call_build
 from distalex.model.own_dropout import key_dropout
 from distalex.model.own_passes import Seen, failing_in, look
 from distalex.model.own_table import require_table

@@ -117,8 +117,8 @@ def _conv(layer: nn.Conv2d, name: str, reads: str, shards: Shards) -> nn.Conv2d:
     groups = layer.groups // mesh.columns if reads == "own" else 1
     inputs = layer.in_channels if reads != "own" else layer.in_channels // mesh.columns
     with torch.device("meta"):
-        places: Any = layer.kernel_size, layer.stride, layer.padding, layer.dilation
-        kept = kind(inputs, layer.out_channels // mesh.columns, *places, groups=groups, bias=layer.bias is not None)
+        places: Any = (layer.kernel_size, layer.stride, layer.padding, layer.dilation, groups, layer.bias is not None)
+        kept = kind(inputs, layer.out_channels // mesh.columns, *places)
     _keep_rows(kept, layer, name, shards)
     if isinstance(kept, ConvOfBoth):
         kept.mesh, kept.purpose, kept.inputs = mesh, name, all_shares(layer.in_channels, mesh.columns)
