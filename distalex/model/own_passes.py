@@ -53,10 +53,10 @@ def failing_in(module: nn.Module, name: str, image_size: int) -> Iterator[None]:
     except (Exception, SystemExit) as error:
         if isinstance(error, UserError):
             raise
-        layer = f" in {inside[-1]}" if inside and inside[-1] else ""
+        layer, reason = f" in {inside[-1]}" if inside and inside[-1] else "", describe(error, file_of(name))
         raise UserError(
-            f"model.name={name}: fails{layer} on images of {image_size}x{image_size} pixels ({describe(error, file_of(name))}); correct it, or try "
-            "another data.image_size"
+            f"model.name={name}: fails{layer} on images of {image_size}x{image_size} pixels ({reason}); correct it, or try another "
+            "data.image_size"
         ) from None
     finally:
         for hook in hooks:
