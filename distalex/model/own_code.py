@@ -51,10 +51,15 @@ def describe(error: BaseException, file: str = "") -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}{where}"
 
 
+def file_of(name: str) -> str:
+    """Return what the file that `name` names is called in tracebacks."""
+    return f"<{split_name(name)[0]}>"
+
+
 def _function(name: str, code: str) -> tuple[Callable[..., Any], str]:
     """Run a file's text; return the function that `name` names, and what the file is called in tracebacks."""
     path, function = split_name(name)
-    file = f"<{path}>"
+    file = file_of(name)
     module = types.ModuleType(f"network_{digest_of_text(code)}")
     module.__file__ = file
     sys.modules[module.__name__] = module  # dataclasses and torch.compile look a class's module up

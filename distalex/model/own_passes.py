@@ -15,7 +15,7 @@ from distalex import random
 from distalex.errors import UserError
 from distalex.model.batch_norm import TorchBatchNorm
 from distalex.model.network import Network
-from distalex.model.own_code import describe
+from distalex.model.own_code import describe, file_of
 from distalex.model.own_dropout import DropoutOfAnyShape
 
 IMAGES = 4
@@ -53,9 +53,9 @@ def failing_in(module: nn.Module, name: str, image_size: int) -> Iterator[None]:
     except (Exception, SystemExit) as error:
         if isinstance(error, UserError):
             raise
-        layer = f" in {inside[-1]}" if inside and inside[-1] else ""
+        layer, reason = f" in {inside[-1]}" if inside and inside[-1] else "", describe(error, file_of(name))
         raise UserError(
-            f"model.name={name}: fails{layer} on images of {image_size}x{image_size} pixels ({describe(error)}); correct it, or try another "
+            f"model.name={name}: fails{layer} on images of {image_size}x{image_size} pixels ({reason}); correct it, or try another "
             "data.image_size"
         ) from None
     finally:
@@ -204,9 +204,10 @@ class _Passes:
             with torch.no_grad():
                 self.forward(none, 0, 1)
         except UserError as error:
+            reason = str(error).partition("(")[2].rpartition(")")[0][:120]
             raise UserError(
                 f"model.name={self.name}: some processes have no image of a batch, and the network takes no empty one "
-                f"({str(error).partition('(')[2].rpartition(')')[0][:120]}); use flatten(1) in place of view(n, -1), fewer processes or a larger train.batch_size"
+                f"({reason}); use flatten(1) in place of view(n, -1), fewer processes or a larger train.batch_size"
             ) from None
         finally:
             self.restore()
@@ -272,6 +273,6 @@ def _require_same(parts: Tensor, whole: Tensor, kept: list[dict[str, Tensor]], n
     for key, value in kept[0].items():
         if not torch.equal(value, kept[1][key]):
             raise UserError(
-                f"model.name={name}: forward changes its buffer {key} by the batch, and every process has another share of it; keep statistics "
-                "of a batch in nn.BatchNorm alone"
+                f"model.name={name}: forward changes its buffer {key} by the batch, and every process has another share of it; keep "
+                "statistics of a batch in nn.BatchNorm alone"
             )

@@ -83,5 +83,6 @@ def _require_divided(module: nn.Module, reads: Mapping[str, str], columns: int, 
         if mixes or any(True for _ in layer.parameters(recurse=False)) or isinstance(layer, nn.PixelShuffle | nn.Softmax2d | nn.GLU):
             kind = type(layer).__name__
             raise UserError(
-                f"{what}{key or 'the module itself'} ({kind}) is not in reads, and does not treat each channel for itself; use nn.BatchNorm2d"
+                f"{what}{key or 'the module itself'} ({kind}) is not in reads, and does not treat each channel for itself; "
+                "use nn.BatchNorm2d"
             )

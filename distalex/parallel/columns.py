@@ -117,7 +117,7 @@ def _conv(layer: nn.Conv2d, name: str, reads: str, shards: Shards) -> nn.Conv2d:
     groups = layer.groups // mesh.columns if reads == "own" else 1
     inputs = layer.in_channels if reads != "own" else layer.in_channels // mesh.columns
     with torch.device("meta"):
-        places: tuple[Any, ...] = layer.kernel_size, layer.stride, layer.padding, layer.dilation, groups, layer.bias is not None
+        places: Any = (layer.kernel_size, layer.stride, layer.padding, layer.dilation, groups, layer.bias is not None)
         kept = kind(inputs, layer.out_channels // mesh.columns, *places)
     _keep_rows(kept, layer, name, shards)
     if isinstance(kept, ConvOfBoth):

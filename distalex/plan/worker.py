@@ -123,7 +123,8 @@ def _time_whole(worker: Worker, config: Config, classes: int, sizes: list[int], 
     """Time a network that is not a chain as a whole, and share its seconds among its layers by their multiplications."""
     side, layers = config.data.image_size, layers_of(config.model, classes, config.data.image_size, config.train.precision)
     with torch.device("cpu"):
-        net = build_given(config.model, classes, side, 0).to(device=worker.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        net = build_given(config.model, classes, side, 0)
+        net.to(device=worker.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     rows = [
         _time_stage(worker, nn.Sequential(FirstOf(), net), _inputs(images, [3], torch.Size((3, side, side)), worker, True, dtype), dtype)
         for images in sizes

@@ -73,8 +73,7 @@ def _try_training(net: Network, config: Config, mesh: Mesh, data: Data, say: Cal
     for name in unused:
         net.get_parameter(name).requires_grad_(False)
     if unused:
-        listed = ", ".join(unused[:8]) + ", …" * (len(unused) > 8)
-        say(f"model.name={config.model.name}: not trained, as the logits do not use them: {listed}")
+        say(f"model.name={config.model.name}: not trained, as no logit uses them: {', '.join(unused[:8])}{', …' * (len(unused) > 8)}")
 
 
 def describe_weights(config: Config, data: Data) -> dict[str, Any]:
