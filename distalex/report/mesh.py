@@ -17,7 +17,7 @@ GAP = (150.0, 46.0)
 """Between columns and between replicas, in pixels."""
 MAX_DRAWN = 4
 """Most replicas, and most columns, that are drawn."""
-NOT_BETWEEN_COLUMNS = ("gradients", "images", "logits")
+NOT_BETWEEN_COLUMNS = ("gradients", "parameters", "images", "logits")
 """Purposes of communication that no layer of the network needs."""
 
 
@@ -26,7 +26,7 @@ class Exchange:
     """What one process sends for one purpose in a step, and how long it waits for it without computing."""
 
     purpose: str
-    """A layer, or `gradients`, `images` or `logits`."""
+    """A layer, or `gradients`, `parameters`, `images` or `logits`."""
     bytes: int
     """Sent by a process in a step."""
     exposed: float | None
@@ -73,7 +73,10 @@ def draw_mesh(run: History) -> str:
                 parts += _across(x + BOX[0], y, between)
             if replica + 1 < down:
                 parts.append(_arrow(x + BOX[0] / 2, y + BOX[1], x + BOX[0] / 2, y + BOX[1] + GAP[1]))
-                parts.append(_text(x + BOX[0] / 2 + 8, y + BOX[1] + GAP[1] / 2 + 4, _sent("gradients", sent), anchor="start"))
+                purposes = ["gradients", *(purpose for purpose in ("parameters",) if purpose in sent)]
+                for line, purpose in enumerate(purposes):
+                    below = GAP[1] / 2 + 4 + 14 * line - 7 * (len(purposes) - 1)
+                    parts.append(_text(x + BOX[0] / 2 + 8, y + BOX[1] + below, _sent(purpose, sent), anchor="start"))
     if replicas > down or columns > across:
         parts.append(_text(10, height - 6, f"{replicas} replicas of {columns} process(es) in all", anchor="start"))
     return "".join([*parts, "</svg>"])

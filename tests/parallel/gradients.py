@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import nullcontext
 
+import pytest
 import torch
 from torch.nn import functional
 from torch.profiler import profile
@@ -34,6 +35,14 @@ CASES = {  # parallel, network, columns, classes, image size, precision
         ("model", "paper", 2, 10, 224, "bf16"),
         ("owt", "paper", 2, 7, 64, "fp64"),
         ("owt", "seed", 1, 3, 64, "fp64"),
+        ("fsdp", "seed", 1, 3, 64, "fp64"),
+        ("data", "paper", 2, 1000, 224, "fp32"),
+        ("fsdp", "paper", 2, 1000, 224, "fp32"),
+    ],
+    3: [
+        ("data", "paper", 2, 1000, 224, "fp32"),
+        ("fsdp", "paper", 2, 1000, 224, "fp32"),
+        ("fsdp", "paper", 2, 2, 64, "fp64"),
     ],
     4: [
         ("hybrid", "paper", 2, 3, 64, "fp64"),
@@ -84,14 +93,17 @@ def compare(topology: Topology, parallel: str, name: str, columns: int, classes:
     optimizer = build_optimizer(forward.net, options.optim, forward.shards)
     optimizer.step()
     if wide:
-        check_bytes_held(whole, forward, optimizer)
-        check_traffic(mesh, classes, precision, profiled)
+        held = check_bytes_held(whole, forward, optimizer)
+        if parallel == "model":
+            check_traffic(mesh, classes, precision, profiled)
     stepped = backward(whole, whole, images, labels, 0, precision)[part]
     logits = backward(forward, forward.net, own_images(images[part], mesh), labels[part], part.start, precision)
     # No layer keeps a copy of its weights from before: fused optimizers change them without telling autograd.
     assert (logits - stepped).norm() <= 0.2 * (stepped - expected[part]).norm(), "logits after a step"
     if mesh.is_first:
-        print(f"{parallel} on {mesh.topology.world_size}, {name}, {columns} columns, {classes} classes, {precision}: as the whole network")
+        holds = f"; a process holds {held / 1e6:.1f} MB of parameters, gradients and optimizer state" if wide else ""
+        case = f"{parallel} on {mesh.topology.world_size}, {name}, {columns} columns, {classes} classes, {precision}"
+        print(f"{case}: as the whole network{holds}")
 
 
 def own_images(images: torch.Tensor, mesh: Mesh) -> torch.Tensor:
@@ -113,25 +125,35 @@ def backward(
 
 
 def check_gradients(whole: Network, forward: Parallel, tolerance: float) -> None:
-    names = [name for name, _ in forward.net.named_parameters()]
-    assert names == [name for name, _ in whole.named_parameters()]
-    for name, parameter in forward.net.named_parameters():
+    own = forward.shards.parameters(forward.net)
+    assert [*own] == [name for name, _ in whole.named_parameters()]
+    for name, parameter in own.items():
         expected = forward.shards.part(name, whole.get_parameter(name).grad)
         assert parameter.grad.shape == expected.shape, name
         difference, norm = (parameter.grad - expected).norm().item(), expected.norm().item()
-        assert norm > 0, f"{name} has no gradient to compare"
+        assert norm > 0 or not len(expected), f"{name} has no gradient to compare"
         assert difference <= tolerance * norm, f"{name}: {difference / norm} of its norm"
 
 
-def check_bytes_held(whole: Network, forward: Parallel, optimizer: torch.optim.Optimizer) -> None:
-    """Half of the parameters, gradients and optimizer state, to the byte where the classes are even."""
+def check_bytes_held(whole: Network, forward: Parallel, optimizer: torch.optim.Optimizer) -> int:
+    """A share of the parameters, gradients and optimizer state, to the byte where it is even; returns the bytes of all three."""
     everything = sum(parameter.nbytes for parameter in whole.parameters())
+    own, mesh = forward.shards.parameters(forward.net).values(), forward.mesh
     held = {
-        "parameters": sum(parameter.nbytes for parameter in forward.net.parameters()),
-        "gradients": sum(parameter.grad.nbytes for parameter in forward.net.parameters()),
+        "parameters": sum(parameter.nbytes for parameter in own),
+        "gradients": sum(parameter.grad.nbytes for parameter in own),
         "optimizer": sum(state["momentum_buffer"].nbytes for state in optimizer.state.values()),
     }
-    assert set(held.values()) == {everything // 2}, held
+    share_of_all = everything // (mesh.replicas if mesh.shards_parameters else mesh.columns)
+    assert len(set(held.values())) == 1 and held["parameters"] == pytest.approx(share_of_all, rel=2e-3 * mesh.shards_parameters, abs=0), (
+        held
+    )
+    if mesh.shards_parameters:  # what a forward pass has gathered is freed
+        assert (
+            sum(parameter.untyped_storage().nbytes() for parameter in (one.to_local() for one in forward.net.parameters()))
+            < 1.01 * share_of_all
+        )
+    return sum(held.values())
 
 
 def check_traffic(mesh: Mesh, classes: int, precision: str, profiled: profile) -> None:

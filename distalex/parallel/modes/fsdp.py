@@ -8,7 +8,7 @@ from distalex.parallel.topology import Layout, command_for
 
 LABEL = "fully sharded (FSDP)"
 COLOUR = "tab:purple"
-HOLDS = "a shard of every parameter, and the whole layer that computes"
+HOLDS = "a shard of each layer"
 LEAST = 2
 SPREADS_IMAGES = False
 SHARDS_PARAMETERS = True
