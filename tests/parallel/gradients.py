@@ -36,7 +36,6 @@ CASES = {  # parallel, network, columns, classes, image size, precision
         ("owt", "paper", 2, 7, 64, "fp64"),
         ("owt", "seed", 1, 3, 64, "fp64"),
         ("fsdp", "seed", 1, 3, 64, "fp64"),
-        ("data", "paper", 2, 1000, 224, "fp32"),
         ("fsdp", "paper", 2, 1000, 224, "fp32"),
     ],
     3: [
