@@ -60,7 +60,7 @@ class ParallelOptions(BenchmarkOptions):
     batches: Counts = Field((32, 64, 128, 256, 512), min_length=1)
     """Global batch sizes, each measured."""
     processes: Int = Field(2, ge=2, le=64)
-    """Processes of data, model and owt; `none` has one, `hybrid` at least four."""
+    """Processes of data, fsdp, model and owt; `none` has one, `hybrid` at least four."""
     precision: Literal["fp32", "bf16"] = "bf16"
     """Arithmetic; fp32 where the device has no bf16 instructions."""
     image_size: Int = Field(224, ge=64, le=256)

@@ -39,7 +39,7 @@ def shard_fully(net: Network, mesh: Mesh, dtype: torch.dtype | None) -> FullShar
     Every process has to take part in every pass, also without images.
 
     Args:
-        net: the whole network, on the mesh's device, with parameters in the default memory format.
+        net: the whole network, on the mesh's device; its parameters get the default memory format.
         mesh: the replicas.
         dtype: sums gradients in another dtype than theirs, if given.
 
@@ -55,15 +55,15 @@ def shard_fully(net: Network, mesh: Mesh, dtype: torch.dtype | None) -> FullShar
     for name, parameter in whole.items():
         if not parameter.dim():
             raise UserError(f"parallel=fsdp: parameter {name} has no dimension to shard; give it the shape (1,), or use parallel=data")
+        parameter.data = parameter.data.contiguous()  # all that fully_shard takes; on a device they were channels-last
     devices, rows = mesh.devices["dp"], {name: len(parameter) for name, parameter in whole.items()}
     for unit in units_of(net):
-        sharded = cast(
-            FSDPModule, fully_shard(unit, mesh=devices, reshard_after_forward=True, mp_policy=MixedPrecisionPolicy(reduce_dtype=dtype))
-        )
+        policy = MixedPrecisionPolicy(reduce_dtype=dtype)
+        sharded = fully_shard(unit, mesh=devices, reshard_after_forward=True, mp_policy=policy)
         sharded.set_gradient_divide_factor(1.0)  # losses are divided by the global batch's size, so that gradients are summed
         sharded.set_force_sum_reduction_for_comms(True)  # gloo takes a mean for a sum (pytorch#162338)
-        sharded.set_custom_all_gather(_AllGather(mesh.traffic))
-        sharded.set_custom_reduce_scatter(_ReduceScatter(mesh.traffic))
+        sharded.set_custom_all_gather(_AllGather(mesh.traffic))  # type: ignore[arg-type]
+        sharded.set_custom_reduce_scatter(_ReduceScatter(mesh.traffic))  # type: ignore[arg-type]
     held: dict[str, nn.Parameter] = {}
     own: dict[nn.Parameter, nn.Parameter] = {}
     for name, parameter in net.named_parameters(remove_duplicate=False):

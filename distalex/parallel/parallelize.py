@@ -80,8 +80,7 @@ def parallelize(net: Network, config: TrainConfig, mesh: Mesh, trains: bool = Tr
     plain, shards = mode_of(mesh.parallel).divide(net, mesh)  # columns, or fully connected layers
     share_statistics(net, mesh)
     gpu_convolutions.adapt(net, mesh)
-    # FSDP takes parameters in the default memory format only.
-    net.to(device=mesh.device, memory_format=torch.preserve_format if mesh.shards_parameters else torch.channels_last)  # type: ignore[call-overload]
+    net.to(device=mesh.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     compiles = config.compile and trains and not mesh.any(not can_compile(mesh.device))
     single: nn.Module = _compile(plain) if compiles else plain
     dtype = torch.bfloat16 if config.reduce_precision == "bf16" else None

@@ -231,12 +231,12 @@ def _sharding(
     gather, scatter = [], []
     copied = [0.0, 0.0]
     for layer in layers:
-        parameters, gradients = sharded_bytes(config, layer, parallel, mesh)
-        gather.append(machine.all_gather(parameters / (mesh.dp - 1), mesh.dp))
-        scatter.append(machine.reduce_scatter(gradients * mesh.dp / (mesh.dp - 1), mesh.dp) if gradients else 0.0)
+        gathered, scattered = sharded_bytes(config, layer, parallel, mesh)
+        gather.append(machine.all_gather(gathered / (mesh.dp - 1), mesh.dp))
+        scatter.append(machine.reduce_scatter(scattered * mesh.dp / (mesh.dp - 1), mesh.dp) if scattered else 0.0)
         # Each buffer is of whole layers, once written and once read.
-        copied[0] += 2 * 2 * parameters * mesh.dp / (mesh.dp - 1) / machine.memory_bandwidth
-        copied[1] += 2 * gradients * mesh.dp / (mesh.dp - 1) / machine.memory_bandwidth
+        copied[0] += 2 * 2 * gathered * mesh.dp / (mesh.dp - 1) / machine.memory_bandwidth
+        copied[1] += 2 * scattered * mesh.dp / (mesh.dp - 1) / machine.memory_bandwidth
     forward = sum(gather) - machine.overlap * sum(map(min, gather[1:], (one.forward for one in passes)))
     backward = sum(gather) - machine.overlap * sum(map(min, gather[:-1], (one.backward for one in passes[1:])))
     reduced = sum(scatter) - machine.overlap * sum(map(min, scatter[1:], (one.backward for one in passes)))

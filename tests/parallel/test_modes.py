@@ -28,6 +28,7 @@ from distalex.parallel.topology import Layout, Topology, layout
         ("hybrid", 6, 2, (3, 2)),
         ("hybrid", 6, 3, (2, 3)),
         ("owt", 3, 1, (1, 3)),
+        ("fsdp", 3, 2, (3, 1)),
     ],
 )
 def test_the_flag_makes_the_mesh(parallel, processes, columns, mesh):
@@ -46,6 +47,7 @@ def test_the_flag_makes_the_mesh(parallel, processes, columns, mesh):
         ("hybrid", 3, 2, "needs a multiple of 2 processes"),
         ("hybrid", 1, 2, "torchrun --nproc_per_node=2 -m distalex.train --parallel=hybrid"),
         ("owt", 1, 2, "needs 2 processes or more"),
+        ("fsdp", 1, 2, "torchrun --nproc_per_node=2 -m distalex.train --parallel=fsdp"),
     ],
 )
 def test_a_mesh_that_does_not_fit_is_one_line_with_the_command_that_would_work(parallel, processes, columns, said):
@@ -58,7 +60,7 @@ def test_a_mesh_that_does_not_fit_is_one_line_with_the_command_that_would_work(p
 @pytest.mark.parametrize("name", declared_in("parallel/modes"))
 def test_every_mode_declares_what_pictures_and_planner_ask(name):
     declared = declared_in("parallel/modes")[name]
-    assert {"LABEL", "COLOUR", "HOLDS", "LEAST", "SPREADS_IMAGES"} <= declared.facts.keys()
+    assert {"LABEL", "COLOUR", "HOLDS", "LEAST", "SPREADS_IMAGES", "SHARDS_PARAMETERS"} <= declared.facts.keys()
     assert declared.meaning and declared.facts["HOLDS"].format(column=1, columns=2)
     dp, mp = layout(name, declared.facts["LEAST"], 2)
     assert dp * mp == declared.facts["LEAST"]
