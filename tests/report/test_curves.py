@@ -1,5 +1,6 @@
 """Curves and drawings of the page."""
 
+import itertools
 import json
 import re
 
@@ -90,7 +91,7 @@ def test_ticks_are_multiples_of_one_two_or_five(tmp_path, values):
     assert "loss, cross-entropy</text>" in drawing
     assert ">step</text>" in drawing
     labels = [float(label.replace(",", "")) for label in re.findall(r'text-anchor="end">([^<]*)<', drawing)]
-    gaps = {f"{later - label:.2e}" for label, later in zip(labels, labels[1:], strict=False)}
+    gaps = {f"{later - label:.2e}" for label, later in itertools.pairwise(labels)}
     assert len(gaps) == 1
     assert gaps.pop()[:4] in ("1.00", "2.00", "5.00")
     steps = re.findall(r'y="22[^"]*" text-anchor="middle">([^<]*)<', drawing)
