@@ -42,7 +42,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Keep words of code whole, such as `--data.root`, which a browser breaks after a hyphen; one over LONG letters breaks after = / or ,."""
+    """Keep words of code whole, such as `--data.root`, which a browser would break; one over LONG letters may break after = / or ,."""
     parts = re.split(r"(<pre.*?</pre>)", html, flags=re.DOTALL)
     return "".join(OPTION.sub(WORD, part) if part.startswith("<pre") else CODE.sub(_whole, part) for part in parts)
 
