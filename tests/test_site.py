@@ -1,14 +1,18 @@
 """The pages as a site: built without a warning, and read on a phone."""
 
+import importlib.util
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+from xml.etree import ElementTree
 
 import pytest
-from support.runs import REPOSITORY
+from support.runs import REPOSITORY, options
+
+from distalex.cli.main import main
 
 
 @pytest.fixture(scope="module")
@@ -68,3 +72,30 @@ def test_no_page_is_wider_than_a_phone_and_no_block_of_code_is_cut_off(site):
     found = re.findall(r"PAGE (\S+) (-?\d+) (\d+) ", done.stdout)
     assert [page for page, _, _ in found] == pages, done.stderr[-500:]
     assert not [page for page, wider, cut in found if (int(wider), int(cut)) != (0, 0)]
+
+
+def test_the_picture_of_two_columns_has_a_frame_for_each_checkpoint_and_the_bytes_of_the_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", *options(name="it", parallel="none", train__epochs="1", checkpoint__every_steps="1")]) == 0
+    spec = importlib.util.spec_from_file_location("two_columns", REPOSITORY / "docs" / "images" / "two_columns.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    run = tmp_path / "runs" / "it"
+    with pytest.raises(SystemExit, match="not trained as two columns"):
+        script.draw_training(run)
+    sent = {"conv3": 1_100_000, "fc6": 2_200, "fc7": 330, "fc8": 44}
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    (run / "metrics.jsonl").write_text("".join(json.dumps({**row, "comm_bytes_by": sent}) + "\n" for row in rows))
+    drawn = script.draw_training(run)
+    assert drawn == script.draw_training(run)
+    assert drawn.count('<g class="frame"') == 2
+    assert drawn.count('<g class="frame last"') == 1
+    for words in ("conv3</tspan> 1.1 MB", "fc6</tspan> 2.2 kB", "fc7</tspan> 330 B", "fc8</tspan> 44 B", "Step 3 of 3"):
+        assert words in drawn, words
+    ElementTree.fromstring(drawn)
+
+
+def test_the_picture_of_two_columns_is_small_enough_for_a_readme():
+    picture = REPOSITORY / "docs" / "images" / "two_columns.svg"
+    assert picture.stat().st_size < 400_000
+    ElementTree.fromstring(picture.read_text())
