@@ -5,7 +5,8 @@ The picture in the README is of this run (two processes, six minutes on two core
     torchrun --standalone --nproc_per_node=2 -m distalex.train --parallel=model --name=two-columns \
         --data.name=cifar10 --data.image_size=64 --data.augment=flip_crop --model.width=0.5 --model.fc6=256 --model.fc7=256 \
         --model.dropout=0 --train.batch_size=128 --train.max_steps=2000 --optim.lr=0.02 --optim.momentum=0.9 \
-        --optim.layer_lr=conv1:10 --optim.weight_decay=5e-4 --checkpoint.every_steps=50 --checkpoint.every_epochs=0 --checkpoint.keep=1000 --log.every=5
+        --optim.layer_lr=conv1:10 --optim.weight_decay=5e-4 --checkpoint.every_steps=50 --checkpoint.every_epochs=0 \
+        --checkpoint.keep=1000 --log.every=5
 """
 
 import base64
