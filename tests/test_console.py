@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 from matplotlib.figure import Figure
+from rich.cells import cell_len
 
-from distalex.console import aligned, bytes_text, counted
+from distalex.console import aligned, bytes_text, counted, shortened
 from distalex.errors import UserError
 from distalex.files import save_figure
 
@@ -35,3 +36,23 @@ def test_a_figure_has_the_format_of_its_name(tmp_path):
     save_figure(Figure(), tmp_path / "new" / "figure.svg", "out")
     assert b"<svg" in (tmp_path / "new" / "figure.svg").read_bytes()
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["figure.svg"]
+
+
+def test_tables_are_aligned_whatever_the_script():
+    lines = aligned([("kot", "1"), ("日本", "22")]).splitlines()
+    assert [cell_len(line) for line in lines] == [8, 8]
+
+
+@pytest.mark.parametrize(
+    ("text", "middle", "short"),
+    [
+        ("a name", False, "a name"),
+        ("a long name.jpg", False, "a long…"),
+        ("a long name.jpg", True, "a l….jpg"),
+        ("日本語日本語", False, "日本語…"),
+        ("日本語日本語", True, "日…本語"),
+    ],
+)
+def test_what_is_too_wide_is_cut(text, middle, short):
+    assert shortened(text, 8, middle) == short
+    assert cell_len(short) <= 8

@@ -4,7 +4,6 @@ import os
 import re
 import shlex
 import subprocess
-import sys
 
 import pytest
 from support.runs import REPOSITORY, copy_run, small, write_cifar10
@@ -60,17 +59,6 @@ def test_a_command_of_the_readme_runs(command, tmp_path, monkeypatch, photograph
     _, module, *arguments = words[words.index("-m") :]
     done = launch(module.removeprefix("distalex."), *arguments, processes=processes)
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_the_site_builds_without_a_warning(tmp_path):
-    """Links and anchors within it are checked; those that leave docs/ lead to pages of what they name."""
-    mkdocs = [sys.executable, "-m", "mkdocs", "build", "--strict", "-f", str(REPOSITORY / ".mkdocs" / "mkdocs.yml"), "-d", str(tmp_path)]
-    built = subprocess.run(mkdocs, capture_output=True, text=True, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"})
-    assert built.returncode == 0, built.stderr
-    start = (tmp_path / "index.html").read_text()
-    assert 'href="parallelism.html"' in start and 'src="images/predictions.png"' in start
-    assert 'href="files/distalex/parallel/columns.py.html"' in (tmp_path / "parallelism.html").read_text()
-    assert "distalex.parallel.columns.split_into_columns" in (tmp_path / "api.html").read_text()
 
 
 @pytest.mark.slow(60)

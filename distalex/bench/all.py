@@ -13,7 +13,7 @@ from distalex.bench.lrn import bench_lrn
 from distalex.bench.options import BENCHMARKS, AllOptions
 from distalex.bench.parallel import bench_parallel
 from distalex.bench.plain import bench_plain
-from distalex.bench.results import make_result, open_folder, write_figure, write_result
+from distalex.bench.results import make_result, open_folder, place_and_date, write_figure, write_result
 from distalex.config.schema import validate
 from distalex.console import aligned
 
@@ -153,16 +153,14 @@ def draw_all(result: dict[str, Any], path: Path) -> None:
     axes.barh(range(len(rows)), [ratio - 1 for ratio in ratios], left=1, color="tab:blue")
     axes.set_yticks(range(len(rows)), [row["name"] for row in rows])
     for place, row in enumerate(rows):
-        words = f" {row['ratio']:.3g} x: {_short(row['distalex'])} against {_short(row['peer'])} {row['unit']}, {row['peers_name']}"
+        words = f" {row['ratio']:.3g} ×: {_short(row['distalex'])} against {_short(row['peer'])} {row['unit']}, {row['peers_name']}"
         axes.text(max(1.0, row["ratio"]), place, words, va="center", fontsize=8)
     axes.set_xscale("log")
     axes.set_xlim(min(0.8, *ratios), max(ratios) * 60)
     axes.axvline(1, color="black", linewidth=0.8)
-    axes.set_xlabel("times as fast as the peer", fontsize=9)
+    axes.xaxis.set_major_formatter("{x:,g}")
+    axes.set_xlabel("times as fast as the peer (logarithmic)", fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8)
-    machine = result["machine"]
-    figure.suptitle(
-        f"{machine['processor']}, {machine['cores']} cores, PyTorch {machine['versions']['torch']}, {result['date']}", fontsize=9
-    )
+    figure.suptitle(f"{place_and_date(result)}\n{result['command']}", fontsize=9)
     write_figure(figure, path)

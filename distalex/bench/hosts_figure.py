@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from distalex.bench.parallel_figure import LINES, label_batches
-from distalex.bench.results import write_figure
+from distalex.bench.results import place_and_date, write_figure
 
 STYLES = ("-", "--", ":", "-.")
 
@@ -35,6 +35,5 @@ def draw_hosts(result: dict[str, Any], path: Path) -> None:
     gains.yaxis.set_major_formatter("{x:g}")
     gains.set_title("columns ÷ data parallel", fontsize=11)
     label_batches(gains, list(dict.fromkeys(one["batch"] for one in summary)))
-    cores = result["machine"]["cores"]
-    figure.suptitle(f"{result['network']}; hosts are namespaces that share {cores} cores; {result['date']}", fontsize=10)
+    figure.suptitle(f"{result['network']}; hosts are namespaces that share one machine\n{place_and_date(result)}", fontsize=10)
     write_figure(figure, path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from distalex.bench.results import write_figure
+from distalex.bench.results import place_and_date, write_figure
 
 OURS, OTHERS = "tab:blue", "silver"
 
@@ -21,11 +21,9 @@ def draw_loader(result: dict[str, Any], path: Path, stored_names: dict[str, str]
     side, size = images["stored_size"], made["image_size"]
     _draw_bars(stored, result, stored_names, f"stored {side}x{side} {images['encoding']} images as uint8 batches, images/s")
     _draw_bars(inputs, result, input_names, f"the network's input, {size}x{size} {made['precision']}, images/s")
-    versions = result["machine"]["versions"]
     figure.suptitle(
         f"{images['count']:,} images ({images['kind']}, median {width}x{height}), batches of {made['batch']}, page cache warm; "
-        f"{result['machine']['cores']} cores, PyTorch {versions['torch']}, FFCV {versions['ffcv']}, {result['date']}; "
-        "medians, with the range of the repeats",
+        f"medians, with the range of the repeats\n{place_and_date(result)}, FFCV {result['machine']['versions']['ffcv']}",
         fontsize=10,
     )
     write_figure(figure, path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from distalex.bench.results import write_figure
+from distalex.bench.results import place_and_date, write_figure
 from distalex.config.choices import declared_in
 from distalex.config.config import MODES
 
@@ -21,10 +21,8 @@ def draw_parallel(result: dict[str, Any], path: Path) -> None:
     _draw_rates(rates, result)
     _draw_ratios(ratios, result)
     _draw_bytes(sent, result)
-    cores = result["machine"]["cores"]
     figure.suptitle(
-        f"{result['network']}; LRN: {result['lrn']}; {result['device']}, {cores} cores, PyTorch {result['machine']['versions']['torch']}, "
-        f"{result['date']}; medians, with the range of the repeats",
+        f"{result['network']}; LRN: {result['lrn']}; {result['device']}: {place_and_date(result)}; medians, range of the repeats",
         fontsize=10,
     )
     write_figure(figure, path)

@@ -65,6 +65,13 @@ def write_result(result: Mapping[str, Any], folder: Path) -> Path:
     return path
 
 
+def place_and_date(result: Mapping[str, Any]) -> str:
+    """Where and when a result was measured, for figures: GPU if there is one, processor, cores, PyTorch and date."""
+    machine = result["machine"]
+    gpu = f"{machine['gpu']}, " if "gpu" in machine else ""
+    return f"{gpu}{machine['processor']}, {machine['cores']} cores, PyTorch {machine['versions']['torch']}, {result['date']}"
+
+
 def write_figure(figure: Any, path: Path) -> None:
     """Write a matplotlib `figure` to `path` and print the path."""
     save_figure(figure, path, "out")

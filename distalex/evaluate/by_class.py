@@ -69,9 +69,9 @@ def score_classes(confusion: Tensor, classes: Sequence[str]) -> ClassScores:
     for name, right, images, predicted in zip(
         classes, confusion.diagonal().tolist(), confusion.sum(1).tolist(), confusion.sum(0).tolist(), strict=True
     ):
-        precision, recall, f1 = right / max(1, predicted), right / max(1, images), 2 * right / max(1, images + predicted)
-        shares = (100.0 * share if images else None for share in (precision, recall, f1))
-        scores.append(ClassScore(name, next(shares), next(shares), next(shares), images, predicted))
+        shares = right / max(1, predicted), right / max(1, images), 2 * right / max(1, images + predicted)
+        precision, recall, f1 = (100.0 * share if images else None for share in shares)
+        scores.append(ClassScore(name, precision, recall, f1, images, predicted))
     known = [one for one in scores if one.images]
     means = [sum(values) / max(1, len(known)) for values in ([getattr(one, key) for one in known] for key in ("precision", "recall", "f1"))]
     return ClassScores(tuple(scores), *means)

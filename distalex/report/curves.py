@@ -58,7 +58,8 @@ class Panel:
     @property
     def axis(self) -> str:
         """Name of the vertical axis, with its unit."""
-        return f"{self.title.lower()}, {self.unit}" if self.unit else self.title.lower()
+        title = self.title[:1].lower() + self.title[1:]
+        return f"{title}, {self.unit}" if self.unit else title
 
 
 MEASURES: tuple[tuple[str, str, bool, dict[str, tuple[str, str, float]]], ...] = (

@@ -231,10 +231,10 @@ def test_metrics_that_are_none_are_refused(runs, compare, line):
 
 def test_a_run_of_a_version_with_other_options_is_compared(runs, compare):
     path = runs / "again" / "config.yaml"
-    path.write_text(path.read_text().replace("  nesterov: false\n", "  speed: 3\n"))
+    path.write_text(path.read_text().replace("  nesterov: false\n", "  speed: [3, 4]\n"))
     status, out, _ = compare("first", "again")
     assert status == 0
-    assert "options that differ: optim.nesterov False / absent, optim.speed absent / 3" in out
+    assert "options that differ: optim.nesterov false / absent; optim.speed absent / 3,4" in out
 
 
 @pytest.mark.parametrize("differs_at", [None, 1, 500, 1000])

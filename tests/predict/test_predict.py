@@ -10,10 +10,14 @@ import sys
 import pytest
 import torch
 from PIL import Image
+from rich.cells import cell_len
 from support.runs import copy_run
 
 from distalex.cli.main import main
+from distalex.predict.drawing import LINE
+from distalex.predict.drawing import _title as title
 from distalex.predict.neighbours import FeatureIndex
+from distalex.predict.predictions import Prediction
 
 
 @pytest.fixture
@@ -124,3 +128,26 @@ def test_a_drawing_of_many_images_has_the_first_hundred(run, capsys):
     assert "many.png, the first 100" in predicted(capsys, "many", "--save=many.png").out
     with Image.open("many.png") as image:
         assert image.height > 5000
+
+
+def test_a_title_says_how_sure_and_is_coloured_only_where_the_answer_is_known():
+    known = [Prediction("it", ("ant", "bee"), (0.75, 0.25), actual) for actual in ("ant", "bee")]
+    assert [title(one) for one in known] == [
+        ("predicted: ant 75.0 %\nactual: ant", "darkgreen"),
+        ("predicted: ant 75.0 %\nactual: bee", "firebrick"),
+    ]
+    assert title(Prediction("a/b.jpg", ("ant",), (1.0,))) == ("b.jpg\nant 100.0 %", "black")
+
+
+@pytest.mark.parametrize("letter", ["w", "語"])
+def test_long_names_fit_over_an_image(letter):
+    for actual in (None, 90 * letter):
+        lines, _ = title(Prediction(f"{90 * letter}.jpg", (90 * letter,), (0.5,), actual))
+        assert all(cell_len(line) <= LINE for line in lines.splitlines())
+        assert "50.0 %" in lines
+
+
+def test_names_that_matplotlib_would_take_for_formulas_are_drawn_as_they_stand(run, capsys):
+    path = next((run / "images" / "cat").glob("*.jpg"))
+    shutil.copy(path, run / "a $\\frac{$ 語.jpg")
+    predicted(capsys, "a $\\frac{$ 語.jpg", "--save=drawn.svg")

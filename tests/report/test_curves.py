@@ -1,8 +1,10 @@
 """Curves and drawings of the page."""
 
+import itertools
 import json
 import re
 
+import pytest
 from support.report import page_of, trained, write_run
 
 from distalex.cli.main import main
@@ -79,3 +81,39 @@ def test_layers_that_were_logged_have_a_curve_each(tmp_path):
     (conv1,) = updates.curves
     assert [point.mean for point in conv1.points] == [5.0, 5.0, 5.0]
     assert not any(panel.title.endswith("by layer") for panel in curves.panels_of([run, run]))
+
+
+@pytest.mark.parametrize("values", [(1.279, 1.63), (0.0, 1.0), (0.013, 0.0131), (3.0, 3.0), (0.0, 1.3e6), (2e-7, 9e-7)])
+def test_ticks_are_multiples_of_one_two_or_five(tmp_path, values):
+    write_run(tmp_path / "runs" / "it", [trained(step, loss) for step, loss in zip((1, 9), values, strict=True)])
+    panel = curves.panels_of([read_history("it", "runs")])[0]
+    drawing = curves.draw_panel(panel, "it")
+    assert "loss, cross-entropy</text>" in drawing
+    assert ">step</text>" in drawing
+    labels = [float(label.replace(",", "")) for label in re.findall(r'text-anchor="end">([^<]*)<', drawing)]
+    gaps = {f"{later - label:.2e}" for label, later in itertools.pairwise(labels)}
+    assert len(gaps) == 1
+    assert gaps.pop()[:4] in ("1.00", "2.00", "5.00")
+    steps = re.findall(r'y="22[^"]*" text-anchor="middle">([^<]*)<', drawing)
+    assert steps == ["0", "2", "4", "6", "8"]
+
+
+@pytest.mark.parametrize("layers", [4, 40])
+def test_words_of_the_drawing_of_processes_stay_inside_it(tmp_path, layers):
+    """A letter is about 6 pixels wide."""
+    sent = {f"layer{number}": 123_456_789 for number in range(layers)} | {"gradients": 987_654_321}
+    row = trained(1, comm_bytes_by=sent, comm_exposed_by=dict.fromkeys(sent, 0.0123))
+    for parallel, replicas, columns in (("hybrid", 3, 2), ("owt", 1, 6), ("data", 2, 1)):
+        folder = write_run(tmp_path / "runs" / parallel, [row])
+        (folder / "starts.jsonl").write_text(json.dumps({"parallel": parallel, "replicas": replicas, "columns": columns}) + "\n")
+        drawing = mesh.draw_mesh(read_history(parallel, "runs"))
+        width = float(re.search(r'viewBox="0 0 (\S+)', drawing)[1])
+        boxes = sorted(
+            {(float(x), float(wide)) for x, wide in re.findall(r'<rect class="box" x="([^"]*)" y="[^"]*" width="([^"]*)"', drawing)}
+        )
+        for x, anchor, text in re.findall(r'<text class="label [^"]*" x="([^"]*)" y="[^"]*" text-anchor="(\w+)">([^<]*)<', drawing):
+            half = 3 * len(text)
+            left, right = (float(x), float(x) + 2 * half) if anchor == "start" else (float(x) - half, float(x) + half)
+            assert 0 <= left < right <= width, text
+            if re.search("layer[0-9]|MB", text) and anchor == "middle":
+                assert all(right <= start or left >= start + wide for start, wide in boxes), text

@@ -196,3 +196,29 @@ def test_a_browser_reads_values_out(tmp_path):
     reads = re.findall(r'id="panel[01]-reads"[^>]*>([^<]*)<', done.stdout)
     assert reads == ["step 20: training 0.15 (cross-entropy)", "step 40: training 50 (%)"]
     assert 'data-wide="false"' in done.stdout, "a phone would have to scroll sideways"
+
+
+def test_epochs_are_a_table_of_training_test_and_time(tmp_path):
+    """Two epochs of two steps of 20 images at 10 a second, the second one not evaluated; top-5 only where it is not always 100 %."""
+    rows = [trained(step, epoch=1 + (step > 2), images=20) for step in (1, 2, 3, 4)]
+    rows += [{"kind": "epoch", "step": 2 * epoch, "epoch": epoch, "loss": 0.5, "top1": 75.0, "images": 40} for epoch in (1, 2)]
+    rows += [{"kind": "eval", "step": 2, "epoch": 1, "loss": 0.25, "top1": 80.0, "top5": 100.0, "count": 10}]
+    write_run(tmp_path / "runs" / "it", rows)
+    text = render([read_history("it", "runs")])
+    cells = [re.findall(r"<td>([^<]*)</td>", row) for row in re.findall(r"<tr>.*?</tr>", text) if "4.0 s" in row]
+    assert cells == [
+        ["1", "2", "0.5000", "75.00 %", "0.2500", "80.00 %", "0.1", "10", "4.0 s"],
+        ["2", "4", "0.5000", "75.00 %", "–", "–", "0.1", "10", "4.0 s"],
+    ]
+    assert "top-5" not in text
+
+
+def test_a_run_that_has_stopped_early_is_finished(tmp_path):
+    rows = [
+        {"kind": "eval", "step": step, "epoch": step, "loss": loss, "top1": 50.0} for step, loss in ((1, 1.0), (2, 0.9), (3, 1.1), (4, 1.2))
+    ]
+    folder = write_run(tmp_path / "runs" / "it", rows)
+    (folder / "config.yaml").write_text("train: {epochs: 9, early_stop: 2}\n")
+    assert read_history("it", "runs").state == "finished early at step 4"
+    (folder / "config.yaml").write_text("train: {epochs: 9, early_stop: 3}\n")
+    assert read_history("it", "runs").state == "stopped at step 4"
