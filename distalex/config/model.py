@@ -82,6 +82,10 @@ class ModelConfig(Section):
         if is_own(name):
             require_honoured({option: plain_text(value) for option, value in values.items() if option in cls.model_fields}, name)
             return with_code({"columns": 1, **values})
+        if values.get("code") is not None:
+            raise ValueError(
+                f"model.code: belongs to a model.name of the form FILE.py:FUNCTION, whose text it is, not to {name}; remove it"
+            )
         return {**facts_in(NETWORKS, name).get("DEFAULTS", {}), **values}
 
     @model_serializer(mode="wrap")

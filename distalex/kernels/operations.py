@@ -10,7 +10,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torchvision.transforms.v2 import functional as torchvisions
 
 
 def brightness(images: Tensor, factor: Tensor) -> Tensor:
@@ -53,11 +52,15 @@ def solarize(images: Tensor, threshold: Tensor) -> Tensor:
 
 def autocontrast(images: Tensor, _: Tensor) -> Tensor:
     """Stretch each channel of each image to 0..255."""
+    from torchvision.transforms.v2 import functional as torchvisions  # a second to import
+
     return torchvisions.autocontrast(images)
 
 
 def equalize(images: Tensor, _: Tensor) -> Tensor:
     """Equalise the histogram of each channel of each image."""
+    from torchvision.transforms.v2 import functional as torchvisions  # a second to import
+
     return torchvisions.equalize(images)
 
 

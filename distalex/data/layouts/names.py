@@ -141,7 +141,8 @@ def common_classes(splits: Splits, origin: str) -> tuple[str, ...]:
             more = f" and {len(lacking) - 5:,} more" if len(lacking) > 5 else ""
             raise UserError(
                 f"data.root={origin}: training and test images differ in their classes: {', '.join(lacking[:5])}{more} "
-                f"{'has' if len(lacking) == 1 else 'have'} {counted(sum(counts[one][class_] for class_ in lacking), f'{words[one]} image')} "
+                f"{'has' if len(lacking) == 1 else 'have'} "
+                f"{counted(sum(counts[one][class_] for class_ in lacking), f'{words[one]} image')} "
                 f"and no {words[other]} image; add some, remove the class, or point data.root at the training images alone, of which "
                 "data.holdout of each class are held out for testing"
             )
