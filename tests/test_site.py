@@ -52,7 +52,8 @@ PHONE = """<body><script>
       document.body.append(frame);
       await new Promise((done) => (frame.onload = () => setTimeout(done, 100)));
       const {scrollWidth, clientWidth} = frame.contentDocument.documentElement;
-      const cut = [...frame.contentDocument.querySelectorAll("pre")].filter((block) => block.scrollWidth > block.clientWidth + 1).length;
+      const blocks = [...frame.contentDocument.querySelectorAll("pre, pre > code")];
+      const cut = blocks.filter((block) => block.scrollWidth > block.clientWidth + 1).length;
       document.body.append(`PAGE ${page} ${scrollWidth - clientWidth} ${cut} `);
       frame.remove();
     }

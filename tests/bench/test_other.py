@@ -88,7 +88,7 @@ def test_one_table_and_image_hold_every_comparison(tmp_path):
     rows = [row for what, found in results.items() for row in every.ROWS[what](found)]
     assert [row["ratio"] for row in rows] == [7.5, 2.0, 0.9, 30.0, 60]
     machine = {"processor": "one", "cores": 2, "versions": {"torch": "2"}}
-    result = {"rows": rows, "machine": machine, "date": "2026-11-25", "seconds": 100.0}
+    result = {"rows": rows, "machine": machine, "command": "python -m distalex.bench all", "date": "2026-11-25", "seconds": 100.0}
     assert [line.split("  ")[0] for line in every.table(result).splitlines()[1:6]] == [row["name"] for row in rows]
     every.draw_all(result, tmp_path / "all.png")
     assert Image.open(tmp_path / "all.png").size[0] > 800
