@@ -97,10 +97,14 @@ def test_a_moving_average_swaps_tied_layers_once():
     from torch import nn
 
     from distalex.optim.average import MovingAverage
+    from distalex.parallel.shards import Shards
+    from distalex.parallel.start import start_processes
 
     net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     net[1].weight = net[0].weight
-    average, before = MovingAverage(net, 0.5), net[0].weight.detach().clone()
+    with start_processes("none", device="cpu") as mesh:
+        average = MovingAverage(net, 0.5, Shards(mesh))
+    before = net[0].weight.detach().clone()
     with torch.no_grad():
         net[0].weight.add_(1.0)
     average.update(net)
