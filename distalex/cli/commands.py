@@ -62,7 +62,7 @@ COMMANDS = {
     "predict": Command(PredictOptions, "predict.work:predict_run"),
     "export": Command(ExportOptions, "export.work:export_run"),
     "report": Command(ReportOptions, "report.work:report_runs"),
-    "prepare": Command(PrepareOptions, "prepare.work:prepare_source"),
+    "prepare": Command(PrepareOptions, "prepare.work:prepare_command"),
     "prepare check": Command(CheckOptions, "prepare.work:check"),
     "prepare show": Command(ShowOptions, "prepare.contact_sheet:show"),
     "plan": Command(PlanOptions, "plan.work:plan"),

@@ -32,7 +32,7 @@ def entry(command: str | None = None) -> None:
         status = int(leaving.code or 0)
     _flush()
     if os.environ.get("WORLD_SIZE", "1") != "1":
-        _leave(status)
+        leave(status)
     sys.exit(status)
 
 
@@ -44,7 +44,7 @@ def _flush() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _leave(status: int) -> NoReturn:
+def leave(status: int) -> NoReturn:
     """End this process without finalising the interpreter.
 
     A gloo thread that releases a tensor during finalisation aborts the process with SIGABRT (pytorch#190489).

@@ -16,19 +16,27 @@ from distalex.config.own_network import replaces_options
 from distalex.config.schema import Section, check_key, nearest, validate
 from distalex.errors import UserError
 
-CONFIGS = Path(__file__).resolve().parent.parent.parent / "configs"
-"""Folder of the shipped configs."""
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+"""Folder of the shipped configs; in the repository a link to configs/."""
 
 
-def load_config(config: str | None = None, overrides: Mapping[str, str] | None = None, without: Iterable[str] = ()) -> Config:
+def load_config(
+    config: str | Config | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    without: Iterable[str] = (),
+    place: str = "command line",
+) -> Config:
     """Load the config of a run: defaults, then the YAML file `config`, then `overrides`, keyed by dotted option.
 
-    `config` is a path or the name of a shipped config. With `like: NAME` in the file, it overrides the config of that name. Options
-    of the file that are named in `without` are ignored. Raises UserError, one line, for the first mistake.
+    `config` is a path or the name of a shipped config, or a config itself. With `like: NAME` in the file, it overrides the config of
+    that name. Options of the file that are named in `without` are ignored. `place`: where the overrides were given, for messages.
+    Raises UserError, one line, for the first mistake.
     """
     values: dict[str, Any] = {}
     places: dict[str, str] = {}
-    if config is not None:
+    if isinstance(config, Config):
+        values = config.model_dump()
+    elif config is not None:
         values, places = _read_with_base(find_config(config))
     for key in without:
         section, _, leaf = key.rpartition(".")
@@ -37,10 +45,10 @@ def load_config(config: str | None = None, overrides: Mapping[str, str] | None =
         values["model"] = _under(values.get("model") or {}, {"name": name})
     for key, value in (overrides or {}).items():
         section, _, leaf = key.rpartition(".")
-        check_key(key, "command line", Config)
+        check_key(key, place, Config)
         target = values.setdefault(section, {}) if section else values
         target[leaf] = value
-        places[key] = "command line"
+        places[key] = place
     take_options_of_weights(values, places, overrides or {})
     return validate(Config, values, places)
 

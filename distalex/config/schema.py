@@ -103,6 +103,15 @@ def digest_of_text(text: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
 
+def plain_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options given from Python as the types of options take them: paths as text, numbers of NumPy and PyTorch as Python's."""
+    plain = {}
+    for key, value in values.items():
+        is_number = getattr(value, "shape", None) == () and hasattr(value, "item")
+        plain[key] = os.fspath(value) if isinstance(value, os.PathLike) else value.item() if is_number else value
+    return plain
+
+
 SectionType = typing.TypeVar("SectionType", bound=Section)
 
 

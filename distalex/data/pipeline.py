@@ -62,9 +62,13 @@ class Split:
         """Every image once, its centre crop."""
         return self._once(self.augmentation.test)
 
-    def stored(self) -> Batches:
-        """Every image once, as it is stored: `images` (m, side, side, 3) are uint8."""
-        return self._once(torch.clone)  # the reader may overwrite what it has read before this batch is used
+    def stored(self, epoch: int | None = None) -> Batches:
+        """Every image once, as it is stored: `images` (m, side, side, 3) are uint8. In the order of a training `epoch`, if one is given."""
+        if epoch is None:
+            return self._once(torch.clone)  # the reader may overwrite what it has read before this batch is used
+        mesh = self.mesh
+        steps = order.training_steps(self.count, self.batch_size, self.seed, epoch, mesh.replica, mesh.replicas, self.kind_of_order)
+        return self._batches(list(steps), lambda images, _: images.clone())
 
     def read(self, samples: np.ndarray) -> Iterator[tuple[Tensor, Tensor]]:
         """Stored images (b, side, side, 3) uint8 and labels (b,) int64 of samples (n,), in batches that this process's reader has room for.

@@ -25,6 +25,8 @@ from distalex.parallel.mesh import Mesh, mesh_of
 from distalex.parallel.topology import Topology, layout
 
 STORE_ANSWERS = 5.0  # seconds within which the store answers, or is lost
+DETERMINISTIC_CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
+"""Environment variable without which cuBLAS is not deterministic."""
 TIMEOUT = timedelta(minutes=30)
 """Collective time-out until `Mesh.expect_answers_within` sets another."""
 
@@ -74,19 +76,27 @@ def start_processes(
     if parallel != "auto":
         layout(parallel, topology.world_size, columns)
     chosen = choose_device(device, topology)
-    torch.set_num_threads(threads or cores_of_each(topology.local_world_size))
-    keep_freed_memory()
-    _set_kernels(chosen, deterministic)
-    if topology.world_size == 1:
-        yield Mesh(topology, chosen, parallel)
-        return
-    _join_group(topology, chosen)
+    with _settings_restored():
+        torch.set_num_threads(threads or cores_of_each(topology.local_world_size))
+        keep_freed_memory()
+        _set_kernels(chosen, deterministic)
+        if topology.world_size == 1:
+            yield Mesh(topology, chosen, parallel)
+            return
+        with _group(topology, chosen):
+            require_agreement(facts(chosen))
+            if parallel == "auto":
+                assert choose is not None
+                parallel = _agree(partial(choose, topology, chosen), topology)
+            yield mesh_of(topology, chosen, parallel, columns)
+
+
+@contextmanager
+def _group(topology: Topology, device: torch.device) -> Iterator[None]:
+    """Join the group of all processes, and leave it at the end. Raises TrainingError, naming the silent process, for a time-out."""
+    _join_group(topology, device)
     try:
-        require_agreement(facts(chosen))
-        if parallel == "auto":
-            assert choose is not None
-            parallel = _agree(partial(choose, topology, chosen), topology)
-        yield mesh_of(topology, chosen, parallel, columns)
+        yield
     except RuntimeError as error:
         if "timed out waiting" in str(error).lower():
             raise TrainingError(_who_is_silent(topology)) from error
@@ -95,13 +105,29 @@ def start_processes(
         dist.destroy_process_group()
 
 
+@contextmanager
+def _settings_restored() -> Iterator[None]:
+    """Restore, at the end, what a run sets in all of PyTorch, for a program that goes on after it."""
+    threads, cudnn, variable = torch.get_num_threads(), torch.backends.cudnn, os.environ.get(DETERMINISTIC_CUBLAS)
+    flags = cudnn.benchmark, cudnn.allow_tf32
+    is_deterministic, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        cudnn.benchmark, cudnn.allow_tf32 = flags
+        torch.use_deterministic_algorithms(is_deterministic, warn_only=warns)
+        if variable is None:
+            os.environ.pop(DETERMINISTIC_CUBLAS, None)
+
+
 def _set_kernels(device: torch.device, deterministic: bool) -> None:
     """Choose among PyTorch's GPU kernels: no TF32, and only deterministic ones where asked for."""
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = not deterministic
         torch.backends.cudnn.allow_tf32 = False  # TF32 has 10 bits of mantissa; bf16 is the option for speed
     if deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        os.environ.setdefault(DETERMINISTIC_CUBLAS, ":4096:8")
         torch.use_deterministic_algorithms(True)
 
 

@@ -34,6 +34,24 @@ class Prediction:
     neighbours: tuple[str, ...] = ()
     """Labels of the nearest training images, where requested."""
 
+    def __repr__(self) -> str:
+        return f"<{self.line()}>"
+
+    @property
+    def label(self) -> str:
+        """The likeliest class."""
+        return self.labels[0]
+
+    @property
+    def probability(self) -> float:
+        """Of `label`, from 0 to 1."""
+        return self.probabilities[0]
+
+    @property
+    def top(self) -> list[tuple[str, float]]:
+        """Classes with their probabilities, the likeliest first."""
+        return list(zip(self.labels, self.probabilities, strict=True))
+
     def line(self) -> str:
         """Format for people, e.g. `cat.jpg: cat 93.1 %, dog 4.0 %, …`, with the actual label where known."""
         nearest = f"; nearest: {', '.join(self.neighbours)}" if self.neighbours else ""
@@ -62,8 +80,12 @@ def choose_test_images(data: Data, seed: int, count: int) -> StoredImages:
 
 
 @torch.no_grad()
-def predict_images(trained: Trained, images: Tensor, names: list[str], actual: list[str] | None = None) -> list[Prediction]:
-    """Predict stored images (n, side, side, 3) uint8 on the network's device; `names` and `actual` labels are passed on.
+def predict_images(
+    trained: Trained, images: Tensor, names: list[str], actual: list[str] | None = None, top: int = TOP
+) -> list[Prediction]:
+    """Predict the `top` likeliest classes of stored images (n, side, side, 3) uint8 on the network's device.
+
+    `names` and `actual` labels are passed on.
 
     Raises TrainingError where outputs are not finite.
     """
@@ -71,7 +93,7 @@ def predict_images(trained: Trained, images: Tensor, names: list[str], actual: l
     augmentation, mirror = trained.augmentation(device), trained.config.train.mirror_test
     logits = torch.cat([logits_of(trained.net, augmentation.test(batch.to(device)), mirror) for batch in images.split(256)])
     trained.require_finite(logits)
-    classes = likeliest(logits, TOP)
+    classes = likeliest(logits, top)
     probabilities = logits.softmax(1).gather(1, classes)
     return [
         Prediction(name, tuple(trained.classes[index] for index in row), tuple(shares), actual[number] if actual else None)

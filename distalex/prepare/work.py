@@ -25,9 +25,14 @@ from distalex.files import locked, refuse_unwritable
 from distalex.prepare.options import CheckOptions, PrepareOptions
 
 
-def prepare_source(options: PrepareOptions) -> list[Prepared]:
-    """Prepare what `options` names and print what was written. Raises UserError. Leaves no partial file, also on SIGTERM."""
+def prepare_command(options: PrepareOptions) -> None:
+    """`python -m distalex.prepare`: leaves no partial file, also on SIGTERM. Raises UserError."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that temporary files are removed
+    prepare_source(options)
+
+
+def prepare_source(options: PrepareOptions) -> list[Prepared]:
+    """Prepare what `options` names and print what was written; returns the prepared splits. Raises UserError."""
     console = Console()
     data = _data_section(options)
     if options.dry_run:

@@ -1,9 +1,10 @@
-"""Signals that stop a run: it saves, and ends with 128 + the signal's number."""
+"""Signals that stop a run: it saves, and the command ends with 128 + the signal's number."""
 
 from __future__ import annotations
 
 import signal
 import sys
+import threading
 from types import FrameType
 from typing import Any
 
@@ -14,7 +15,10 @@ STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
 class StopSignals:
-    """Remembers the signal that a process got while the context is open. A second Ctrl-C raises KeyboardInterrupt."""
+    """Remembers the signal that a process got while the context is open. A second Ctrl-C raises KeyboardInterrupt.
+
+    Python delivers signals to the main thread alone, so that a run in another thread leaves them as they are.
+    """
 
     def __init__(self, mesh: Mesh) -> None:
         self.mesh = mesh
@@ -24,7 +28,8 @@ class StopSignals:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopSignals:
-        self._before = {number: signal.signal(number, self._remember) for number in STOPPING}
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._remember) for number in STOPPING}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -32,7 +37,7 @@ class StopSignals:
             signal.signal(number, handler)
 
     def _remember(self, number: int, _: FrameType | None) -> None:
-        if self.received is not None and number == signal.SIGINT:
+        if number == signal.SIGINT and (self.received is not None or not self.can_save):
             raise KeyboardInterrupt
         if not self.can_save:
             sys.exit(128 + number)

@@ -137,14 +137,13 @@ def common_classes(splits: Splits, origin: str) -> tuple[str, ...]:
     for one, other in (("train", "test"), ("test", "train")) if "test" in counts else ():
         lacking = [class_ for class_ in classes if not counts[other][class_]]
         if lacking:
-            words = {"train": "training", "test": "test"}
+            words = {"train": "training image", "test": "test image"}
             more = f" and {len(lacking) - 5:,} more" if len(lacking) > 5 else ""
+            has = counted(sum(counts[one][class_] for class_ in lacking), words[one])
             raise UserError(
                 f"data.root={origin}: training and test images differ in their classes: {', '.join(lacking[:5])}{more} "
-                f"{'has' if len(lacking) == 1 else 'have'} "
-                f"{counted(sum(counts[one][class_] for class_ in lacking), f'{words[one]} image')} "
-                f"and no {words[other]} image; add some, remove the class, or point data.root at the training images alone, of which "
-                "data.holdout of each class are held out for testing"
+                f"{'has' if len(lacking) == 1 else 'have'} {has} and no {words[other]}; add some, remove the class, or point data.root at "
+                "the training images alone, of which data.holdout of each class are held out for testing"
             )
     return classes
 

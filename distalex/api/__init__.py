@@ -1,0 +1,1 @@
+"""distalex from Python: what `import distalex` offers (docs/python.md)."""
