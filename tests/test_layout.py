@@ -10,7 +10,7 @@ PACKAGE = Path(distalex.__file__).parent
 ROOMS = [
     *("errors", "random", "shares", "files", "console"),
     *("machine", "config", "kernels", "model", "parallel", "optim", "data", "runs"),
-    *("plan", "prepare", "evaluate", "export", "compare", "predict", "report", "bench", "train", "tune", "cli"),
+    *("plan", "prepare", "evaluate", "export", "compare", "predict", "report", "bench", "train", "tune", "cli", "api"),
 ]
 """A room imports those before it, and never one that comes after."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,7 +17,7 @@ from distalex.errors import UserError
 from distalex.machine.home import provide_home
 from distalex.parallel.start import choose_device
 from distalex.parallel.topology import Topology
-from distalex.predict.drawing import figure_of
+from distalex.predict.drawing import png_of
 from distalex.predict.predictions import TOP, Prediction, predict_images
 from distalex.runs.trained import Trained, load_trained
 
@@ -153,6 +152,4 @@ class Predictions(list[Prediction]):
         """Draw the images with their labels and bars of probabilities."""
         if not len(self.pixels):
             return None
-        file = io.BytesIO()
-        figure_of(list(self[: len(self.pixels)]), self.pixels[: len(self)]).savefig(file, format="png", dpi=80)
-        return file.getvalue()
+        return png_of(list(self[: len(self.pixels)]), self.pixels[: len(self)])

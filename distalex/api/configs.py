@@ -33,6 +33,9 @@ def read_config(what: ConfigLike, overrides: Mapping[str, Any] | None, config: C
     if isinstance(overrides, (str, os.PathLike, Config)) or (overrides is not None and not isinstance(overrides, Mapping)):
         raise UserError(f"{call}: the second argument is a dict of options, e.g. {{'train.max_steps': 20}}, and not {overrides!r:.80}")
     images: Mapping[str, str] = {}
+    for given_config in (what, config):
+        if given_config is not None and not isinstance(given_config, (str, os.PathLike, Config)) and not isinstance(what, Mapping):
+            raise UserError(f"{call}: {given_config!r:.80} is no config's name, file, Config or folder of images")
     if isinstance(what, Mapping):
         raise UserError(f"{call}: the first argument is a config or what holds images; give options second: {call}(None, {{…}})")
     if what is not None and not isinstance(what, Config):
@@ -73,9 +76,13 @@ def _dotted(overrides: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(value, Section):
             value = value.model_dump()
         field = Config.model_fields.get(str(key))
-        if isinstance(value, Mapping) and field is not None and isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+        if (
+            isinstance(value, Mapping)
+            and field is not None
+            and isinstance(field.annotation, type)
+            and issubclass(field.annotation, Section)
+        ):
             dotted |= {f"{key}.{leaf}": one for leaf, one in value.items()}
         else:
             dotted[str(key)] = value
     return dotted
-

@@ -48,7 +48,10 @@ def fit(
     if processes > 1 and topology.world_size > 1:
         raise UserError(f"processes={processes}: this is one of {topology.world_size} processes of a job already; leave processes out")
     if chosen.parallel != "auto":
-        layout(chosen.parallel, max(processes, topology.world_size), chosen.model.columns)
+        try:
+            layout(chosen.parallel, max(processes, topology.world_size), chosen.model.columns)
+        except UserError as error:
+            raise UserError(f"{error}; from Python: fit(…, processes=NUMBER)") from None
     provide_home()
     summary = train_on_processes(chosen, processes) if processes > 1 else _train_here(chosen)
     return TrainedRun(summary.folder, summary.step, summary.evaluation)

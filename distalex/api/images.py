@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from distalex.api.configs import ConfigLike, read_config

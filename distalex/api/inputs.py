@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -37,6 +37,8 @@ def stored_images(images: Any, side: int, resize: str) -> Iterator[StoredImages]
 
 def _all_of(images: Any, side: int, resize: str) -> Iterator[tuple[np.ndarray, str]]:
     """Each image (side, side, 3) uint8 with its name."""
+    if isinstance(images, (bytes, Mapping)):
+        raise UserError(f"{type(images).__name__} is not an image; {TAKEN}, or a list of these")
     single = isinstance(images, (str, os.PathLike, Image.Image, np.ndarray, Tensor)) or not isinstance(images, Iterable)
     for place, one in enumerate([images] if single else images):
         if isinstance(one, (str, os.PathLike)):
@@ -70,7 +72,11 @@ def _of_array(array: np.ndarray, name: str) -> Iterator[Image.Image]:
     _require_bytes(array.dtype == np.uint8, f"{name}: array of {array.dtype}", "(255 * array).round().astype('uint8')")
     if array.ndim not in (2, 3, 4) or (array.ndim > 2 and shape[-1] not in (1, 3, 4)):
         channels_first = array.ndim in (3, 4) and shape[-3] in (1, 3, 4)
-        way_out = f"use array.transpose({'1, 2, 0' if array.ndim == 3 else '0, 2, 3, 1'})" if channels_first else "a batch is (images, height, width, 3)"
+        way_out = (
+            f"use array.transpose({'1, 2, 0' if array.ndim == 3 else '0, 2, 3, 1'})"
+            if channels_first
+            else "a batch is (images, height, width, 3)"
+        )
         raise UserError(f"{name}: array of shape {shape}: arrays are (height, width), or (height, width, 1, 3 or 4); {way_out}")
     if array.ndim > 2 and shape[-3] in (1, 3) and shape[-1] == 3:
         raise UserError(f"{name}: array of shape {shape}: channels may come first or last; pass a PIL image: Image.fromarray(array)")
@@ -83,7 +89,11 @@ def _of_tensor(tensor: Tensor, name: str) -> Iterator[Image.Image]:
     kind = str(tensor.dtype).removeprefix("torch.")
     _require_bytes(tensor.dtype == torch.uint8, f"{name}: tensor of {kind}", "(255 * tensor).round().to(torch.uint8)")
     if tensor.ndim not in (3, 4) or shape[-3] not in (1, 3):
-        way_out = f"use tensor.permute({'2, 0, 1' if tensor.ndim == 3 else '0, 3, 1, 2'})" if tensor.ndim in (3, 4) and shape[-1] == 3 else "a batch is (images, 3, height, width)"
+        way_out = (
+            f"use tensor.permute({'2, 0, 1' if tensor.ndim == 3 else '0, 3, 1, 2'})"
+            if tensor.ndim in (3, 4) and shape[-1] == 3
+            else "a batch is (images, 3, height, width)"
+        )
         raise UserError(f"{name}: tensor of shape {shape}: tensors are (3 or 1, height, width); {way_out}")
     if shape[-3] == 3 and shape[-1] == 3:
         raise UserError(f"{name}: tensor of shape {shape}: channels may come first or last; pass a PIL image")

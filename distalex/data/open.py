@@ -81,9 +81,7 @@ def open_training_images(
     """The training split alone, not cached, and its classes; prepared files need no test file. See `open_data`."""
     opened = open_readers(config, _largest({"train": batch_size}, mesh, 1), _workers(config, mesh), say, progress)
     augmentation = Augmentation(config, opened.side, opened.statistics, seed, mesh.device, arithmetic(precision, mesh.device))
-    split = Split(
-        opened.readers["train"], opened.counts["train"], batch_size, augmentation, mesh, seed, kind_of_order=config.order
-    )
+    split = Split(opened.readers["train"], opened.counts["train"], batch_size, augmentation, mesh, seed, kind_of_order=config.order)
     return split, opened.classes
 
 

@@ -80,9 +80,7 @@ def choose_test_images(data: Data, seed: int, count: int) -> StoredImages:
 
 
 @torch.no_grad()
-def predict_images(
-    trained: Trained, images: Tensor, names: list[str], actual: list[str] | None = None, top: int = TOP
-) -> list[Prediction]:
+def predict_images(trained: Trained, images: Tensor, names: list[str], actual: list[str] | None = None, top: int = TOP) -> list[Prediction]:
     """Predict the `top` likeliest classes of stored images (n, side, side, 3) uint8 on the network's device.
 
     `names` and `actual` labels are passed on.
