@@ -19,6 +19,7 @@ from distalex.parallel.start import choose_device
 from distalex.parallel.topology import Topology
 from distalex.predict.drawing import png_of
 from distalex.predict.predictions import TOP, Prediction, predict_images
+from distalex.runs.checkpoint import newest_run
 from distalex.runs.trained import Trained, load_trained
 
 if TYPE_CHECKING:
@@ -29,11 +30,12 @@ DRAWN = 16
 """Most images that a notebook shows of a list of predictions."""
 
 
-def load(place: Any, *, runs_dir: str | os.PathLike[str] = "runs", device: str = "auto") -> Classifier:
+def load(place: Any = None, *, runs_dir: str | os.PathLike[str] = "runs", device: str = "auto") -> Classifier:
     """Open a trained network.
 
     Args:
-        place: a run, its folder or its name in `runs_dir`, or a checkpoint.
+        place: a run, its folder or its name in `runs_dir`, or a checkpoint; by default the newest run. A run stands for its best
+            checkpoint.
         runs_dir: folder of the runs.
         device: auto, cpu or cuda.
 
@@ -43,6 +45,8 @@ def load(place: Any, *, runs_dir: str | os.PathLike[str] = "runs", device: str =
     if device not in ("auto", "cpu", "cuda"):
         raise UserError(f"device={device}: must be one of auto, cpu, cuda")
     place = getattr(place, "folder", place)  # of a run
+    if place is None:
+        place = newest_run(os.fspath(runs_dir))
     if not isinstance(place, (str, os.PathLike)) or not os.fspath(place):
         raise UserError(f"{place!r:.80}: a run, its folder or name, or a checkpoint is needed, e.g. distalex.load('runs/NAME')")
     provide_home()
@@ -59,7 +63,8 @@ class Classifier:
 
     def __repr__(self) -> str:
         config = self.config
-        return f"Classifier({config.model.name} network, {config.data.image_size}x{config.data.image_size}, {len(self.classes)} classes, {str(self.path)!r})"
+        size = f"{config.data.image_size}x{config.data.image_size}"
+        return f"Classifier({config.model.name} network, {size}, {len(self.classes)} classes, {str(self.path)!r})"
 
     @property
     def net(self) -> Network:

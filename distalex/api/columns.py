@@ -12,6 +12,7 @@ from distalex.api.configs import read_config
 from distalex.errors import UserError
 from distalex.model.initial_weights import build_model
 from distalex.model.network import Network
+from distalex.model.own import complete
 from distalex.parallel import columns
 from distalex.parallel.batch_norm import share_statistics
 from distalex.parallel.mesh import mesh_of
@@ -28,7 +29,8 @@ def build_network(overrides: Mapping[str, Any] | None = None, *, classes: int, i
     if isinstance(classes, bool) or not isinstance(classes, int) or classes < 2:
         raise UserError(f"classes={classes!r}: two or more classes are needed")
     config = read_config(None, {**(overrides or {}), "data.image_size": image_size}, None, {"seed": seed}, "build_network")
-    return build_model(config.model, classes, config.data.image_size, config.seed)
+    model = complete(config.model, classes, config.data.image_size)
+    return build_model(model, classes, config.data.image_size, config.seed)
 
 
 def split_into_columns(net: Network, device: str = "auto") -> Shards:

@@ -30,12 +30,12 @@ def read_config(what: ConfigLike, overrides: Mapping[str, Any] | None, config: C
     Raises:
         UserError: one line, for the first mistake.
     """
-    if isinstance(overrides, (str, os.PathLike, Config)) or (overrides is not None and not isinstance(overrides, Mapping)):
+    if not isinstance(overrides, Mapping) and overrides is not None:
         raise UserError(f"{call}: the second argument is a dict of options, e.g. {{'train.max_steps': 20}}, and not {overrides!r:.80}")
     images: Mapping[str, str] = {}
-    for given_config in (what, config):
-        if given_config is not None and not isinstance(given_config, (str, os.PathLike, Config)) and not isinstance(what, Mapping):
-            raise UserError(f"{call}: {given_config!r:.80} is no config's name, file, Config or folder of images")
+    for one in (what, config):
+        if not isinstance(one, (str, os.PathLike, Config, Mapping)) and one is not None:
+            raise UserError(f"{call}: {one!r:.80} is no config's name, file, Config or folder of images")
     if isinstance(what, Mapping):
         raise UserError(f"{call}: the first argument is a config or what holds images; give options second: {call}(None, {{…}})")
     if what is not None and not isinstance(what, Config):

@@ -47,7 +47,7 @@ def fit(
         raise UserError(f"processes={processes!r}: a number from 1 is needed, e.g. fit(…, processes=2, parallel='model')")
     if processes > 1 and topology.world_size > 1:
         raise UserError(f"processes={processes}: this is one of {topology.world_size} processes of a job already; leave processes out")
-    if chosen.parallel != "auto":
+    if chosen.parallel != "auto" and not chosen.model.is_own:  # which says only when it is built how many columns it has
         try:
             layout(chosen.parallel, max(processes, topology.world_size), chosen.model.columns)
         except UserError as error:

@@ -10,7 +10,7 @@ from distalex.data import order
 from distalex.data.augment.augmentation import Augmentation
 from distalex.data.augment.statistics import Statistics
 from distalex.data.contents import Contents
-from distalex.data.open_readers import cached, open_readers
+from distalex.data.open_readers import cached, open_readers, without_ffcv
 from distalex.data.pipeline import Split
 from distalex.data.prepared import Progress, Say
 from distalex.machine.precision import arithmetic
@@ -35,6 +35,8 @@ class Data:
     """What the splits hold."""
     tested_on: str
     """`test`, or `validation` where those images were held out of the training set."""
+    loader: str
+    """What reads the images: the config's `data.loader`, or `torchvision` where FFCV cannot be imported."""
 
     def describe(self) -> str:
         """A line with the number of images, their size and the number of classes."""
@@ -63,6 +65,7 @@ def open_data(
     """
     sizes = {"train": batch_size, "test": eval_batch_size or batch_size}
     largest = _largest(sizes, mesh, micro_batches)
+    config = without_ffcv(config, say)
     opened = open_readers(config, largest, _workers(config, mesh), say, progress)
     if config.cache != "none" and config.loader != "synthetic":
         opened = cached(opened, config.cache, largest, mesh.device, mesh.topology.local_world_size, progress)
@@ -72,13 +75,14 @@ def open_data(
         Split(opened.readers[split], opened.counts[split], size, augmentation, mesh, seed, micro_batches, config.order)
         for split, size in sizes.items()
     )
-    return Data(train, test, opened.classes, statistics, opened.side, opened.resize, opened.contents, config.tested_on)
+    return Data(train, test, opened.classes, statistics, opened.side, opened.resize, opened.contents, config.tested_on, config.loader)
 
 
 def open_training_images(
     config: DataConfig, mesh: Mesh, say: Say, progress: Progress, *, batch_size: int, precision: str = "fp32", seed: int = 0
 ) -> tuple[Split, tuple[str, ...]]:
     """The training split alone, not cached, and its classes; prepared files need no test file. See `open_data`."""
+    config = without_ffcv(config, say)
     opened = open_readers(config, _largest({"train": batch_size}, mesh, 1), _workers(config, mesh), say, progress)
     augmentation = Augmentation(config, opened.side, opened.statistics, seed, mesh.device, arithmetic(precision, mesh.device))
     split = Split(opened.readers["train"], opened.counts["train"], batch_size, augmentation, mesh, seed, kind_of_order=config.order)

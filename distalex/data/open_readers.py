@@ -12,6 +12,7 @@ import torch
 from distalex.config.data import DataConfig
 from distalex.console import bytes_text
 from distalex.data.augment.statistics import Statistics
+from distalex.data.beton.ffcv import why_no_ffcv
 from distalex.data.beton.sidecar import Prepared
 from distalex.data.contents import Contents, contents_of
 from distalex.data.prepared import SPLITS, Progress, Say, is_prepared, measured_statistics, prepared_files
@@ -66,6 +67,21 @@ def open_readers(config: DataConfig, largest: Mapping[str, int], workers: int, s
         return Opened(own, contents, train.classes, train.side, measured_statistics(train, say), config.resize)
     noise = {split: SyntheticReader(sources[split].labels, train.side, size) for split, size in largest.items()}
     return Opened(noise, contents, train.classes, train.side, NOISE, config.resize)
+
+
+def without_ffcv(config: DataConfig, say: Say) -> DataConfig:
+    """Return `config` with torchvision's loader where FFCV, the default, cannot be imported; the images are the same.
+
+    That is printed with `say`. Raises UserError where an option needs FFCV, as prepared files do.
+    """
+    reason = why_no_ffcv() if config.loader == "ffcv" and not is_prepared(config) else ""
+    if not reason:
+        return config
+    if config.encoding != "raw" or config.skip_bad:
+        option = "skip_bad=true" if config.skip_bad else f"encoding={config.encoding}"
+        raise UserError(f"data.{option}: is a matter of prepared files, which need FFCV ({reason}); leave it out, or install FFCV")
+    say(f"FFCV cannot be imported ({reason}): torchvision's loader reads the same images, more slowly (data.loader=torchvision)")
+    return config.model_copy(update={"loader": "torchvision"})
 
 
 def _loading_processes(workers: int, batch: int, say: Say) -> tuple[int, bool]:

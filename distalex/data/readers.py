@@ -111,6 +111,7 @@ class TorchvisionReader:
             _Images(self.source),
             batch_sampler=[batch.tolist() for batch in batches if len(batch)],
             num_workers=self.workers,
+            generator=torch.Generator(),  # of seeds that nothing draws from: PyTorch's default generator stays as it is
             multiprocessing_context="fork" if self.workers else None,  # a source holds open files and functions
             collate_fn=None if self.shares_memory else _arrays,  # PyTorch shares tensors only
         )

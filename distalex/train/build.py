@@ -109,7 +109,7 @@ def describe_run(config: Config, mesh: Mesh, data: Data, state: TrainState, fold
             f"{computes} on {processes} {mesh.device.type} process{'es' * (processes > 1)} (--parallel={mesh.parallel}), "
             f"{torch.get_num_threads()} thread(s) each",
             f"data {config.data.name}: {data.describe()}; augment={config.data.augment}, "
-            f"normalize={config.data.normalize}, loader={config.data.loader}",
+            f"normalize={config.data.normalize}, loader={data.loader}",
             f"batch {config.train.batch_size} = {shared}, {mesh.columns} process{'es' * (mesh.columns > 1)} "
             f"per replica, {data.train.steps_per_epoch:,} steps per epoch; chance-level loss: ln {classes} = {math.log(classes):.3f}",
         ]

@@ -28,8 +28,9 @@ def import_ffcv() -> Any:
         from ffcv.pipeline.compiler import Compiler
     except ImportError as error:
         raise UserError(
-            f"FFCV cannot be imported ({error}); ./launch/test.sh or ./launch/quickstart.sh installs it (it needs "
-            "libturbojpeg0-dev, libopencv-dev, pkg-config and a C++ compiler), or read the images without it: --data.loader=torchvision"
+            f"prepared files (.beton) need FFCV, which cannot be imported ({error}); ./launch/test.sh or ./launch/quickstart.sh installs it "
+            "(it needs Linux, libturbojpeg0-dev, libopencv-dev, pkg-config and a C++ compiler), or train on the original images, which "
+            "need none: data.root=DIR"
         ) from None
     finally:
         numba.typed.Dict, numba.set_num_threads = typed, set_num_threads  # type: ignore[misc]
@@ -37,6 +38,15 @@ def import_ffcv() -> Any:
     Compiler.set_num_threads = classmethod(lambda cls, count: None)
     OSCacheManager.state_type = property(_state_type)
     return ffcv
+
+
+def why_no_ffcv() -> str:
+    """Return why FFCV cannot be imported, as on other systems than Linux; empty where it can."""
+    try:
+        import_ffcv()
+    except UserError as error:
+        return " ".join(str(error.__context__ or error).split())
+    return ""
 
 
 def labels_in(reader: Any) -> np.ndarray:
