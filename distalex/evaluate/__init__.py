@@ -14,7 +14,8 @@ def run(place: Any = None, **options: Any) -> Evaluation:
     """Evaluate a run on its whole test set, print the result and return it.
 
     `place`: a run, its folder or name, or a checkpoint; by default the newest run. Options are those of
-    `python -m distalex.evaluate`, e.g. ten_crop=True. Raises UserError where the run or its data are missing, and TrainingError where the loss is not finite.
+    `python -m distalex.evaluate`, e.g. ten_crop=True. Raises UserError where the run or its data are missing, and TrainingError where
+    the loss is not finite.
     """
     from distalex.config.schema import plain_values, validate
     from distalex.evaluate.options import EvaluateOptions

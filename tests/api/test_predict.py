@@ -120,5 +120,5 @@ def test_a_network_is_evaluated_and_exported(photographed_run, tmp_path):
     first, second = net.evaluate(), distalex.evaluate(run, device="cpu")
     assert first.count == 12 and first.loss == second.loss
     assert net.export(tmp_path / "net.safetensors").is_file()
-    with pytest.raises(distalex.UserError, match="net.gif: unknown extension"):
+    with pytest.raises(distalex.UserError, match=r"net\.gif: unknown extension"):
         net.export(tmp_path / "net.gif")

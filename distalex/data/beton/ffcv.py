@@ -28,8 +28,8 @@ def import_ffcv() -> Any:
         from ffcv.pipeline.compiler import Compiler
     except ImportError as error:
         raise UserError(
-            f"prepared files (.beton) need FFCV, which cannot be imported ({error}); ./launch/test.sh or ./launch/quickstart.sh installs it "
-            "(it needs Linux, libturbojpeg0-dev, libopencv-dev, pkg-config and a C++ compiler), or train on the original images, which "
+            f"prepared files (.beton) need FFCV, which cannot be imported ({error}); ./launch/test.sh or ./launch/quickstart.sh installs "
+            "it (it needs Linux, libturbojpeg0-dev, libopencv-dev, pkg-config and a C++ compiler), or train on the original images, which "
             "need none: data.root=DIR"
         ) from None
     finally:
