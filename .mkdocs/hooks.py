@@ -1,5 +1,6 @@
 """What the site has beside docs/: the README as its first page, the files that pages link to, and a page of the modules."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ WORD = r'<span class="word">\g<0></span>'
 LONG = 26
 """Most letters of a word of code that never breaks."""
 LANGUAGES = {".py": "python", ".yaml": "yaml", ".sh": "bash"}
-ROOMS = ("train", "model", "parallel", "optim", "data", "runs", "evaluate", "predict")
+ROOMS = ("api", "train", "model", "parallel", "optim", "data", "runs", "evaluate", "predict")
 """Rooms whose modules the page of modules shows."""
 
 
@@ -27,6 +28,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     files.append(File.generated(config, "index.md", content=readme.replace("](docs/", "](")))
     modules = "\n\n".join(f"::: {module}" for module in _modules())
     files.append(File.generated(config, "api.md", content=f"# Modules\n\n{modules}\n"))
+    for path in (ROOT / "docs").glob("*.ipynb"):
+        files.append(File.generated(config, f"{path.stem}.md", content=_page_of_notebook(path)))
     for name in sorted({name for text in _texts() for name, _ in LINK.findall(text)} - {"README.md"}):
         language = LANGUAGES.get(Path(name).suffix, "text")
         text = (ROOT / name).read_text(encoding="utf-8")
@@ -55,6 +58,14 @@ def _whole(code: re.Match[str]) -> str:
 def _parts(word: str) -> list[str]:
     ends = "=/," if word.startswith("-") else "=/,."
     return [part for part in re.split(rf"(?<=[{ends}])", word) if part] if len(word) > LONG else [word]
+
+
+def _page_of_notebook(path: Path) -> str:
+    """Cells of a notebook as a page: text as it is, code as blocks."""
+    cells = [(cell["cell_type"], "".join(cell["source"])) for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]]
+    parts = [text if kind == "markdown" else f"```python\n{text}\n```" for kind, text in cells]
+    heading, *rest = parts[0].splitlines()
+    return "\n\n".join([heading, f"*This page is a notebook: [{path.name}]({path.name}).*", "\n".join(rest), *parts[1:]])
 
 
 def _modules() -> Iterator[str]:

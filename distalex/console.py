@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any
 
 from rich.cells import cell_len, set_cell_size
@@ -56,8 +57,9 @@ class Console:
 
     @contextmanager
     def showing(self) -> Iterator[None]:
-        """Show progress bars inside the `with` block where output is a terminal; elsewhere `progress` prints lines."""
-        if not (self.talks and self.rich.is_terminal):
+        """Show progress bars inside the block on a terminal, or in a notebook with ipywidgets; elsewhere `progress` prints lines."""
+        in_notebook = self.rich.is_jupyter and find_spec("ipywidgets") is not None
+        if not (self.talks and (self.rich.is_terminal or in_notebook)):
             yield
             return
         columns = (
