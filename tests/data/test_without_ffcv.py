@@ -18,14 +18,16 @@ def no_ffcv(monkeypatch, tmp_path):
 DIGITS = {"data__name": "digits", "data__workers": "1", "train__max_steps": "2", "data__fraction": "0.05"}
 
 
-def test_torchvisions_loader_serves_the_same_run(no_ffcv, monkeypatch, tmp_path, capsys):
+def test_torchvisions_loader_serves_the_same_run(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("DISTALEX_DATA", str(tmp_path / "data"))
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", *options(name="with", **DIGITS)]) == 0
+    assert "loader=ffcv" in capsys.readouterr().out
+    monkeypatch.setitem(sys.modules, "ffcv", None)
     assert main(["train", *options(name="without", **DIGITS)]) == 0
     said = capsys.readouterr().out
     assert said.count("FFCV cannot be imported (import of ffcv halted") == 1
     assert "loader=torchvision" in said and "loader=ffcv" not in said
-    monkeypatch.delitem(sys.modules, "ffcv")
-    assert main(["train", *options(name="with", **DIGITS)]) == 0
-    assert "loader=ffcv" in capsys.readouterr().out
     losses = [[row["loss"] for row in metrics(tmp_path / "runs" / name)] for name in ("without", "with")]
     assert losses[0] == pytest.approx(losses[1], rel=1e-6) and len(losses[0]) == 2
 
