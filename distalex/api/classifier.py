@@ -51,7 +51,7 @@ def load(place: Any = None, *, runs_dir: str | os.PathLike[str] = "runs", device
         raise UserError(f"{place!r:.80}: a run, its folder or name, or a checkpoint is needed, e.g. distalex.load('runs/NAME')")
     provide_home()
     trained = load_trained(os.path.expanduser(os.fspath(place)), os.fspath(runs_dir))
-    trained.net.to(device=choose_device(device, Topology()), memory_format=torch.channels_last)  # type: ignore[call-overload]
+    trained.to(choose_device(device, Topology()))
     return Classifier(trained, device)
 
 

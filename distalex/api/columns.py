@@ -29,8 +29,7 @@ def build_network(overrides: Mapping[str, Any] | None = None, *, classes: int, i
     if isinstance(classes, bool) or not isinstance(classes, int) or classes < 2:
         raise UserError(f"classes={classes!r}: two or more classes are needed")
     config = read_config(None, {**(overrides or {}), "data.image_size": image_size}, None, {"seed": seed}, "build_network")
-    model = complete(config.model, classes, config.data.image_size)
-    return build_model(model, classes, config.data.image_size, config.seed)
+    return build_model(complete(config, classes).model, classes, config.data.image_size, config.seed)
 
 
 def split_into_columns(net: Network, device: str = "auto") -> Shards:

@@ -48,11 +48,11 @@ def _all_of(images: Any, side: int, resize: str) -> Iterator[tuple[np.ndarray, s
             for found in read_files(files_named([f"./{word}" if word == "-" else word]), side, resize):
                 yield from zip(found.pixels.numpy(), found.names, strict=True)
         else:
-            pictures = list(_opened(one, f"image {place}"))
-            several = len(pictures) > 1 or (single and getattr(one, "ndim", 0) == 4)
-            for row, picture in enumerate(pictures):
+            opened = list(_opened(one, f"image {place}"))
+            several = len(opened) > 1 or (single and getattr(one, "ndim", 0) == 4)
+            for row, image in enumerate(opened):
                 name = f"image {row if single else f'{place}, row {row}'}" if several else f"image {place}"
-                yield _squared(picture, side, resize, name), name
+                yield _squared(image, side, resize, name), name
 
 
 def _opened(image: Any, name: str) -> Iterator[Image.Image]:

@@ -15,9 +15,9 @@ WORDS = ("classifier", "first", "convolutions")
 """Names that fit every network, for its last layer, its first, and all layers with weights that are not fully connected."""
 
 
-def layers_named(net: nn.Module, word: str, option: str) -> tuple[str, ...]:
-    """Return the layers of `net` that a word of `option` stands for: the name of a layer or block, or one of WORDS. Raises UserError."""
-    layers = [name for name, module in net.named_modules() if any(True for _ in module.parameters(recurse=False))]
+def layers_meant(net: nn.Module, word: str) -> tuple[str, ...]:
+    """Return the layers of `net` that a word stands for, which may be none: the name of a layer or block, or one of WORDS."""
+    layers = _layers_of(net)
     if inside := tuple(name for name in layers if name == word or name.startswith(f"{word}.")):
         return inside
     meant = {
@@ -25,11 +25,21 @@ def layers_named(net: nn.Module, word: str, option: str) -> tuple[str, ...]:
         "first": lambda: layers[:1],
         "convolutions": lambda: [name for name in layers if not isinstance(net.get_submodule(name), nn.Linear)],
     }
-    found = tuple(meant[word]()) if word in meant else ()
+    return tuple(meant[word]()) if word in meant else ()
+
+
+def layers_named(net: nn.Module, word: str, option: str) -> tuple[str, ...]:
+    """Return the layers of `net` that a word of `option` stands for, as `layers_meant`. Raises UserError where there is none."""
+    found = layers_meant(net, word)
     if not found:
         words = f"; {', '.join(WORDS)} fit every network" if word not in WORDS else ""
-        raise UserError(f"{option}={word}: no such layer; there are {', '.join(sorted(layers))}{words}")
+        raise UserError(f"{option}={word}: no such layer; there are {', '.join(sorted(_layers_of(net)))}{words}")
     return found
+
+
+def _layers_of(net: nn.Module) -> list[str]:
+    """Return the names of the layers with parameters of their own."""
+    return [name for name, module in net.named_modules() if any(True for _ in module.parameters(recurse=False))]
 
 
 def freeze(net: Network, words: Names) -> None:

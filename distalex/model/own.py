@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.lazy import LazyModuleMixin
 
 from distalex import random
+from distalex.config.config import Config
 from distalex.config.model import ModelConfig
 from distalex.errors import UserError
 from distalex.model.batch_norm import adopt_batch_norm
@@ -111,22 +112,23 @@ def build_own(config: ModelConfig, classes: int, image_size: int, seed: int) -> 
         return OwnNetwork(module, classes, image_size, name, seen).train()
 
 
-def complete(config: ModelConfig, classes: int, image_size: int, parallel: str = "") -> ModelConfig:
-    """Return `config` with the number of columns that a network of one's own has; other networks' as they are.
+def complete(config: Config, classes: int) -> Config:
+    """Return `config` with the number of columns that a network of one's own has; the config of another network as it is.
 
-    Raises UserError where another number is given, or where the mode `parallel` needs columns and it has none.
+    Raises UserError where another number is given, or where `config.parallel` needs columns and the network has none.
     """
-    if not config.is_own:
+    model = config.model
+    if not model.is_own:
         return config
-    columns = build_own(config, classes, image_size, 0).columns
-    if config.columns not in (1, columns):
-        raise UserError(f"model.columns={config.columns}: {config.name} says that it has {columns}; leave model.columns out")
-    if columns == 1 and parallel in ("model", "hybrid"):
+    columns = build_own(model, classes, config.data.image_size, 0).columns
+    if model.columns not in (1, columns):
+        raise UserError(f"model.columns={model.columns}: {model.name} says that it has {columns}; leave model.columns out")
+    if columns == 1 and config.parallel in ("model", "hybrid"):
         raise UserError(
-            f"parallel={parallel}: {config.name} has no columns; give the module the attributes `columns`, e.g. 2, and `reads`, a dict "
-            "with what each layer reads (docs/networks.md), or use --parallel=data"
+            f"parallel={config.parallel}: {model.name} has no columns; give the module the attributes `columns`, e.g. 2, and `reads`, a "
+            "dict with what each layer reads (docs/networks.md), or use --parallel=data"
         )
-    return config.model_copy(update={"columns": columns})
+    return config.model_copy(update={"model": model.model_copy(update={"columns": columns})})
 
 
 def _require_trainable(module: nn.Module, name: str) -> None:

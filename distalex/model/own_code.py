@@ -85,8 +85,8 @@ def _build_torchvisions(name: str, classes: int, image_size: int) -> Any:
     wanted, known = name.removeprefix(TORCHVISION), models.list_models(module=models)
     if wanted not in known:
         near = difflib.get_close_matches(wanted.lower(), known, 1, 0.4)
-        instead = f", did you mean {TORCHVISION}{near[0]}?" if near else ""
-        raise UserError(f"model.name={name}: torchvision has no such network{instead or f'; it has {chr(44).join(known[:8])}, …'}")
+        instead = f", did you mean {TORCHVISION}{near[0]}?" if near else "; it has " + ", ".join(known[:8]) + ", …"
+        raise UserError(f"model.name={name}: torchvision has no such network{instead}")
     options: dict[str, Any] = {}
     if wanted.startswith("vit_"):
         options["image_size"] = image_size

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from distalex.config.model import ModelConfig
-from distalex.errors import UserError
-from distalex.model.freezing import WORDS, layers_named
+from distalex.model.freezing import WORDS, layers_meant
 from distalex.model.network import Network, build_network
 
 
@@ -75,14 +74,7 @@ def _words(net: Network, name: str) -> frozenset[str]:
     """What options may call the layer `name` besides its name: the blocks that hold it, and those of WORDS that stand for it."""
     parts = name.split(".")
     blocks = {".".join(parts[:end]) for end in range(1, len(parts))}
-    return frozenset(blocks | {word for word in WORDS if name in _layers_or_none(net, word)})
-
-
-def _layers_or_none(net: Network, word: str) -> tuple[str, ...]:
-    try:
-        return layers_named(net, word, "model.freeze")
-    except UserError:  # a network without a layer of that kind
-        return ()
+    return frozenset(blocks | {word for word in WORDS if name in layers_meant(net, word)})
 
 
 def _observed(net: Network, x: Tensor) -> list[Layer]:

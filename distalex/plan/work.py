@@ -14,6 +14,7 @@ from distalex.console import aligned
 from distalex.errors import UserError
 from distalex.files import refuse_unwritable
 from distalex.machine.resources import cores
+from distalex.model.own import complete
 from distalex.plan.cost import StepEstimate, classes_or_assumed, classes_text, fastest_first, rank
 from distalex.plan.curves import draw_curves
 from distalex.plan.layers import layers_of
@@ -27,10 +28,7 @@ def plan(options: PlanOptions) -> list[StepEstimate]:
     changes = {"train.precision": options.precision} if options.precision else {}
     training = load_config(options.config, changes)
     classes = options.classes or classes_or_assumed(training.data)
-    if training.model.is_own:
-        from distalex.model.own import complete
-
-        training = training.model_copy(update={"model": complete(training.model, classes, training.data.image_size)})
+    training = complete(training, classes)
     if options.machine == "this":
         training, machines = _this_machine(training, classes, options)
     else:

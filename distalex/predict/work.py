@@ -44,7 +44,7 @@ def predict_run(options: PredictOptions) -> list[Prediction]:
     drawn: list[Tensor] = []
     with start_processes("none", device=options.device) as mesh:
         trained = open_trained(options.run, options.runs_dir, partial(note, beside=options.json_lines or options.csv))
-        trained.net.to(device=mesh.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        trained.to(mesh.device)
         index = _index(trained, options, mesh, console) if options.neighbours else None
         batches: Iterable[StoredImages]
         if files:

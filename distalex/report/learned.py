@@ -119,7 +119,7 @@ def learn(options: ReportOptions, place: str, console: Console) -> Learned:
     """
     with start_processes("none", device=options.device) as mesh:
         trained = load_trained(place, options.runs_dir)
-        trained.net.to(device=mesh.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        trained.to(mesh.device)
         data = open_data_of(trained, options.data_root, BATCH_SIZE, mesh, console)
         with console.showing(), torch.no_grad():
             return _learned(trained, data, options, mesh, console)

@@ -22,7 +22,7 @@ ANSWERS = 20.0
 """Seconds without an answer after which a download has failed."""
 
 
-def weights_place(weights: str, mesh: Mesh, say: Callable[[str], None]) -> str:
+def weights_place(weights: str | None, mesh: Mesh, say: Callable[[str], None]) -> str | None:
     """Return the place of `model.weights`: as it stands, or the path of the file that `torchvision` means.
 
     The first process of each host looks for that file and downloads it where it is missing; the others wait. Raises UserError, on

@@ -40,6 +40,10 @@ class Trained:
     path: Path
     """The checkpoint's file."""
 
+    def to(self, device: torch.device) -> None:
+        """Move the network to `device`, in the memory format that its convolutions are fastest in."""
+        self.net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
     def augmentation(self, device: torch.device, dtype: torch.dtype | None = None) -> Augmentation:
         """Return what crops and normalises stored images as in the run, on `device`; in the run's arithmetic unless `dtype` is given."""
         state, config = self.state, self.config

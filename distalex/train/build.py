@@ -30,17 +30,14 @@ FEW = 20_000
 """Photographs below which other weights than random ones are recommended."""
 
 
-def build_state(
-    config: Config, mesh: Mesh, data: Data, say: Callable[[str], None], is_resumed: bool = False, weights: str | None = None
-) -> tuple[TrainState, Parallel]:
+def build_state(config: Config, mesh: Mesh, data: Data, say: Callable[[str], None], weights: str | None) -> tuple[TrainState, Parallel]:
     """Build network, optimizer and schedule as they are at the start of a run.
 
-    A run that `is_resumed` takes its weights from its checkpoint, so the file of `model.weights` need not exist any more. `weights`:
-    that file, where `model.weights` is a word for it.
+    `weights`: the place of `model.weights` (see `weights_place`); None where there are none, or a checkpoint will replace them.
     Raises UserError where weights, layer names or the mesh do not fit the network.
     """
     net = build_model(config.model, len(data.classes), config.data.image_size, config.seed)
-    if config.model.weights and not is_resumed:
+    if weights is not None:
         load_weights(net, config, data.classes, say, weights)
     elif not config.model.weights and config.data.of_photographs and data.train.count < FEW:
         say("no model.weights, so training starts from scratch; for so few photographs --model.weights=torchvision, or a run, gives more")

@@ -24,10 +24,10 @@ def train_or_dry_run(options: TrainOptions, config: Config) -> int:
         from distalex.model.own import complete
         from distalex.plan.cost import classes_or_assumed
 
-        model = complete(config.model, classes_or_assumed(config.data), config.data.image_size, config.parallel)
-        config = config.model_copy(update={"model": model})
+        classes = classes_or_assumed(config.data)
+        config = complete(config, classes)
         layout(config.parallel if config.parallel != "auto" else "data", world_size, config.model.columns)
         from distalex.plan.dry_run import describe_layout
 
-        print(describe_layout(config, world_size, classes_or_assumed(config.data)))
+        print(describe_layout(config, world_size, classes))
     return 0

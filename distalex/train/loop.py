@@ -63,8 +63,7 @@ def train(config: Config) -> Summary:
     loss is not finite or the disk refuses the last checkpoint.
     """
     started = time.perf_counter()
-    model = complete(config.model, classes_or_assumed(config.data), config.data.image_size, config.parallel)
-    config = config.model_copy(update={"model": model})
+    config = complete(config, classes_or_assumed(config.data))
     processes = start_processes(
         config.parallel,
         config.model.columns,
@@ -75,7 +74,7 @@ def train(config: Config) -> Summary:
         choose=partial(choose_parallel, config),
     )
     with processes as mesh, open_run(config, mesh) as run:
-        weights = config.model.weights and run.resumed is None and weights_place(config.model.weights, mesh, run.say)
+        weights = weights_place(config.model.weights, mesh, run.say) if run.resumed is None else None
         data = open_data(
             *(config.data, mesh, run.say, run.console.progress),
             batch_size=config.train.batch_size,
@@ -87,7 +86,7 @@ def train(config: Config) -> Summary:
         )
         require_agreement({"data": data.describe(), "classes": data.classes, "colours": data.statistics, "images": data.contents})
         data.train.class_weights = class_weights(config.train, data, mesh.device)
-        state, forward = build_state(run.config, mesh, data, run.say, run.resumed is not None, weights or None)
+        state, forward = build_state(run.config, mesh, data, run.say, weights)
         run.begin(state)
         run.say(describe_run(run.config, mesh, data, state, run.folder.path))
         if data.train.class_weights is not None:

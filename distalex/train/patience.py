@@ -36,4 +36,4 @@ class Patience:
 
     def load_state_dict(self, state: Mapping[str, float], epoch: int) -> None:
         """Restore what `state_dict` returned; of a checkpoint without it, after `epoch` epochs, begin to count there."""
-        self.__init__(**(state or {"best": epoch, "evaluated": epoch}))  # type: ignore[misc]
+        vars(self).update(state or {"best": epoch, "evaluated": epoch})

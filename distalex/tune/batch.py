@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import resource
 import sys
 import time
@@ -16,10 +15,11 @@ from distalex.config.config import Config
 from distalex.console import Console, aligned, bytes_text
 from distalex.data.batches import Batch
 from distalex.errors import UserError
-from distalex.files import refuse_unwritable, require_figure, save_figure
+from distalex.files import require_figure, save_figure
 from distalex.machine.precision import arithmetic
 from distalex.machine.resources import free_memory
 from distalex.model.initial_weights import build_model
+from distalex.model.own import complete
 from distalex.optim.average import MovingAverage
 from distalex.optim.optimizer import build_optimizer
 from distalex.optim.schedule import Schedule
@@ -34,6 +34,7 @@ from distalex.train.loop import passes_of, train_step
 from distalex.train.nonfinite import NonFiniteGuard
 from distalex.train.state import TrainState
 from distalex.tune.options import BatchOptions
+from distalex.tune.trials import write_trials
 
 LEAST = 8
 """Batch of the first trial."""
@@ -121,7 +122,7 @@ def find_batch(options: BatchOptions, config: Config) -> None:
             f"{processes} times the batch that it finds"
         )
     classes = options.classes or classes_or_assumed(config.data)
-    config = config.model_copy(update={"parallel": "none"})
+    config = complete(config.model_copy(update={"parallel": "none"}), classes)
     with start_processes("none", config.model.columns, config.device, config.train.threads) as mesh:
         console, trainer = Console(), Trainer(config, classes, mesh)
         on_gpu = mesh.device.type == "cuda"
@@ -132,10 +133,8 @@ def find_batch(options: BatchOptions, config: Config) -> None:
     largest, is_measured = largest_of(trials, failed, room, options.most, on_gpu)
     enough = next(trial for trial in trials if trial.images_per_second >= ENOUGH * max(one.images_per_second for one in trials))
     _draw(trials, largest, room, config, path)
-    if options.out:
-        with refuse_unwritable(Path(options.out), "out"):
-            result = {"largest": largest, "measured": is_measured, "room": room, "trials": [asdict(trial) for trial in trials]}
-            Path(options.out).write_text(json.dumps({**result, "config": config.model_dump(mode="json")}, indent=1), encoding="utf-8")
+    measured = {"largest": largest, "measured": is_measured, "room": room, "trials": [asdict(trial) for trial in trials]}
+    write_trials(options.out, measured, config)
     rows = [[f"{one.batch:,}", f"{one.images_per_second:,.0f}", bytes_text(one.memory), bytes_text(one.planned)] for one in trials]
     console.say(aligned([["batch", "images/s", "memory", "by plan's count"], *rows]))
     how = "measured" if is_measured else "computed from the memory of those tried"

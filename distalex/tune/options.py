@@ -32,7 +32,7 @@ class TrialOptions(CommandOptions):
 
 
 class RateOptions(TrialOptions):
-    """Train for some steps with a growing learning rate and suggest one: the range test of Smith 2017. Writes nothing but a picture."""
+    """Train for some steps with a growing learning rate and suggest one: the range test of Smith 2017. Writes this figure alone."""
 
     usage: ClassVar[str] = """python -m distalex.tune lr [DIR] [--config=NAME] [--save=lr.png] [--OPTION=VALUE …]
 torchrun --standalone --nproc_per_node=2 -m distalex.tune lr --config=digits"""
@@ -41,7 +41,7 @@ torchrun --standalone --nproc_per_node=2 -m distalex.tune lr --config=digits"""
     root: str | None = None
     """Folder, archive or table of images, as for `train`."""
     save: str = Field("lr.png", min_length=1)
-    """Picture of the loss by learning rate (.png, .jpg, .pdf or .svg)."""
+    """File to draw the loss by learning rate into (.png, .jpg, .pdf or .svg)."""
     least: Float = Field(1e-5, gt=0)
     """Learning rate of the first step."""
     most: Float = Field(10.0, gt=0)
@@ -67,7 +67,7 @@ class BatchOptions(TrialOptions):
     usage: ClassVar[str] = "python -m distalex.tune batch [--config=NAME] [--save=batch.png] [--OPTION=VALUE …]"
 
     save: str = Field("batch.png", min_length=1)
-    """Picture of memory and images/s by batch size (.png, .jpg, .pdf or .svg)."""
+    """File to draw memory and images/s by batch size into (.png, .jpg, .pdf or .svg)."""
     classes: Int | None = Field(None, ge=2)
     """Number of classes. Default: those of the config's data; 1,000 is assumed where the data are not there to count."""
     most: Int = Field(16384, ge=2)

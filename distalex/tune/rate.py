@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,17 +17,21 @@ from distalex.console import Console
 from distalex.data.batches import Batch
 from distalex.data.open import Data, open_data
 from distalex.errors import UserError
-from distalex.files import refuse_unwritable, require_figure, save_figure
+from distalex.files import require_figure, save_figure
+from distalex.model.own import complete
 from distalex.optim.schedule import Schedule
 from distalex.parallel.agreement import facts_of
 from distalex.parallel.mesh import Mesh
 from distalex.parallel.start import start_processes
+from distalex.plan.cost import classes_or_assumed
+from distalex.runs.published import weights_place
 from distalex.train.build import build_state
 from distalex.train.class_weights import class_weights
 from distalex.train.loop import choose_parallel, passes_of, train_step
 from distalex.train.nonfinite import NonFiniteGuard
 from distalex.train.state import TrainState
 from distalex.tune.options import RateOptions
+from distalex.tune.trials import write_trials
 
 SMOOTHING = 0.9
 """Decay per step of the moving average of the losses."""
@@ -84,7 +86,7 @@ def find_rate(options: RateOptions, config: Config) -> float:
     """
     path = Path(options.save)
     require_figure(path, "save")
-    train = config.train
+    config, train = complete(config, classes_or_assumed(config.data)), config.train
     processes = start_processes(
         *(config.parallel, config.model.columns, config.device, train.threads, train.deterministic),
         facts=partial(facts_of, config),
@@ -93,6 +95,7 @@ def find_rate(options: RateOptions, config: Config) -> float:
     with processes as mesh:
         console = Console(mesh.is_first)
         with console.showing():
+            weights = weights_place(config.model.weights, mesh, console.say)
             data = open_data(
                 *(config.data, mesh, console.say, console.progress),
                 batch_size=train.batch_size,
@@ -101,12 +104,12 @@ def find_rate(options: RateOptions, config: Config) -> float:
                 seed=config.seed,
             )
             data.train.class_weights = class_weights(train, data, mesh.device)
-            sweep = _sweep(options, config, mesh, data, console)
+            sweep = _sweep(options, config, mesh, data, console, weights)
         suggested = suggest(sweep)
         if mesh.is_first:
             _draw(sweep, suggested, config, path)
-            if options.out:
-                _write(Path(options.out), sweep, suggested, config)
+            trial = {"suggested": suggested, "rates": sweep.rates, "losses": sweep.losses, "smoothed": sweep.smoothed.tolist()}
+            write_trials(options.out, trial, config)
         console.say(
             f"drawn: {path}: {len(sweep.rates)} steps from {plain_text(sweep.rates[0])} to {plain_text(round_rate(sweep.rates[-1]))}\n"
             f"suggested: --optim.lr={plain_text(suggested)}"
@@ -114,8 +117,8 @@ def find_rate(options: RateOptions, config: Config) -> float:
     return suggested
 
 
-def _sweep(options: RateOptions, config: Config, mesh: Mesh, data: Data, console: Console) -> Sweep:
-    state, forward = build_state(config, mesh, data, console.say)
+def _sweep(options: RateOptions, config: Config, mesh: Mesh, data: Data, console: Console, weights: str | None) -> Sweep:
+    state, forward = build_state(config, mesh, data, console.say, weights)
     state.schedule = Growth(config, options.least, options.most, options.steps)
     guard = NonFiniteGuard(config.model_copy(update={"train": config.train.model_copy(update={"on_nonfinite": "stop"})}), mesh)
     passes, sweep = passes_of(forward, config.train), Sweep()
@@ -182,10 +185,3 @@ def _draw(sweep: Sweep, suggested: float, config: Config, path: Path) -> None:
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     save_figure(figure, path, "save")
-
-
-def _write(path: Path, sweep: Sweep, suggested: float, config: Config) -> None:
-    result: dict[str, Any] = {"suggested": suggested, "rates": sweep.rates, "losses": sweep.losses, "smoothed": sweep.smoothed.tolist()}
-    with refuse_unwritable(path, "out"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({**result, "config": config.model_dump(mode="json")}, indent=1), encoding="utf-8")

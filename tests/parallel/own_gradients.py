@@ -8,7 +8,6 @@ import torch
 from torch.nn import functional
 
 from distalex.config.config import Config
-from distalex.config.model import ModelConfig
 from distalex.model.initial_weights import build_model
 from distalex.model.network import Network
 from distalex.model.own import complete
@@ -22,7 +21,7 @@ TOLERANCE = 1e-9  # of a gradient's norm: sums of doubles in another order
 
 
 def compare(joined, name: str, parallel: str) -> None:
-    model = complete(ModelConfig(name=name), CLASSES, SIDE, parallel)
+    model = complete(Config(model={"name": name}, data={"image_size": SIDE}, parallel=parallel), CLASSES).model
     mesh = mesh_of(joined.topology, torch.device("cpu"), parallel, model.columns)
     whole = build_model(model, CLASSES, SIDE, 0).double()
     images = torch.randn(IMAGES, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1)).double()
