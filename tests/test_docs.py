@@ -122,7 +122,7 @@ def test_the_tour_can_be_walked(tmp_path, launch):
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
         said.append(done.stdout)
     assert [text.splitlines()[-1].startswith("same within") for text in said if "options that differ" in text] == [True] * 3
-    assert "replica(s) of 2 process(es) each" in (tmp_path / "runs" / "hybrid" / "report.html").read_text()
+    assert "2 replicas of 2 processes each" in (tmp_path / "runs" / "hybrid" / "report.html").read_text()
 
 
 def test_the_reference_is_that_of_the_fields():

@@ -110,15 +110,21 @@ def _settings_restored() -> Iterator[None]:
     """Restore, at the end, what a run sets in all of PyTorch, for a program that goes on after it."""
     threads, cudnn, variable = torch.get_num_threads(), torch.backends.cudnn, os.environ.get(DETERMINISTIC_CUBLAS)
     flags = cudnn.benchmark, cudnn.allow_tf32
-    is_deterministic, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    deterministic = _determinism()
     try:
         yield
     finally:
         torch.set_num_threads(threads)
         cudnn.benchmark, cudnn.allow_tf32 = flags
-        torch.use_deterministic_algorithms(is_deterministic, warn_only=warns)
+        if _determinism() != deterministic:  # setting it imports the compiler, which takes two seconds
+            torch.use_deterministic_algorithms(deterministic[0], warn_only=deterministic[1])
         if variable is None:
             os.environ.pop(DETERMINISTIC_CUBLAS, None)
+
+
+def _determinism() -> tuple[bool, bool]:
+    """Return whether PyTorch uses deterministic kernels alone, and whether it only warns of others."""
+    return torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
 
 
 def _set_kernels(device: torch.device, deterministic: bool) -> None:

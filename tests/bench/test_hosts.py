@@ -119,7 +119,7 @@ def test_a_job_outlives_a_lost_process_a_short_cut_and_a_lost_host_and_takes_it_
 
 @pytest.mark.slow(40)
 def test_the_bytes_that_we_count_are_those_on_the_wire(tmp_path):
-    assert main(["bench", "hosts", "--rate=1gbit", "--modes=model", "--batches=8", "--steps=2", f"--out={tmp_path}"]) == 0
+    assert main(["bench", "hosts", "--rate=1gbit", "--modes=model", "--batches=8", "--steps=12", f"--out={tmp_path}"]) == 0
     (path,) = tmp_path.glob("hosts-*.json")
     for one in json.loads(path.read_text())["summary"][0]["modes"].values():
         assert one["interface_bytes"] == pytest.approx(one["counted_bytes"], rel=0.05)

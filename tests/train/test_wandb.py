@@ -4,11 +4,11 @@ import json
 import struct
 
 import yaml
-from support.runs import metrics
+from support.runs import REPOSITORY, metrics
 from support.train import train
 
 from distalex.cli.main import main
-from distalex.config.loading import CONFIGS, load_config
+from distalex.config.loading import load_config
 
 
 def wandb_records(content):
@@ -93,7 +93,7 @@ def test_runs_that_differ_by_seed_and_place_alone_are_one_experiment():
 
 
 def test_the_sweep_names_options_that_exist(capsys):
-    sweep = yaml.safe_load((CONFIGS.parent / "launch" / "sweep.yaml").read_text())
+    sweep = yaml.safe_load((REPOSITORY / "launch" / "sweep.yaml").read_text())
     values = {name: choice.get("value", choice.get("min", choice.get("values", [None])[0])) for name, choice in sweep["parameters"].items()}
     words = []
     for word in sweep["command"]:

@@ -36,14 +36,14 @@ def test_a_loss_that_never_falls_gives_no_rate():
 
 @pytest.mark.slow(10)
 def test_the_trial_of_rates_is_the_same_on_two_processes_and_leaves_only_what_was_asked_for(tmp_path, launch):
-    both = ["--out=rates.json", "--steps=160", "--most=0.1", "--config=digits", "--train.threads=1"]
+    both = ["--config=digits", "--train.precision=fp32", "--train.threads=1", "--out=rates.json", "--steps=100", "--most=0.01"]
     assert main(["tune", "lr", "--parallel=none", *both]) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["lr.png", "rates.json"]
     alone = json.loads((tmp_path / "rates.json").read_text())
     done = launch("tune", "lr", "--parallel=data", *both, processes=2)
     assert done.returncode == 0, done.stderr
     two = json.loads((tmp_path / "rates.json").read_text())
-    assert two["losses"][:20] == pytest.approx(alone["losses"][:20], abs=1e-3)  # bf16
+    assert two["losses"][:20] == pytest.approx(alone["losses"][:20], abs=1e-5)  # sums in another order
     assert done.stdout.rstrip().splitlines()[-1].startswith("suggested: --optim.lr=")
 
 
