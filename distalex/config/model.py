@@ -165,7 +165,7 @@ class ModelConfig(Section):
 
     @property
     def label(self) -> str:
-        """Return a short name for folders, tables and pictures."""
+        """Return a short name for folders, tables and figures."""
         return label_of(self.name)
 
     @property

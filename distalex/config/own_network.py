@@ -21,7 +21,7 @@ FORMS = (
     ("torchvision:NAME", "A classification network of torchvision, such as torchvision:resnet18."),
 )
 """What may be typed besides the names of networks, with its meaning."""
-HONOURED = ("name", "code", "columns", "weights", "freeze")
+HONOURED = ("name", "code", "columns", "weights", "freeze", "thaw")
 """Options of `model` that apply to a network of one's own; it decides the others itself."""
 
 
@@ -51,7 +51,7 @@ def split_name(name: str) -> tuple[str, str]:
 
 
 def label_of(name: str) -> str:
-    """Return a short name for folders, tables and pictures: `net` of net.py:build, `resnet18` of torchvision:resnet18."""
+    """Return a short name for folders, tables and figures: `net` of net.py:build, `resnet18` of torchvision:resnet18."""
     if name.startswith(TORCHVISION):
         return name.removeprefix(TORCHVISION)
     return Path(split_name(name)[0]).stem if is_own(name) else name

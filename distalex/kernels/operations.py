@@ -59,7 +59,7 @@ def autocontrast(images: Tensor, _: Tensor) -> Tensor:
 
 def equalize(images: Tensor, _: Tensor) -> Tensor:
     """Equalise the histogram of each channel of each image."""
-    from torchvision.transforms.v2 import functional as torchvisions  # a second to import
+    from torchvision.transforms.v2 import functional as torchvisions
 
     return torchvisions.equalize(images)
 

@@ -122,3 +122,14 @@ def test_initial_weights_are_keyed_by_the_seed_alone(tmp_path):
     torch.manual_seed(7)
     assert all(torch.equal(value, build_model(config, 4, 32, 0).state_dict()[name]) for name, value in one.state_dict().items())
     assert not torch.equal(two.get_parameter("conv.weight"), build_model(config, 4, 32, 1).get_parameter("conv.weight"))
+
+
+def test_its_layers_thaw_after_some_epochs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "net.py")
+    given = ["--model.name=net.py:build", "--model.freeze=conv", "--model.thaw=1", "--train.max_steps=6", "--log.report=false"]
+    assert main(["train", *[option for option in SMALL if "max_steps" not in option], *given]) == 0
+    frozen, thawed = (torch.load(tmp_path / f"runs/mine/checkpoints/step-0000000{step}.pt")["model"] for step in (3, 6))
+    before = build_model(ModelConfig(name=f"{tmp_path}/net.py:build"), 4, 32, 0).state_dict()
+    assert torch.equal(frozen["conv.weight"], before["conv.weight"])
+    assert not torch.equal(thawed["conv.weight"], before["conv.weight"])
