@@ -32,7 +32,7 @@ class TrialOptions(CommandOptions):
 
 
 class RateOptions(TrialOptions):
-    """Train for some steps with a growing learning rate and suggest one: the range test of Smith 2017. Writes the figure and nothing else."""
+    """Train for some steps with a growing learning rate and suggest one (Smith 2017, range test). Writes the figure and nothing else."""
 
     usage: ClassVar[str] = """python -m distalex.tune lr [DIR] [--config=NAME] [--save=lr.png] [--OPTION=VALUE …]
 torchrun --standalone --nproc_per_node=2 -m distalex.tune lr --config=digits"""
