@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 from support.runs import DATA, write_cifar10
-from support.sources import encoded, write
+from support.sources import PNG, encoded, write
 
-from distalex.config.data import DataConfig
+from distalex.config.data import DataConfig, name_at
 from distalex.data import images, splits
 from distalex.data.augment.statistics import measure
+from distalex.data.layouts.cifar import CIFAR10
 from distalex.data.source import Source
 from distalex.errors import UserError
 
@@ -84,6 +85,40 @@ def test_cifar10_pickles_and_jpeg_folders_are_one_data_set(tmp_path):
     with open(root / f"data_batch_{number + 1}", "rb") as file:
         stored = pickle.load(file)["data"][row]
     assert np.array_equal(train.image(sample), stored.reshape(3, 32, 32).transpose(1, 2, 0))
+
+
+def image_files(root: Path, classes: tuple[str, ...], inside: str = "") -> Path:
+    files = {f"{split}/{name}/{n}.png": PNG for split in ("train", "test") for name in classes for n in range(2)}
+    return write(root / inside, files)
+
+
+@pytest.mark.parametrize("inside", ["", "pictures", "cifar10-lossless"])
+def test_cifar10_as_image_files_is_read_from_folders_and_archives_however_they_are_named(tmp_path, monkeypatch, inside):
+    monkeypatch.chdir(tmp_path)
+    image_files(tmp_path / "folder", CIFAR10.classes, inside)
+    with tarfile.open("mine.tgz", "w:gz") as tar:
+        for path in sorted((tmp_path / "folder").iterdir()):
+            tar.add(path, path.name)
+    for root in ("folder", "mine.tgz"):
+        train, test = splits.open_sources(DataConfig(name="cifar10", root=root))
+        assert (len(train), len(test), train.classes) == (20, 20, CIFAR10.classes)
+    assert not (tmp_path / "data").exists()  # read in place
+
+
+def test_an_archive_of_pickles_may_have_any_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_cifar10(tmp_path / "cifar-10-batches-py", 20)
+    with tarfile.open("mine.tgz", "w:gz") as tar:
+        tar.add("cifar-10-batches-py")
+    assert len(splits.open_sources(DataConfig(name="cifar10", root="mine.tgz"))[0]) == 100
+
+
+def test_a_folder_with_some_of_cifar10s_classes_is_a_folder_of_images(tmp_path):
+    assert name_at(str(image_files(tmp_path / "all", CIFAR10.classes))) == "cifar10"
+    some = image_files(tmp_path / "some", tuple(name for name in CIFAR10.classes if name not in ("cat", "dog")))
+    assert name_at(str(some)) == "folder"
+    with pytest.raises(UserError, match=r"holds no CIFAR-10; .* of 8 classes \(airplane, automobile, bird, …\), which data.name=folder"):
+        splits.open_sources(DataConfig(name="cifar10", root=str(some)))
 
 
 def test_a_pickle_that_would_run_code_is_refused(tmp_path):

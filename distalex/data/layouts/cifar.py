@@ -29,18 +29,13 @@ class Cifar(NamedTuple):
     """Key of the labels in a pickle."""
     classes: tuple[str, ...] = ()
     """Names of the classes; empty where the pickle `meta` has them."""
-    jpeg_folder: str | None = None
-    """Folder of the same images as JPEG files, train/CLASS and test/CLASS; its archive is named after it. None: there are none."""
-
-    @property
-    def jpeg_archive(self) -> str | None:
-        """Name of the archive of the JPEG files."""
-        return self.jpeg_folder and f"{self.jpeg_folder}.tar.gz"
+    image_folders: tuple[str, ...] = ()
+    """Folders of the same images as files, train/CLASS and test/CLASS, the one that is preferred first. FOLDER.tar.gz holds the same."""
 
     @property
     def layouts(self) -> str:
         """What a folder of the set looks like, for messages."""
-        return f"torchvision's {self.folder}" + (" or train/CLASS/*.jpg and test/CLASS/*.jpg" if self.jpeg_folder else "")
+        return f"torchvision's {self.folder}" + (" or of train/CLASS/*.png and test/CLASS/*.png" if self.image_folders else "")
 
 
 CIFAR10 = Cifar(
@@ -52,7 +47,7 @@ CIFAR10 = Cifar(
     test=("test_batch",),
     label="labels",
     classes=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
-    jpeg_folder="cifar10-jpg",
+    image_folders=("cifar10-lossless", "cifar10-jpg"),
 )
 CIFAR100 = Cifar(
     name="cifar100",
@@ -66,35 +61,46 @@ CIFAR100 = Cifar(
 
 
 def find_cifar(wanted: Cifar, root: str | None, unpack: bool = False) -> Path:
-    """The folder of the set, or the archive of its JPEG files, which is read in place unless `unpack`; found or downloaded.
+    """The folder of the set, or an archive of its images as files, which is read in place unless `unpack`; found or downloaded.
 
     Looks at `root`, else in DISTALEX_DATA and in `data/`. Raises UserError, with how to get the set, where it is not to be had.
     """
 
     def opened(archive: Path) -> Path:
-        in_place = wanted.jpeg_archive is not None and archive.name.endswith(wanted.jpeg_archive) and not unpack
+        in_place = bool(wanted.image_folders) and not unpack and not _holds_pickles(wanted, archive)
         return archive if in_place else _unpack(wanted, archive)
 
     if root and Path(root).is_file():
         return opened(Path(root))
     places = [Path(root)] if root else list(dict.fromkeys([data_folder(), Path("data")]))
     for place in places:
-        for folder in (place, place / wanted.name, place / (wanted.jpeg_folder or wanted.folder), place / wanted.folder):
+        for folder in (place, *(place / name for name in (wanted.name, wanted.folder, *wanted.image_folders))):
             if _holds(wanted, folder):
                 return folder
-        for name in (wanted.jpeg_archive, wanted.archive):
-            if name and (place / name).is_file():
+        for name in (wanted.archive, *(f"{folder}.tar.gz" for folder in wanted.image_folders)):
+            if (place / name).is_file():
                 return opened(place / name)
     if root:
         raise UserError(f"data.root={root}: holds no {wanted.title}; name a folder of {wanted.layouts}")
     return _download(wanted, data_folder())
 
 
+def _holds_pickles(wanted: Cifar, archive: Path) -> bool:
+    """Whether a file is a tar archive with the pickles of the set; their own name, or a look at its files, tells."""
+    if archive.name == wanted.archive:
+        return True
+    try:
+        with tarfile.open(archive) as tar:
+            return any(member.name.rsplit("/", 1)[-1] == wanted.train[0] for member in tar)
+    except (OSError, tarfile.TarError, EOFError):
+        return False
+
+
 def _holds(wanted: Cifar, folder: Path) -> bool:
-    """Whether `folder` holds the set, as pickles or as JPEG files."""
+    """Whether `folder` holds the set, as pickles or as image files."""
     if is_cifar(wanted, folder):
         return True
-    return wanted.jpeg_folder is not None and all((folder / split / wanted.classes[0]).is_dir() for split in ("train", "test"))
+    return bool(wanted.image_folders) and all((folder / split / name).is_dir() for split in ("train", "test") for name in wanted.classes)
 
 
 def is_cifar(wanted: Cifar, folder: Path) -> bool:
@@ -103,16 +109,16 @@ def is_cifar(wanted: Cifar, folder: Path) -> bool:
 
 
 def _unpack(wanted: Cifar, archive: Path) -> Path:
-    target = Path("data")
+    target = Path("data") if _holds_pickles(wanted, archive) else Path("data") / archive.name.split(".")[0]
     try:
         target.mkdir(parents=True, exist_ok=True)
         with tarfile.open(archive) as tar:
             tar.extractall(target, filter="data")
     except (OSError, tarfile.TarError, EOFError) as error:
         raise UserError(f"{archive}: cannot be unpacked into {target}/: {error}; fetch it again or free some space") from None
-    for name in (wanted.jpeg_folder or wanted.folder, wanted.folder):
-        if _holds(wanted, target / name):
-            return target / name
+    for folder in (target, *(target / name for name in (wanted.folder, *wanted.image_folders))):
+        if _holds(wanted, folder):
+            return folder
     raise UserError(f"{archive}: holds no {wanted.title}; name an archive of {wanted.layouts}")
 
 

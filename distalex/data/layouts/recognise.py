@@ -56,23 +56,38 @@ def open_cifar(wanted: Cifar, config: DataConfig) -> Found:
     except UserError as error:
         if config.root is None:
             raise
-        raise UserError(f"{error}{_what_is_there(config.root, config)}") from None
+        found = _what_is_there(config.root, config)
+        if found and wanted.classes and _is_whole(wanted, found):
+            return found
+        raise UserError(f"{error}{_described(found)}") from None
     if is_cifar(wanted, root):
         return _cifar(wanted, root, config)
     found = open_root(str(root), config)
-    if found.sources[0].classes != wanted.classes or len(found.sources) != 2:
+    if not _is_whole(wanted, found):
+        kind = "classes" if len(found.sources) == 2 else "classes, of one split,"
         raise UserError(
-            f"data.root={root}: its class folders are {', '.join(found.sources[0].classes[:12])}, not {wanted.title}'s; "
-            "use data.name=folder for other classes"
+            f"data.root={root}: its {kind} are {', '.join(found.sources[0].classes[:12])}, not {wanted.title}'s in train and test; "
+            "use data.name=folder for other images"
         )
     return found
 
 
-def _what_is_there(root: str, config: DataConfig) -> str:
-    """What lies at a root instead of the set that was named, with the option that reads it; an empty text where nothing is recognised."""
+def _is_whole(wanted: Cifar, found: Found) -> bool:
+    """Whether what was recognised has the classes of the set in two splits."""
+    return found.sources[0].classes == wanted.classes and len(found.sources) == 2
+
+
+def _what_is_there(root: str, config: DataConfig) -> Found | None:
+    """What lies at a root where the set that was named does not lie as expected; None where nothing is recognised."""
     try:
-        found = open_root(root, config)
+        return open_root(root, config)
     except UserError:
+        return None
+
+
+def _described(found: Found | None) -> str:
+    """The end of a message: what there is instead, with the option that reads it."""
+    if found is None:
         return ""
     classes = found.sources[0].classes
     return f"; there are {found.layout} of {len(classes)} classes ({', '.join(classes[:3])}, …), which data.name=folder reads"

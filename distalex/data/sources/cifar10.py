@@ -1,4 +1,4 @@
-"""CIFAR-10: pickles, folders of JPEG files, or the archive of either, at `data.root`, `DISTALEX_DATA` or `data/`; else downloaded."""
+"""CIFAR-10: pickles, folders of image files, or the archive of either, at `data.root`, `DISTALEX_DATA` or `data/`; else downloaded."""
 
 from distalex.config.data import DataConfig
 from distalex.data.found import Found
@@ -14,8 +14,21 @@ HAS = (
     ("data_batch_1",),
     ("cifar-10-batches-py/data_batch_1",),
     ("cifar-10-python.tar.gz",),
+    ("cifar10-lossless.tar.gz",),
     ("cifar10-jpg.tar.gz",),
-    ("train/airplane", "train/automobile", "train/frog", "test/truck"),
+    (
+        "train/airplane",
+        "train/automobile",
+        "train/bird",
+        "train/cat",
+        "train/deer",
+        "train/dog",
+        "train/frog",
+        "train/horse",
+        "train/ship",
+        "train/truck",
+    ),
+    ("cifar10-lossless/train/airplane", "cifar10-lossless/test/truck"),
     ("cifar10-jpg/train/airplane", "cifar10-jpg/test/truck"),
 )
 
