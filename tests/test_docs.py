@@ -13,6 +13,7 @@ from distalex.cli.main import main
 README = (REPOSITORY / "README.md").read_text()
 BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
 COMMANDS = [line.partition(" #")[0].strip() for block in BLOCKS for line in block.splitlines() if line.strip()]
+NETWORK = re.search(r"```python\n(# net.py.*?)```", README, re.DOTALL)[1]
 # Two steps of a narrow network; what the command is about stays as it is typed.
 QUICK = [
     "--train.max_steps=2",
@@ -28,7 +29,7 @@ QUICK = [
 
 def test_the_readme_has_the_commands_this_test_knows():
     assert COMMANDS[:2] == ["./launch/quickstart.sh", "./launch/test.sh"]
-    assert len(COMMANDS) == 20
+    assert len(COMMANDS) == 22
 
 
 MEASURES = [pytest.mark.slow(15)]  # this machine, for about a minute
@@ -38,18 +39,23 @@ MEASURES = [pytest.mark.slow(15)]  # this machine, for about a minute
 def test_a_command_of_the_readme_runs(command, tmp_path, monkeypatch, photographs, photographed_run, launch):
     monkeypatch.chdir(tmp_path)
     folder = photographs
-    if "_cifar10" in command or "=cifar10_" in command:
+    if "cifar10" in command and "mine.beton" not in command or "prepare cifar10" in command:
         folder = tmp_path / "cifar-10-batches-py"
         write_cifar10(folder, images=20)
-    if " RUN" in command or "=RUN" in command:
-        copy_run(photographed_run, tmp_path / "runs" / "RUN")
+    runs = {"--model.weights=RUN": ["RUN"], "distalex.compare": ["one", "columns"]}
+    reads = [name for verb in ("predict", "evaluate", "report", "export") if f"distalex.{verb}" in command for name in ["newest"]]
+    for name in reads + [name for part, names in runs.items() if part in command for name in names]:
+        copy_run(photographed_run, tmp_path / "runs" / name)
+    (tmp_path / "net.py").write_text(NETWORK)
     if "IMAGE.jpg" in command:
         (tmp_path / "IMAGE.jpg").symlink_to(next((photographs / "test" / "cat").glob("*.jpg")))
     if "mine.beton" in command and "--out=" not in command:
         assert main(["prepare", "folder", f"--root={photographs}", "--out=mine.beton", "--holdout=0.1", "--size=72"]) == 0
     words = shlex.split(re.sub(r"\bDIR\b", str(folder), command))
     if "distalex.train" in words and "--help" not in words:
-        words += [*QUICK, "--name=it", "--data.image_size=64"]
+        words += [option for option in QUICK if not ("net.py" in command and option.startswith("--model."))]
+        words += [] if "--name=" in command else ["--name=it"]
+        words += [] if "--data.image_size" in command else ["--data.image_size=64"]
         words += ["--model.width=0.25"] * ("model.weights=RUN" in command)  # RUN's
     if "distalex.plan" in words and "--machine" not in command:  # a network that is measured in seconds
         (tmp_path / "small.yaml").write_text(small(data__synthetic_classes="4").dump())

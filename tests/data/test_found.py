@@ -16,7 +16,7 @@ from support.sources import BOTH, CLASSES, JPEG, PAIRS, PNG, SPLITS, found, tar,
 from distalex.cli.main import entry, main
 from distalex.config.data import DataConfig
 from distalex.config.loading import load_config
-from distalex.data.splits import classes_of, find
+from distalex.data.splits import classes_of, find, list_sources
 from distalex.errors import UserError
 from distalex.files import locked
 from distalex.predict.images import files_named
@@ -197,3 +197,9 @@ def test_names_are_printed_in_a_locale_without_their_letters(tmp_path, monkeypat
 def test_the_user_may_say_where_the_class_stands(tmp_path, class_from, expected):
     names = [f"{top}/{last}/{'cat' if last == 'x' else 'dog'}_{top == 'a':03d}.jpg" for top in "ab" for last in "xy"]
     assert found(write(tmp_path, dict.fromkeys(names, JPEG)), class_from=class_from) == {"all": expected}
+
+
+def test_a_prepared_file_as_a_root_is_told_where_it_goes(tmp_path):
+    write(tmp_path, {"mine.beton": b"FFCV"})
+    with pytest.raises(UserError, match=r"data\.root=.*mine\.beton: already a prepared file; use --data\.name=beton --data\.train="):
+        list_sources(DataConfig(name="folder", root=str(tmp_path / "mine.beton")))

@@ -29,6 +29,8 @@ def open_files(root: str) -> Files:
         if path.name.lower().endswith((".rar", ".7z")):
             tool = "unrar x" if path.name.lower().endswith(".rar") else "7z x"
             raise UserError(f"data.root={root}: an archive of a kind that is not read; unpack it ({tool} {path.name}) and name the folder")
+        if path.name.endswith(".beton"):
+            raise UserError(f"data.root={root}: already a prepared file; use --data.name=beton --data.train={root}, or: train {root}")
         if not is_archive(path.name) and not begins_as_archive(path):
             raise UserError(
                 f"data.root={root}: not a folder, tar archive or table of images; name one of these (archives: .tar, .tar.gz, .zip; "
