@@ -39,7 +39,7 @@ MEASURES = [pytest.mark.slow(15)]  # this machine, for about a minute
 def test_a_command_of_the_readme_runs(command, tmp_path, monkeypatch, photographs, photographed_run, launch):
     monkeypatch.chdir(tmp_path)
     folder = photographs
-    if "cifar10" in command and "mine.beton" not in command or "prepare cifar10" in command:
+    if ("cifar10" in command and "mine.beton" not in command) or "prepare cifar10" in command:
         folder = tmp_path / "cifar-10-batches-py"
         write_cifar10(folder, images=20)
     runs = {"--model.weights=RUN": ["RUN"], "distalex.compare": ["one", "columns"]}
