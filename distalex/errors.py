@@ -1,4 +1,4 @@
-"""Exceptions that are reported as one line without a traceback, and two that the training loop handles."""
+"""Exceptions that are reported as one line without a traceback, two that the training loop handles, and others' errors in few words."""
 
 LONGEST = 1600
 """Most characters of a message; the middle of a longer one is left out."""
@@ -26,3 +26,12 @@ class NotFinite(ArithmeticError):
 
 class TrainingError(RuntimeError):
     """Training cannot continue: one line with the step, the cause and what to try."""
+
+
+def brief(reason: object, most: int = 200) -> str:
+    """Put an error of another library, or any text, into one line of at most `most` characters; an empty one becomes its type's name."""
+    text = " ".join(str(reason).split()) or type(reason).__name__
+    if len(text) <= most:
+        return text
+    text = text[: most - 2]
+    return f"{text.rpartition(' ')[0] or text} …"

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from rich.cells import cell_len
 
 from distalex.console import aligned, bytes_text, counted, shortened
-from distalex.errors import UserError
+from distalex.errors import UserError, brief
 from distalex.files import save_figure
 
 
@@ -56,3 +56,11 @@ def test_tables_are_aligned_whatever_the_script():
 def test_what_is_too_wide_is_cut(text, middle, short):
     assert shortened(text, 8, middle) == short
     assert cell_len(short) <= 8
+
+
+def test_a_long_reason_ends_between_words_and_an_empty_one_is_its_errors_name():
+    assert brief(OSError("no\n  space")) == "no space"
+    assert brief(KeyError()) == "KeyError"
+    long = brief(OSError("word " * 100), 22)
+    assert long == "word word word word …"
+    assert brief("a" * 300) == "a" * 198 + " …"

@@ -8,7 +8,7 @@ from typing import Any
 
 from distalex.config.loading import read_yaml
 from distalex.config.schema import flatten
-from distalex.errors import UserError
+from distalex.errors import UserError, brief
 from distalex.runs.checkpoint import known_runs, load, newest_first, step_of
 from distalex.runs.metrics import read_metrics
 
@@ -81,7 +81,7 @@ def read_curves(path: Path) -> dict[str, Rows]:
     try:
         rows = read_metrics(path)
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())[:160]})") from None
+        raise UserError(f"{path}: cannot be read ({brief(error)})") from None
     for row in rows:
         if not (isinstance(row, dict) and isinstance(row.get("kind"), str) and isinstance(row.get("step"), int)):
             raise UserError(f"{path}: {str(row)[:80]} is not a row of metrics, which has kind and step; name a run that distalex wrote")

@@ -14,7 +14,7 @@ from distalex.config.config import Config
 from distalex.config.model import OF_TRAINING
 from distalex.config.own_network import replaces_options
 from distalex.config.schema import Section, check_key, nearest, validate
-from distalex.errors import UserError
+from distalex.errors import UserError, brief
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 """Folder of the shipped configs; in the repository a link to configs/."""
@@ -202,7 +202,7 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     except RecursionError:
         raise UserError(f"{path}: nested too deeply; a config has sections of options, e.g. `train: {{epochs: 2}}`") from None
     except ValueError as error:  # of a number with thousands of digits
-        raise UserError(f"{path}: a value cannot be read ({' '.join(str(error).split())[:120]})") from None
+        raise UserError(f"{path}: a value cannot be read ({brief(error)})") from None
     if values is None:
         return {}, {}
     if not isinstance(values, dict):

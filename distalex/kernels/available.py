@@ -7,6 +7,8 @@ from functools import cache
 
 import torch
 
+from distalex.errors import brief
+
 
 def has_triton(device: torch.device) -> bool:
     """Whether kernels compiled by Triton run on `device`."""
@@ -26,7 +28,7 @@ def _triton_compiles() -> bool:
             return True
         reason = "a compiled kernel had no effect"
     except Exception as error:  # raised by Triton, the C compiler or the driver
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = brief(error)
     print(f"distalex: Triton cannot compile kernels here ({reason}); PyTorch's slower ones are used", file=sys.stderr, flush=True)
     return False
 
@@ -42,7 +44,7 @@ def _torch_compiles(device: str) -> bool:
         torch.compile(torch.sin)(torch.ones(8, device=device))
         return True
     except Exception as error:  # raised by torch.compile's parts, the C++ compiler or the disk
-        reason = " ".join(str(getattr(error, "inner_exception", error)).split())[:160] or type(error).__name__
+        reason = brief(getattr(error, "inner_exception", error))
     needed = "a C++ compiler (Debian: apt-get install g++)" if device == "cpu" else "a C compiler (Debian: apt-get install gcc)"
     print(f"distalex: torch.compile does not work here ({reason}) and is left out; it needs {needed}", file=sys.stderr, flush=True)
     return False

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from distalex import random
-from distalex.errors import UserError
+from distalex.errors import UserError, brief
 from distalex.model.batch_norm import TorchBatchNorm
 from distalex.model.network import Network
 from distalex.model.own_code import describe, file_of
@@ -204,7 +204,7 @@ class _Passes:
             with torch.no_grad():
                 self.forward(none, 0, 1)
         except UserError as error:
-            reason = str(error).partition("(")[2].rpartition(")")[0][:120]
+            reason = brief(str(error).partition("(")[2].rpartition(")")[0])
             raise UserError(
                 f"model.name={self.name}: some processes have no image of a batch, and the network takes no empty one "
                 f"({reason}); use flatten(1) in place of view(n, -1), fewer processes or a larger train.batch_size"

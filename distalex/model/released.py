@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
-from distalex.errors import UserError
+from distalex.errors import UserError, brief
 from distalex.model.alexnet import Conv
 from distalex.model.networks.paper import CONVOLUTIONS
 
@@ -55,7 +55,7 @@ def from_released(weights: Mapping[str, Tensor], place: str) -> dict[str, Tensor
         except KeyError as error:
             raise UserError(f"model.weights={place}: is in the released code's layout, but lacks {error.args[0]}") from None
         except RuntimeError as error:
-            reason = " ".join(str(error).split())[:120]
+            reason = brief(error)
             raise UserError(f"model.weights={place}: its matrices of {' and '.join(names)} do not fit together ({reason})") from None
     return ours
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from distalex import random
-from distalex.errors import UserError
+from distalex.errors import UserError, brief
 from distalex.model.batch_norm import TorchBatchNorm
 from distalex.model.dropout import KeyedDropout
 from distalex.model.lrn import LocalResponseNorm
@@ -74,7 +74,7 @@ def require_same_logits(net: Network, mesh: Mesh) -> Shards:
         try:
             logits = net(images)
         except (RuntimeError, ValueError, TypeError) as error:
-            reason = " ".join(str(error).split())[:200]
+            reason = brief(error)
             raise UserError(f"{what} fails ({reason}); take shapes from x, not from the whole network's channels") from None
     if (logits - expected).abs().max() > 1e-3 * expected.abs().max():
         raise UserError(

@@ -13,7 +13,7 @@ import torch
 
 from distalex.config.loading import TORCHVISION
 from distalex.data.places import data_folder
-from distalex.errors import UserError
+from distalex.errors import UserError, brief
 from distalex.files import locked
 from distalex.parallel.mesh import Mesh
 from distalex.runs.weights_file import read_weights_file
@@ -80,7 +80,7 @@ def _fetch(say: Callable[[str], None]) -> None:
     except (OSError, RuntimeError) as error:  # no network, another file at the address
         raise UserError(
             f"model.weights={TORCHVISION}: {path.name} ({size}) is in none of {', '.join(map(str, places()))} and cannot be downloaded "
-            f"({' '.join(str(error).split())[:120]}); fetch {published.url} elsewhere and put it into {path.parent}"
+            f"({brief(error)}); fetch {published.url} elsewhere and put it into {path.parent}"
         ) from None
     finally:
         socket.setdefaulttimeout(before)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from distalex.config.checkpoint import without_credentials
-from distalex.errors import UserError
+from distalex.errors import UserError, brief
 from distalex.runs.checkpoint import newest_first, step_of
 
 FILES = ("config.yaml", "starts.jsonl", "metrics.jsonl", "wandb/id")
@@ -133,4 +133,4 @@ def _stamp(path: Path) -> tuple[int, int]:
 def _reason(error: Exception) -> str:
     """What a storage reports, without the credentials of URLs in it."""
     words = [without_credentials(word) if "://" in word else word for word in f"{type(error).__name__}: {error}".split()]
-    return " ".join(words)[:200]
+    return brief(" ".join(words))

@@ -17,7 +17,7 @@ from distalex.data.augment.augmentation import Augmentation
 from distalex.data.augment.statistics import Statistics
 from distalex.data.contents import changed_classes, changed_images, describe_contents
 from distalex.data.open import Data, open_data
-from distalex.errors import TrainingError, UserError
+from distalex.errors import TrainingError, UserError, brief
 from distalex.machine.precision import arithmetic
 from distalex.model.initial_weights import build_model
 from distalex.model.network import Network
@@ -80,7 +80,7 @@ def load_trained(place: str, runs_dir: str) -> Trained:
     try:
         net.load_state_dict(state["average"] or state["model"])
     except (KeyError, RuntimeError) as error:
-        raise UserError(f"{path}: its weights do not fit its config ({' '.join(str(error).split())[:160]})") from None
+        raise UserError(f"{path}: its weights do not fit its config ({brief(error)})") from None
     if not are_finite(net.state_dict().values()):
         raise UserError(f"{path}: its weights are not finite; use an earlier checkpoint")
     return Trained(net.eval(), config, tuple(state["classes"]), state, path)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.serialization import safe_globals
 
-from distalex.errors import UserError
+from distalex.errors import UserError, brief
 
 BEGINNINGS = {
     b"version https://git-lfs": "a pointer of Git LFS, not the file itself; fetch that with `git lfs pull`",
@@ -200,5 +200,5 @@ def _read_safetensors(path: Path) -> WeightsFile:
         with safe_open(path, "pt") as file:
             return WeightsFile({name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {})  # noqa: SIM118
     except Exception as error:  # SafetensorError, and what Rust's errors become
-        reason = " ".join(str(error).split())[:160]
+        reason = brief(error)
         raise UserError(f"{path}: cut short or damaged, or not a file of safetensors ({reason}); fetch it again") from None

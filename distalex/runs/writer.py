@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from distalex.errors import brief
 from distalex.files import link_atomically
 from distalex.runs.checkpoint import newest_first, save
 
@@ -81,7 +82,7 @@ class Writer:
         except OSError as error:
             return f"{path}: {error.strerror or error}"
         except Exception as error:  # whatever it is, the run must not end as if the checkpoint were there
-            return f"{path}: {type(error).__name__}: {' '.join(str(error).split())[:160]}"
+            return f"{path}: {type(error).__name__}: {brief(error)}"
         return ""
 
 

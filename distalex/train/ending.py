@@ -12,6 +12,7 @@ from pathlib import Path
 from distalex.config.config import Config
 from distalex.config.schema import validate
 from distalex.console import Console, duration_text
+from distalex.errors import brief
 from distalex.export.work import NEEDS
 from distalex.report.options import ReportOptions
 from distalex.report.work import report_runs
@@ -31,7 +32,7 @@ def write_report(folder: Path, device: str) -> str:
         with _alone():
             return str(report_runs(validate(ReportOptions, wanted, {}), Console(talks=False)))
     except Exception as error:  # the run is done and saved, whatever its page needs
-        return f"not written ({' '.join(str(error).split())[:160] or type(error).__name__})"
+        return f"not written ({brief(error)})"
 
 
 @contextmanager

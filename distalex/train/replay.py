@@ -13,6 +13,7 @@ from torch import Tensor
 
 from distalex.config.train import TrainConfig
 from distalex.data.batches import MicroBatch, Mixed, Weights
+from distalex.errors import brief
 from distalex.model.network import Network
 from distalex.parallel.parallelize import Parallel
 
@@ -75,7 +76,7 @@ class Replay:
             torch.cuda.set_stream(stream)
             for parameter in self.net.parameters():
                 parameter.grad = None
-            reason = " ".join(str(error).split())[:200]
+            reason = brief(error)
             print(f"distalex: steps cannot be replayed as a CUDA graph ({reason}); they are launched one by one", file=sys.stderr)
             return
         self.gradients = [(parameter, parameter.grad) for parameter in self.net.parameters() if parameter.grad is not None]

@@ -18,7 +18,7 @@ from distalex.config.schema import validate
 from distalex.config.train import TrainConfig
 from distalex.console import Console
 from distalex.data.batches import Batch
-from distalex.errors import Stopped, UserError
+from distalex.errors import Stopped, UserError, brief
 from distalex.machine.description import computes_on, describe_machine
 from distalex.machine.precision import arithmetic
 from distalex.machine.speed import memory_speed
@@ -127,7 +127,7 @@ class Run:
             state.load_state_dict(saved)
         except (KeyError, RuntimeError) as error:
             options = differing_options(validate(ModelConfig, saved["config"]["model"], {}), self.config.model)
-            reason = f"its network has {options}" if options else " ".join(str(error).split())[:200]
+            reason = f"its network has {options}" if options else brief(error)
             raise UserError(
                 f"checkpoint.resume={self.config.checkpoint.resume}: does not fit this network: {reason}; use its options, or train anew "
                 "under another --name"

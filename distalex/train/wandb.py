@@ -19,7 +19,7 @@ from distalex.config.log import LogConfig
 from distalex.config.schema import flatten
 from distalex.console import Console
 from distalex.data.open import Data
-from distalex.errors import UserError
+from distalex.errors import UserError, brief
 from distalex.evaluate.evaluation import Evaluation
 from distalex.predict.predictions import Prediction, choose_test_images, predict_images
 from distalex.runs.folder import RunFolder
@@ -179,7 +179,7 @@ class WeightsAndBiases:
 
     def _give_up(self, error: Exception) -> None:
         self.run = None
-        reason = " ".join(str(error).split())[:160]
+        reason = brief(error)
         self.console.say(f"Weights & Biases logging stopped ({type(error).__name__}: {reason}); metrics.jsonl has everything")
 
 

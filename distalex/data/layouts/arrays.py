@@ -17,7 +17,7 @@ from distalex.data.found import Found
 from distalex.data.layouts.names import ordered, split_in
 from distalex.data.layouts.published import load_mat
 from distalex.data.source import Source, of_arrays
-from distalex.errors import UserError
+from distalex.errors import UserError, brief
 
 Split = tuple[np.ndarray, np.ndarray]
 """Images (n, height, width, 3) uint8 and labels (n,), whole numbers."""
@@ -208,9 +208,7 @@ def _npz(root: Path) -> Read | None:
                     return None
                 splits[split] = (_rgb(arrays[images]), arrays[labels].squeeze())
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise UserError(
-            f"{found[0]}: not a NumPy archive that is read ({' '.join(str(error).split())[:120]}); write it once more"
-        ) from None
+        raise UserError(f"{found[0]}: not a NumPy archive that is read ({brief(error)}); write it once more") from None
     if any(labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer) for _, labels in splits.values()):
         raise UserError(f"{found[0]}: its labels are not one class for each image; write them as whole numbers (n,)")
     classes = ordered({str(label) for _, labels in splits.values() for label in np.unique(labels)})
@@ -267,9 +265,7 @@ def _read_pixels(path: Path, label: int) -> Split:
     try:
         rows = np.loadtxt(path, np.int64, delimiter=",", skiprows=1, ndmin=2)
     except ValueError as error:
-        raise UserError(
-            f"{path}: a pixel or a label is no whole number ({' '.join(str(error).split())[:100]}); write the table again"
-        ) from None
+        raise UserError(f"{path}: a pixel or a label is no whole number ({brief(error)}); write the table again") from None
     pixels = np.delete(rows, label, axis=1)
     channels = 3 if math.isqrt(pixels.shape[1]) ** 2 != pixels.shape[1] else 1
     side = math.isqrt(pixels.shape[1] // channels)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from distalex.data.images import is_image
 from distalex.data.layouts.names import TEST, TRAIN, class_name
 from distalex.data.layouts.table import Table
-from distalex.errors import UserError
+from distalex.errors import UserError, brief
 
 PATHS = (
     *("path", "file_path", "filepath", "filepaths", "image_path", "img_path", "image_file_path", "relative_path", "rel_path"),
@@ -131,13 +131,13 @@ def _wanted(table: Table, names: list[str], wanted: Mapping[str, str]) -> Column
         if name.isdigit() and 1 <= int(name) <= len(names):
             return int(name) - 1
         raise UserError(
-            f"data.columns={role}:{name}: {table.place} has no such column; its columns are {', '.join(written)[:200]} "
+            f"data.columns={role}:{name}: {table.place} has no such column; its columns are {brief(', '.join(written))} "
             "(or give a number, counted from 1)"
         )
 
     path = column("path")
     if path is None:
-        raise UserError(f"data.columns: path is missing; give path:NAME,label:NAME; columns of {table.place}: {', '.join(written)[:200]}")
+        raise UserError(f"data.columns: path is missing; give path:NAME,label:NAME; columns of {table.place}: {brief(', '.join(written))}")
     by_number = all(name.isdigit() for name in wanted.values()) and table.header is None
     header = table.header is None and not (by_number and is_image(_cell(table.rows[0][1], path)))
     split = column("split")

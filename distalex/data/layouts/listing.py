@@ -17,7 +17,7 @@ from distalex.data.layouts.columns import LABELS, Columns, find_columns, names_o
 from distalex.data.layouts.names import split_in, tokens
 from distalex.data.layouts.published import mat_table
 from distalex.data.layouts.table import LINES, RECORDS, Table, parquet_table, parse_table
-from distalex.errors import UserError
+from distalex.errors import UserError, brief
 
 MOST_IN_A_FOLDER = 300
 """Tables of a folder with more of them are taken for one to each image, and not read."""
@@ -141,7 +141,7 @@ def read_listing(table: Table, name: str, index: Index, wanted: Mapping[str, str
     named, column = _label_column(table, columns, wanted)
     if "partition" in tokens(name) and classes <= {"0", "1", "2"}:  # CelebA's splits by number
         labels = {}
-    return Listing(table.place, name, labels, splits, images, missing, named, column, ", ".join(names_of(table))[:200])
+    return Listing(table.place, name, labels, splits, images, missing, named, column, brief(", ".join(names_of(table))))
 
 
 def _label_column(table: Table, columns: Columns, wanted: Mapping[str, str] | None) -> tuple[bool, str]:
@@ -195,7 +195,7 @@ def read_listings(
         if listing:
             listings.append(listing)
         elif not is_plain and table and not wanted:
-            problems.append(f"{place} names none of the images: its columns are {', '.join(names_of(table))[:120]}")
+            problems.append(f"{place} names none of the images: its columns are {brief(', '.join(names_of(table)))}")
     if refused and not any(listing.labels for listing in listings):
         raise refused[0]
     return _first_folds(_of_one_level(_without_trainval(_without_captions(listings)))), problems
@@ -275,7 +275,7 @@ def named_listing(place: str, files: Files, others: Sequence[str], images: Seque
     found = read_listing(table, inside or os.path.basename(place), Index(images), wanted)
     listing = _without_captions([found])[0] if found else None
     if listing is None or not listing.labels:
-        columns = ", ".join(names_of(table))[:200]
+        columns = brief(", ".join(names_of(table)))
         what = "names none of the images" if listing is None else "has no column of classes"
         raise UserError(f"data.labels={place}: {what}; its columns are {columns}: choose with data.columns=path:NAME,label:NAME")
     return listing

@@ -16,7 +16,7 @@ from distalex.data.layouts.columns import LABELS, normal
 from distalex.data.layouts.names import Layout, Sample, class_name, split_in
 from distalex.data.layouts.table import import_pyarrow
 from distalex.data.places import prepared_folder
-from distalex.errors import UserError
+from distalex.errors import UserError, brief
 from distalex.files import replaced_atomically, write_atomically
 
 
@@ -94,7 +94,7 @@ def _unpacked(root: str, paths: Sequence[Path], target: Path) -> Iterator[tuple[
             if image is None or label is None:
                 raise UserError(
                     f"{path}: columns of images and of classes (image, label) are needed, found "
-                    f"{', '.join(file.schema_arrow.names)[:120]}; rename the column of the classes to label"
+                    f"{brief(', '.join(file.schema_arrow.names))}; rename the column of the classes to label"
                 )
             classes = _names(file.schema_arrow, label)
             number = 0

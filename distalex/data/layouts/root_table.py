@@ -14,7 +14,7 @@ from distalex.data.layouts.columns import PATHS, SPLIT_VALUES, Row, find_columns
 from distalex.data.layouts.listing import Index
 from distalex.data.layouts.names import TEST, TRAIN, Layout, Sample, Splits
 from distalex.data.layouts.table import Table, parquet_table, parse_table
-from distalex.errors import UserError
+from distalex.errors import UserError, brief
 
 
 def read_root_table(root: str, wanted: Mapping[str, str] | None) -> tuple[Files, Layout]:
@@ -36,7 +36,7 @@ def read_root_table(root: str, wanted: Mapping[str, str] | None) -> tuple[Files,
         raise UserError(f"{path}: holds no rows; a path and a class in each are needed")
     if columns is None or (columns.label is None and not columns.one_hot):
         shown = (
-            f"its columns are {', '.join(names_of(table))[:160]}"
+            f"its columns are {brief(', '.join(names_of(table)))}"
             if table.header
             else f"its first row is {','.join(names_of(table))[:60]!r}"
         )

@@ -14,7 +14,7 @@ from distalex.config.schema import nearest
 from distalex.data.found import Found
 from distalex.data.places import data_folder
 from distalex.data.source import Source
-from distalex.errors import UserError
+from distalex.errors import UserError, brief
 
 CLASSES = None
 STORED_SIDE = 256
@@ -64,7 +64,7 @@ def _first_that_opens(kind: Callable[..., Any], root: str, choices: list[dict[st
         except Exception as error:  # the network, the disk, the server, a split it does not have
             why = why or error
     raise UserError(
-        f"data.dataset={config.dataset}: not found in {root}, not downloaded ({type(why).__name__}: {' '.join(str(why).split())[:160]}); "
+        f"data.dataset={config.dataset}: not found in {root}, not downloaded ({type(why).__name__}: {brief(why)}); "
         "download it on a machine with a network, and name its folder with --data.root=DIR"
     ) from None
 
