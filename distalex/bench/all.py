@@ -30,12 +30,13 @@ class Part(NamedTuple):
 
 ONCE = {"repeats": 1}
 CONTENDERS = {"contenders": ("input", "dataloader")}
+COLUMNS = {"batches": (64,), "modes": ("none", "data", "model")}
 PARTS = {
     "plain": Part("plain", bench_plain, {}, {**ONCE, "steps": 2}),
     "lrn": Part("lrn", bench_lrn, {}, {**ONCE, "batch": 32}),
-    "parallel": Part("parallel", bench_parallel, {}, {**ONCE, "steps": 2, "batches": (64,), "modes": ("none", "data", "model")}),
-    "loader, raw": Part("loader", bench_loader, {}, {**ONCE, **CONTENDERS, "seconds": 1.0, "images": 256}),
-    "loader, JPEG": Part("loader", bench_loader, {"encoding": "jpg"}, {**ONCE, **CONTENDERS, "seconds": 1.0, "images": 256}),
+    "parallel": Part("parallel", bench_parallel, COLUMNS, {**ONCE, "steps": 2}),
+    "loader, raw": Part("loader", bench_loader, CONTENDERS, {**ONCE, "seconds": 1.0, "images": 256}),
+    "loader, JPEG": Part("loader", bench_loader, {**CONTENDERS, "encoding": "jpg"}, {**ONCE, "seconds": 1.0, "images": 256}),
     "accuracy": Part("accuracy", bench_accuracy, {}, {**ONCE, "steps": 2}),
 }
 
@@ -48,8 +49,8 @@ def bench_all(options: AllOptions) -> dict[str, Any]:
     seconds: dict[str, float] = {}
     for name, part in PARTS.items():
         chosen = {"out": options.out, **part.options, **(part.quick if options.quick else {})}
-        if options.root and part.what in ("plain", "accuracy"):
-            chosen["root"] = options.root
+        if root := options.photographs if part.what == "loader" else options.root if part.what in ("plain", "accuracy") else None:
+            chosen["root"] = root
         print(f"\n== {name}", flush=True)
         # With --quick the accuracy benchmark takes the rate that `plain` has measured.
         known = [results["plain"]["plain_images_per_second"]["median"]] if options.quick and part.what == "accuracy" else []

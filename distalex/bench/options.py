@@ -206,6 +206,8 @@ class AllOptions(BenchmarkOptions):
 
     root: str | None = None
     """Folder of CIFAR-10, for `plain` and `accuracy`. Default: found or downloaded, as for `train`."""
+    photographs: str | None = None
+    """Any folder of CLASS/*.jpg, for `loader`. Default: 256 random photographs, generated."""
     quick: bool = False
     """One short repeat of each benchmark: a few minutes on two cores."""
 
