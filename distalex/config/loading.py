@@ -13,7 +13,7 @@ import yaml
 from distalex.config.config import Config
 from distalex.config.model import OF_TRAINING
 from distalex.config.own_network import replaces_options
-from distalex.config.schema import Section, check_key, nearest, validate
+from distalex.config.schema import NONE, Section, check_key, nearest, split_list, validate
 from distalex.errors import UserError, brief
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
@@ -49,7 +49,10 @@ def load_config(
         target = values.setdefault(section, {}) if section else values
         target[leaf] = value
         places[key] = place
-    take_options_of_weights(values, places, overrides or {})
+    given = overrides or {}
+    if "model.freeze" in given and "model.thaw" not in given and (given["model.freeze"] in NONE or not split_list(given["model.freeze"])):
+        values["model"].pop("thaw", None)  # of the file, and of layers that are no longer frozen
+    take_options_of_weights(values, places, given)
     return validate(Config, values, places)
 
 

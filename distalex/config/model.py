@@ -71,7 +71,7 @@ class ModelConfig(Section):
     """Layers that keep their weights, e.g. `conv1,conv2`. `first`, `convolutions` and `classifier` stand for those of every network.
     Batch normalisation that is frozen keeps its statistics too."""
     thaw: Int | None = Field(None, ge=1)
-    """Epochs after which the layers of `freeze` train too. Default: never."""
+    """Epochs after which the layers of `freeze` train too; without `weights` they train from the beginning. Default: never."""
 
     @model_validator(mode="before")
     @classmethod
@@ -98,7 +98,7 @@ class ModelConfig(Section):
     @model_validator(mode="after")
     def _require_something_to_thaw(self) -> ModelConfig:
         if self.thaw is not None and not self.freeze:
-            raise ValueError(f"model.thaw={self.thaw}: no layer is frozen; add --model.freeze=convolutions, or remove it")
+            raise ValueError(f"model.thaw={self.thaw}: no layer is frozen; add --model.freeze=convolutions, or --model.thaw=none")
         return self
 
     @model_validator(mode="after")

@@ -57,6 +57,10 @@ WeightsByName = Annotated[dict[str, Float], BeforeValidator(_split_pairs)]
 Device = Annotated[Literal["auto", "cpu", "cuda"], Field(description="`auto` uses a GPU if there is one.")]
 
 
+NONE = (None, "none", "null", "None")
+"""How no value is written."""
+
+
 class Section(BaseModel):
     """A frozen group of options; an unknown key is refused. The docstring below a field is its help text."""
 
@@ -81,8 +85,28 @@ class Section(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
+    def _read_none(cls, values: Any) -> Any:
+        """Read `none` and `null` as no value: None, or nothing of a list or mapping. Where they are a choice, they stay."""
+        if not isinstance(values, dict):
+            return values
+        empty = {key: _nothing(cls.model_fields[key]) for key, value in values.items() if value in NONE and key in cls.model_fields}
+        return {**values, **{key: value[0] for key, value in empty.items() if value}}
+
+    @model_validator(mode="before")
+    @classmethod
     def _expand_home(cls, values: Any) -> Any:
         return {key: expand_home(value) for key, value in values.items()} if isinstance(values, dict) else values
+
+
+def _nothing(field: FieldInfo) -> tuple[Any, ...]:
+    """Return what stands for no value of an option, in a tuple; an empty tuple where it needs a value or `none` is a choice."""
+    if "none" in choices_of(field):
+        return ()
+    kinds = (field.annotation, *typing.get_args(field.annotation))
+    if type(None) in kinds:
+        return (None,)
+    origins = set(map(typing.get_origin, kinds))
+    return ((),) if tuple in origins else ({},) if dict in origins else ()
 
 
 def flatten(values: dict[str, Any], prefix: str = "", separator: str = ".") -> dict[str, Any]:

@@ -70,5 +70,8 @@ def set_frozen(net: Network, layers: Collection[str], frozen: bool) -> bool:
 
 
 def are_frozen(config: ModelConfig, epoch: int) -> bool:
-    """Return whether the layers of `model.freeze` keep their weights in `epoch`, counted from 0."""
-    return config.thaw is None or epoch < config.thaw
+    """Return whether the layers of `model.freeze` keep their weights in `epoch`, counted from 0.
+
+    Those that thaw later keep nothing worth keeping where training starts from random weights, and so they train from the beginning.
+    """
+    return config.thaw is None or (config.weights is not None and epoch < config.thaw)

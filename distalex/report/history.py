@@ -17,7 +17,7 @@ from distalex.config.schema import flatten
 from distalex.console import counted
 from distalex.errors import UserError
 from distalex.runs.checkpoint import known_runs, newest_first, step_of
-from distalex.runs.metrics import finite
+from distalex.runs.metrics import best_evaluation, finite
 
 Row = dict[str, Any]
 """A row of metrics.jsonl or starts.jsonl."""
@@ -62,8 +62,8 @@ class History:
 
     @property
     def best(self) -> Row | None:
-        """The evaluation with the highest top-1, or None."""
-        return max((row for row in self.evals if finite(row.get("top1")) is not None), key=lambda row: row["top1"], default=None)
+        """The best evaluation, or None."""
+        return best_evaluation(self.evals)
 
     @property
     def has_stopped_early(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,16 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         except ValueError:
             continue
     return rows
+
+
+def best_evaluation(rows: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return the evaluation among rows with the highest top-1, of equal ones that with the lowest loss; None without any."""
+
+    def goodness(row: dict[str, Any]) -> tuple[float, float]:
+        loss = finite(row.get("loss"))
+        return row["top1"], -math.inf if loss is None else -loss
+
+    return max((row for row in rows if finite(row.get("top1")) is not None), key=goodness, default=None)
 
 
 def finite(value: Any) -> float | None:

@@ -40,8 +40,12 @@ def build_state(config: Config, mesh: Mesh, data: Data, say: Callable[[str], Non
     if weights is not None:
         load_weights(net, config, data.classes, say, weights)
     elif not config.model.weights and config.data.of_photographs and data.train.count < FEW:
-        say("no model.weights, so training starts from scratch; for so few photographs --model.weights=torchvision, or a run, gives more")
-    freeze(net, config.model.freeze)
+        frozen = f", with {', '.join(config.model.freeze)} from the first epoch" if config.model.thaw else ""
+        say(
+            f"no model.weights, so training starts from scratch{frozen}; for so few photographs --model.weights=torchvision, or a run, "
+            "gives more"
+        )
+    freeze(net, config.model.freeze if are_frozen(config.model, 0) else ())
     if config.model.is_own:
         _try_training(net, config, mesh, data, say)
     forward = parallelize(net, config.train, mesh)
@@ -59,7 +63,8 @@ def thaw(state: TrainState, forward: Parallel, config: ModelConfig, say: Callabl
     if not set_frozen(state.net, layers, frozen):
         return False
     forward.replicate_again()
-    say(f"{', '.join(layers)} {'keep their weights' if frozen else 'train'} from epoch {state.epoch + 1}")
+    if frozen or state.epoch == config.thaw:  # a run that is resumed later had thawed them before
+        say(f"{', '.join(layers)} {'keep their weights' if frozen else 'train'} from epoch {state.epoch + 1}")
     return True
 
 

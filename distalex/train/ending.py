@@ -16,7 +16,7 @@ from distalex.errors import brief
 from distalex.export.work import NEEDS
 from distalex.report.options import ReportOptions
 from distalex.report.work import report_runs
-from distalex.runs.metrics import finite, read_metrics
+from distalex.runs.metrics import best_evaluation, finite, read_metrics
 
 SHOWN = 500
 """Most test images, and training images searched for neighbours, of the report that a run writes by itself."""
@@ -50,7 +50,7 @@ def describe_ending(folder: Path, config: Config, seconds: float) -> str:
     rows = [row for row in read_metrics(folder / "metrics.jsonl") if row.get("kind") == "eval"]
     report = write_report(folder, config.device) if config.log.report else ""
     lines = [f"done in {duration_text(seconds)}: {folder}"]
-    if best := max((row for row in rows if finite(row.get("top1")) is not None), key=lambda row: row["top1"], default=None):
+    if best := best_evaluation(rows):
         lines.append(f"  best    {_figures(best, config)}{', checkpoints/best.pt' * (folder / 'checkpoints' / 'best.pt').is_file()}")
         lines.append(f"  last    {_figures(rows[-1], config)}")
     if report:

@@ -108,7 +108,7 @@ def train(config: Config) -> Summary:
             run.save(state)
         run.saver.require_saved(state)
         if evaluation is None:
-            run.say(f"stopped at step {state.step:,} and saved; resume with {run.saver.resuming}")
+            run.say(f"stopped at step {state.step:,} and saved; resume with: python -m distalex.train {run.saver.resuming}")
         else:
             if state.stops_early(config.train):
                 run.say(f"stopped early: no epoch after {state.patience.best} was better (train.early_stop={config.train.early_stop})")
@@ -219,7 +219,8 @@ def end_epoch(state: TrainState, forward: Parallel, data: Data, run: Run) -> Eva
         if is_due:  # the final evaluation must not advance the schedule, or a resumed run would differ
             state.schedule.evaluated(evaluation.loss)
             state.patience.take(evaluation.top1, evaluation.loss, state.epoch)
-        is_best, state.best_top1 = evaluation.top1 > state.best_top1, max(evaluation.top1, state.best_top1)
+        if is_best := state.is_better(evaluation):
+            state.best_top1, state.best_loss = evaluation.top1, evaluation.loss
         is_last = is_last or state.is_done(config.train)  # it may stop early
         run.log.write_evaluation(evaluation, state)
     if is_whole or evaluation is not None:

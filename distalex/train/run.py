@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 import time
 from collections.abc import Iterator
@@ -75,7 +76,7 @@ class Run:
             self.resumed = None
         if problem := self.mesh.from_first(self._write_folder(state) if self.mesh.is_first else ""):
             raise UserError(problem)
-        state.best_top1 = self.mesh.from_first(state.best_top1)
+        state.best_top1, state.best_loss = self.mesh.from_first((state.best_top1, state.best_loss))
         self.stop.can_save = True
         if self._begins_from_another() or (self.config.train.on_nonfinite == "rollback" and not self._has_checkpoint(state.step)):
             self.saver.save(state)  # to resume from, whenever it is killed, and to roll back to
@@ -132,6 +133,8 @@ class Run:
                 f"checkpoint.resume={self.config.checkpoint.resume}: does not fit this network: {reason}; use its options, or train anew "
                 "under another --name"
             ) from None
+        if saved["config"]["train"]["epochs"] != self.config.train.epochs:  # another schedule, which early_stop has not seen at work
+            state.patience.load_state_dict({}, state.epoch)
         if saved["average"] and state.average is None:
             self.say("the checkpoint has a moving average of the weights (train.ema), which this run drops")
         self.say(f"resuming from step {state.step:,} (epoch {state.epoch + 1})")
@@ -148,7 +151,7 @@ class Run:
         if best.exists() and step_in(best) > state.step:
             best.rename(best.with_suffix(".stale"))
         if not best.exists():
-            state.best_top1 = -1.0  # of another branch, or another run
+            state.best_top1, state.best_loss = -1.0, math.inf  # of another branch, or another run
 
     def batches(self, batches: Iterator[Batch], state: TrainState) -> Iterator[Batch]:
         """Yield batches until the epoch, or the run, is over. Raises Stopped, on every rank, once any rank got a signal."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from distalex.config.train import TrainConfig
+from distalex.evaluate.evaluation import Evaluation
 from distalex.model.network import Network
 from distalex.optim.average import MovingAverage
 from distalex.optim.schedule import Schedule
@@ -34,6 +36,7 @@ class TrainState:
     """The epoch that the next step belongs to."""
     step_in_epoch: int = 0
     best_top1: float = -1.0
+    best_loss: float = math.inf
     patience: Patience = field(default_factory=Patience)
     left_out: set[int] = field(default_factory=set)
     """Skipped steps, whose loss or gradients were not finite."""
@@ -50,6 +53,10 @@ class TrainState:
     def stops_early(self, config: TrainConfig) -> bool:
         """Whether `train.early_stop` ends the run before its last epoch."""
         return self.epoch < config.epochs and self.patience.is_over(config.early_stop)
+
+    def is_better(self, evaluation: Evaluation) -> bool:
+        """Whether an evaluation is better than the best so far: by top-1, and where that is the same, by loss."""
+        return (evaluation.top1, -evaluation.loss) > (self.best_top1, -self.best_loss)
 
     def is_finite(self) -> bool:
         """Whether weights, buffers, moving average and optimizer state of this process are finite. Waits for the device."""
@@ -72,6 +79,7 @@ class TrainState:
                 "epoch": self.epoch,
                 "step_in_epoch": self.step_in_epoch,
                 "best_top1": self.best_top1,
+                "best_loss": self.best_loss,
             },
             "epoch_sums": self.epoch_mean.sums(),
             "left_out": sorted(self.left_out),

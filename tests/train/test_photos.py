@@ -65,7 +65,8 @@ def test_an_unknown_layer_is_refused_with_the_words_that_fit(capsys):
 
 @pytest.mark.parametrize("network", [{}, NORMED])
 def test_thawed_layers_train_from_their_epoch_on_and_resume_to_the_bit(tmp_path, network):
-    more = {**THAWED, **network, "optim__name": "adam", "optim__lr": "0.001"}
+    assert train(name="start", **network, train__max_steps="1", seed="1") == 0
+    more = {**THAWED, **network, "model__weights": "start", "optim__name": "adam", "optim__lr": "0.001"}
     assert train(name="frozen", **more, train__max_steps="3") == 0
     assert train(name="whole", **more) == 0
     for stop in ("2", "4"):
@@ -78,12 +79,20 @@ def test_thawed_layers_train_from_their_epoch_on_and_resume_to_the_bit(tmp_path,
     assert not torch.equal(frozen["model"]["conv1.weight"], whole["model"]["conv1.weight"])
 
 
+def test_nothing_is_frozen_for_some_epochs_where_training_starts_from_random_weights(tmp_path):
+    assert train(name="anew", **THAWED, train__max_steps="1") == 0
+    assert train(name="free", train__max_steps="1") == 0
+    anew, free = (newest(tmp_path / "runs" / name)["model"] for name in ("anew", "free"))
+    assert all(torch.equal(value, free[name]) for name, value in anew.items())
+
+
 @pytest.mark.slow(30)
 @pytest.mark.parametrize("topology", ["data-3", "model-2", "owt-2", "hybrid-4"])
 def test_thawing_gives_the_same_curve_on_every_topology(launch, tmp_path, topology):
     parallel, processes = topology.split("-")
+    assert train(name="start", train__max_steps="1", seed="1") == 0
     for name, more, count in (("alone", ("--parallel=none",), 1), ("divided", (f"--parallel={parallel}",), int(processes))):
-        done = launch("train", *options(name=name, **THAWED), *more, processes=count)
+        done = launch("train", *options(name=name, **THAWED, model__weights="start"), *more, processes=count)
         assert done.returncode == 0, done.stderr
     alone, divided = ([row["loss"] for row in metrics(tmp_path / "runs" / name)] for name in ("alone", "divided"))
     assert divided == pytest.approx(alone, abs=2e-5)  # fp32 sums in another order

@@ -107,7 +107,7 @@ def test_sigterm_saves_and_ends_with_143(tmp_path, processes):
     out, _ = process.communicate(timeout=60)
     if processes == 1:
         assert process.returncode == 143
-        assert "and saved; resume with --name=it --checkpoint.resume=auto" in out
+        assert "and saved; resume with: python -m distalex.train --name=it --checkpoint.resume=auto" in out
     step = newest(tmp_path / "runs" / "it")["progress"]["step"]
     assert step >= metrics(tmp_path / "runs" / "it")[-1]["step"] - 1
     assert train(name="it", train__epochs="10000", checkpoint__resume="auto", train__max_steps=str(step + 1)) == 0
@@ -228,7 +228,7 @@ def test_the_hint_of_a_stopped_run_works_when_pasted(tmp_path, monkeypatch, caps
     main(["train", *words])
     (hint,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("stopped at step"))
     monkeypatch.setattr(StopSignals, "requested", requested)
-    assert main(["train", *shlex.split(hint.partition("resume with ")[2])]) == 0
+    assert main(["train", *shlex.split(hint.partition("resume with: python -m distalex.train ")[2])]) == 0
     assert [row["lr"] for row in metrics(tmp_path / "my runs" / "it")] == [0.02] * 6
 
 
