@@ -27,7 +27,7 @@ def site(tmp_path_factory):
 
 def test_links_and_anchors_hold_and_those_that_leave_docs_lead_to_pages_of_what_they_name(site):
     start = (site / "index.html").read_text()
-    assert 'href="parallelism.html"' in start and 'src="images/predictions.png"' in start
+    assert 'href="parallelism.html"' in start and 'src="images/two_columns.svg"' in start
     assert 'href="files/distalex/parallel/columns.py.html"' in (site / "parallelism.html").read_text()
     assert "distalex.parallel.columns.split_into_columns" in (site / "api.html").read_text()
 

@@ -20,11 +20,13 @@ RunOrNewest = Annotated[
 ]
 RunsDir = Annotated[str, Field(min_length=1, description="Folder of the runs, for a run given by its name.")]
 DataRoot = Annotated[str | None, Field(description="Folder of the data, if it has moved since the run.")]
+SkipBad = Annotated[bool, Field(description="Skip unreadable images, which are reported, instead of failing. Default: as the run did.")]
 
 
 class CommandOptions(Section):
     """Options of one command; the docstring of a subclass is the command's purpose, in one line of help."""
 
+    none_is_nothing: ClassVar[bool] = False
     usage: ClassVar[str]
     """How the command is typed; further lines for further forms."""
     words: ClassVar[tuple[str, ...]] = ()

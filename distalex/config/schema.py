@@ -72,6 +72,8 @@ class Section(BaseModel):
         coerce_numbers_to_str=True,
         protected_namespaces=(),
     )
+    none_is_nothing: ClassVar[bool] = True
+    """Whether the text `none` means no value; a command's words may be files of that name."""
     earlier: ClassVar[Mapping[str, str]] = {}
     """Options that an earlier version named otherwise, by that name; config files and checkpoints that have it still load."""
 
@@ -87,7 +89,7 @@ class Section(BaseModel):
     @classmethod
     def _read_none(cls, values: Any) -> Any:
         """Read `none` and `null` as no value: None, or nothing of a list or mapping. Where they are a choice, they stay."""
-        if not isinstance(values, dict):
+        if not isinstance(values, dict) or not cls.none_is_nothing:
             return values
         empty = {key: _nothing(cls.model_fields[key]) for key, value in values.items() if value in NONE and key in cls.model_fields}
         return {**values, **{key: value[0] for key, value in empty.items() if value}}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from distalex.config.data import DataConfig
 from distalex.data import order
@@ -37,6 +37,12 @@ class Data:
     """`test`, or `validation` where those images were held out of the training set."""
     loader: str
     """What reads the images: the config's `data.loader`, or `torchvision` where FFCV cannot be imported."""
+    places: Mapping[str, Callable[[int], str]] = field(default_factory=dict)
+    """The file of each sample, by split, where that is known."""
+
+    def place(self, split: str, sample: int) -> str:
+        """The file of a sample of `train` or `test`; `test 7` where that is not known."""
+        return self.places[split](int(sample)) if split in self.places else f"{split} {sample}"
 
     def describe(self) -> str:
         """A line with the number of images, their size and the number of classes."""
@@ -75,7 +81,10 @@ def open_data(
         Split(opened.readers[split], opened.counts[split], size, augmentation, mesh, seed, micro_batches, config.order)
         for split, size in sizes.items()
     )
-    return Data(train, test, opened.classes, statistics, opened.side, opened.resize, opened.contents, config.tested_on, config.loader)
+    return Data(
+        *(train, test, opened.classes, statistics, opened.side, opened.resize, opened.contents, config.tested_on, config.loader),
+        places=opened.places,
+    )
 
 
 def open_training_images(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from distalex.config.data import DataConfig
 from distalex.console import bytes_text
 from distalex.data.augment.statistics import Statistics
 from distalex.data.beton.ffcv import why_no_ffcv
-from distalex.data.beton.sidecar import Prepared
+from distalex.data.beton.sidecar import Prepared, read_names
 from distalex.data.contents import Contents, contents_of
 from distalex.data.prepared import SPLITS, Progress, Say, is_prepared, measured_statistics, prepared_files
 from distalex.data.readers import CachedReader, FFCVReader, Reader, SyntheticReader, TorchvisionReader
@@ -44,6 +45,8 @@ class Opened:
     """Of the training images."""
     resize: str
     """Which side of an image was scaled to `side`."""
+    places: Mapping[str, Callable[[int], str]] = field(default_factory=dict)
+    """The file of each sample, by split, where that is known."""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -64,7 +67,8 @@ def open_readers(config: DataConfig, largest: Mapping[str, int], workers: int, s
     if config.loader == "torchvision":
         loading = _loading_processes(workers if cores() > 1 else 0, max(largest.values()) * train.side**2 * 3, say)
         own = {split: TorchvisionReader(sources[split], *loading) for split in largest}
-        return Opened(own, contents, train.classes, train.side, measured_statistics(train, say), config.resize)
+        places = {split: sources[split].places for split in largest}
+        return Opened(own, contents, train.classes, train.side, measured_statistics(train, say), config.resize, places)
     noise = {split: SyntheticReader(sources[split].labels, train.side, size) for split, size in largest.items()}
     return Opened(noise, contents, train.classes, train.side, NOISE, config.resize)
 
@@ -106,7 +110,19 @@ def _open_prepared(prepared: Mapping[str, Prepared], largest: Mapping[str, int],
         raise UserError(f"{' but '.join(found)}; prepare the two from one data set with one size")
     readers = {split: FFCVReader(one.paths, largest[split], workers) for split, one in prepared.items()}
     contents = {split: one.info.contents for split, one in prepared.items()}
-    return Opened(readers, contents, train.classes, train.side, train.statistics, train.resize)
+    places = {split: partial(_place, one, split) for split, one in prepared.items()}
+    return Opened(readers, contents, train.classes, train.side, train.statistics, train.resize, places)
+
+
+def _place(prepared: Prepared, split: str, sample: int) -> str:
+    """The file of a sample of prepared files, or its number where that is not known."""
+    names = _names(prepared.paths, len(prepared.info))
+    return names[sample] if names else f"{split} {sample}"
+
+
+@lru_cache(maxsize=2)
+def _names(paths: tuple[Path, ...], count: int) -> list[str]:
+    return read_names(paths, count)
 
 
 def cached(opened: Opened, cache: str, largest: Mapping[str, int], device: torch.device, processes: int, progress: Progress) -> Opened:

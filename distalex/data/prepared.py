@@ -12,7 +12,7 @@ from distalex.config.data import DataConfig
 from distalex.data.augment.statistics import Statistics, measure
 from distalex.data.beton.estimate import RAW, How, estimate
 from distalex.data.beton.files import Encoding, write_all
-from distalex.data.beton.sidecar import Prepared, read_prepared, sidecar
+from distalex.data.beton.sidecar import Prepared, names_path, pack_names, read_prepared, sidecar
 from distalex.data.found import describe_classes, describe_split
 from distalex.data.places import prepared_folder
 from distalex.data.source import Source
@@ -68,6 +68,8 @@ def prepare(config: DataConfig, say: Say, progress: Progress, workers: int = 0) 
                 done = partial(progress, f"preparing {source.name} {source.split}")
                 found = write_all(source, path, done, how)
                 report_skipped(found, say)
+            if not found.info.skipped and not names_path(path).exists():  # an earlier distalex wrote none
+                write_atomically(names_path(path), pack_names([source.places(sample) for sample in range(len(source))]))
             prepared.append(found)
         return prepared
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from distalex.config.command import CommandOptions, DataRoot, RunOrNewest, RunsDir
+from distalex.config.command import CommandOptions, DataRoot, RunOrNewest, RunsDir, SkipBad
 from distalex.config.config import Parallel
 from distalex.config.schema import Device, Int
 
@@ -23,6 +23,7 @@ class EvaluateOptions(CommandOptions):
     """How processes share the network and the test set, as in `train`."""
     device: Device = "auto"
     data_root: DataRoot = None
+    skip_bad: SkipBad = False
     batch_size: Int | None = Field(None, ge=1)
     """Global batch size. Default: the run's."""
     ten_crop: bool = False

@@ -44,7 +44,7 @@ def evaluate_run(options: EvaluateOptions) -> Evaluation:
         console = Console(mesh.is_first)
         forward = parallelize(trained.net, train, mesh, trains=False)
         batch_size = options.batch_size or train.eval_batch_size or train.batch_size
-        data = open_data_of(trained, options.data_root, batch_size, mesh, console)
+        data = open_data_of(trained, options, batch_size, mesh, console)
         result = evaluate(forward, data.test, mesh, train.mirror_test, options.ten_crop)
         console.say(f"{trained.path} on the {data.test.count:,} {data.tested_on} images of {trained.config.data.name}")
         console.say(result.describe(", ten crops each" if options.ten_crop else ""))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
@@ -76,8 +76,16 @@ def files_named(words: Sequence[str]) -> list[NamedFile]:
     return files
 
 
-def read_files(files: Sequence[NamedFile], side: int, resize: str) -> Iterator[StoredImages]:
+def labels_by_folder(files: Sequence[NamedFile], classes: Collection[str]) -> dict[str, str]:
+    """Return the class of each file, by name, where every file lies in a folder that is named after one of the classes; else nothing."""
+    found = {file.name: next((part for part in reversed(Path(file.name).parts[:-1]) if part in classes), None) for file in files}
+    return {name: label for name, label in found.items() if label} if all(found.values()) else {}
+
+
+def read_files(files: Sequence[NamedFile], side: int, resize: str, labels: Mapping[str, str] | None = None) -> Iterator[StoredImages]:
     """Read image files in batches, as `read_image` does; an unreadable file is reported on stderr and left out.
+
+    `labels` has actual labels by file, where they are known.
 
     Raises UserError for an unreadable file that was named itself.
     """
@@ -96,7 +104,9 @@ def read_files(files: Sequence[NamedFile], side: int, resize: str) -> Iterator[S
         while batch := list(islice(rest, READ_AT_ONCE)):
             images = [(image, file.name) for image, file in zip(readers.map(read, batch), batch, strict=True) if image is not None]
             if images:
-                yield StoredImages(torch.from_numpy(np.stack([image for image, _ in images])), [name for _, name in images], None)
+                names = [name for _, name in images]
+                actual = [labels[name] for name in names] if labels else None
+                yield StoredImages(torch.from_numpy(np.stack([image for image, _ in images])), names, actual)
 
 
 def read_image(name: str, side: int, resize: str, read: Callable[[], bytes] | None = None) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from pydantic import Field, model_validator
 
-from distalex.config.command import CommandOptions, DataRoot, RunOrNewest, RunsDir
+from distalex.config.command import CommandOptions, DataRoot, RunOrNewest, RunsDir, SkipBad
 from distalex.config.schema import Device, Int, Names
 
 
@@ -25,6 +25,7 @@ class PredictOptions(CommandOptions):
     runs_dir: RunsDir = "runs"
     device: Device = "auto"
     data_root: DataRoot = None
+    skip_bad: SkipBad = False
     count: Int = Field(16, ge=1, le=400)
     """Number of test images if no image is named."""
     save: str | None = None

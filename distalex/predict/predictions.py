@@ -72,11 +72,11 @@ class Prediction:
 
 
 def choose_test_images(data: Data, seed: int, count: int) -> StoredImages:
-    """Choose `count` test images by `seed`, or all of fewer, in order of samples; names are `test SAMPLE`."""
+    """Choose `count` test images by `seed`, or all of fewer, in order of samples; a name is the image's file, or `test SAMPLE`."""
     samples = choose(data.test.count, count, seed)
     images, labels = zip(*((images.cpu().clone(), labels.tolist()) for images, labels in data.test.read(samples)), strict=True)
     actual = [data.classes[label] for label in chain.from_iterable(labels)]
-    return StoredImages(torch.cat(images), [f"test {sample}" for sample in samples], actual)
+    return StoredImages(torch.cat(images), [data.place("test", sample) for sample in samples], actual)
 
 
 @torch.no_grad()

@@ -19,7 +19,7 @@ from distalex.files import require_figure
 from distalex.parallel.mesh import Mesh
 from distalex.parallel.start import start_processes
 from distalex.predict.drawing import draw_predictions
-from distalex.predict.images import READ_AT_ONCE, StoredImages, files_named, read_files
+from distalex.predict.images import READ_AT_ONCE, StoredImages, files_named, labels_by_folder, read_files
 from distalex.predict.neighbours import FeatureIndex, features_of, index_features
 from distalex.predict.options import PredictOptions
 from distalex.predict.predictions import TOP, Prediction, choose_test_images, predict_images
@@ -48,9 +48,10 @@ def predict_run(options: PredictOptions) -> list[Prediction]:
         index = _index(trained, options, mesh, console) if options.neighbours else None
         batches: Iterable[StoredImages]
         if files:
-            batches = read_files(files, trained.state["side"], trained.state.get("resize", "short_side"))
+            labels = labels_by_folder(files, trained.classes) if len(files) > 1 else {}
+            batches = read_files(files, trained.state["side"], trained.state.get("resize", "short_side"), labels)
         else:
-            data = open_data_of(trained, options.data_root, options.count, mesh, console)
+            data = open_data_of(trained, options, options.count, mesh, console)
             batches = [choose_test_images(data, trained.config.seed, options.count)]
         if options.csv:
             csv.writer(sys.stdout).writerow(_head(trained, index, options.neighbours))
@@ -65,7 +66,7 @@ def predict_run(options: PredictOptions) -> list[Prediction]:
     known = [prediction for prediction in found if prediction.actual]
     if known:
         right = sum(prediction.actual == prediction.labels[0] for prediction in known)
-        console.say(f"{right} of {len(known)} right")
+        console.say(f"{right} of {len(known)} right{', by the names of their folders' * bool(files)} ({100 * right / len(known):.1f} %)")
     if options.save:
         draw_predictions(found[: min(len(drawn), DRAWN)], torch.stack(drawn[:DRAWN]), Path(options.save))
         console.say(f"written: {options.save}{f', the first {DRAWN} images' if len(found) > DRAWN else ''}")
@@ -85,7 +86,7 @@ def sort_words(options: PredictOptions) -> PredictOptions:
 
 
 def _index(trained: Trained, options: PredictOptions, mesh: Mesh, console: Console) -> FeatureIndex:
-    data = open_data_of(trained, options.data_root, READ_AT_ONCE, mesh, console)
+    data = open_data_of(trained, options, READ_AT_ONCE, mesh, console)
     with console.showing():
         return index_features(trained, data.train, options.searched, console.progress)
 

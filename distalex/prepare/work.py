@@ -63,7 +63,7 @@ def _how_to_train(options: PrepareOptions, config: DataConfig, prepared: list[Pr
         return " ".join([command, *map(shlex.quote, words)])
     line = f"{command} --data.name=beton {shlex.quote(f'--data.train={options.out}')}"
     if len(prepared) == 2:
-        return line
+        return f"train on it with: python -m distalex.train {shlex.quote(options.out)}"
     return f"{line} --data.test=FILE.beton, a file of test images; or prepare with --holdout=0.1, which holds some out"
 
 

@@ -120,7 +120,7 @@ def learn(options: ReportOptions, place: str, console: Console) -> Learned:
     with start_processes("none", device=options.device) as mesh:
         trained = load_trained(place, options.runs_dir)
         trained.to(mesh.device)
-        data = open_data_of(trained, options.data_root, BATCH_SIZE, mesh, console)
+        data = open_data_of(trained, options, BATCH_SIZE, mesh, console)
         with console.showing(), torch.no_grad():
             return _learned(trained, data, options, mesh, console)
 
@@ -144,7 +144,7 @@ def _learned(trained: Trained, data: Data, options: ReportOptions, mesh: Mesh, c
 
     def shown(places: list[int]) -> tuple[ShownImage, ...]:
         return tuple(
-            _shown(image, int(label), shares[place], classes, f"test image {chosen[place]}")
+            _shown(image, int(label), shares[place], classes, data.place("test", chosen[place]))
             for place, (image, label) in zip(places, _read(test, chosen[places]), strict=True)
         )
 
@@ -175,10 +175,10 @@ def _neighbours(trained: Trained, data: Data, queries: np.ndarray, most: int, co
     places, apart = index.nearest(features_of(trained, data.test.augmentation, stored), NEAREST)
     rows = []
     for query, (image, label), near, distances in zip(queries, wanted, places.tolist(), apart.tolist(), strict=True):
-        row = [ShownImage(_as_uri(image), trained.classes[label], (), (), f"test image {query}")]
+        row = [ShownImage(_as_uri(image), trained.classes[label], (), (), data.place("test", query))]
         samples = index.samples[near]
         for (other, actual), sample, distance in zip(_read(data.train, samples), samples, distances, strict=True):
-            row.append(ShownImage(_as_uri(other), trained.classes[actual], (), (), f"training image {sample}, {distance:.3g} away"))
+            row.append(ShownImage(_as_uri(other), trained.classes[actual], (), (), f"{data.place('train', sample)}, {distance:.3g} away"))
         rows.append(tuple(row))
     return tuple(rows)
 

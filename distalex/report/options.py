@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from distalex.config.command import CommandOptions, DataRoot, RunsDir
+from distalex.config.command import CommandOptions, DataRoot, RunsDir, SkipBad
 from distalex.config.schema import Device, Float, Int, Names
 
 
@@ -32,3 +32,4 @@ class ReportOptions(CommandOptions):
     """Number of training images to search for nearest neighbours, chosen by the seed. 0: no neighbours."""
     device: Device = "auto"
     data_root: DataRoot = None
+    skip_bad: SkipBad = False

@@ -66,6 +66,15 @@ def _found() -> list[Path]:
     return [path for folder in places() if (path := folder / _name()).is_file()]
 
 
+def describe_file() -> str:
+    """Return where the file lies, or that it would be downloaded, and from where."""
+    if found := _found():
+        return str(found[0])
+    folders, published = ", ".join(os.path.abspath(folder) for folder in places()), _published()
+    size = f"{published.meta['_file_size']:.0f} MB"
+    return f"in none of {folders}; training downloads {published.url} ({size}), where the network allows"
+
+
 def _fetch(say: Callable[[str], None]) -> None:
     """Download the file, with its checksum tested, into the first of `places`."""
     published, path = _published(), places()[0] / _name()
@@ -78,9 +87,10 @@ def _fetch(say: Callable[[str], None]) -> None:
             if not path.is_file():
                 torch.hub.download_url_to_file(published.url, str(path), _checksum(path.name), progress=sys.stderr.isatty())
     except (OSError, RuntimeError) as error:  # no network, another file at the address
+        folders = ", ".join(os.path.abspath(folder) for folder in places())
         raise UserError(
-            f"model.weights={TORCHVISION}: {path.name} ({size}) is in none of {', '.join(map(str, places()))} and cannot be downloaded "
-            f"({brief(error)}); fetch {published.url} elsewhere and put it into {path.parent}"
+            f"model.weights={TORCHVISION}: {path.name} ({size}) is in none of {folders} and cannot be downloaded ({brief(error)}); fetch "
+            f"{published.url} elsewhere and put it into {path.parent}, or take other weights (--model.weights=RUN) or none"
         ) from None
     finally:
         socket.setdefaulttimeout(before)

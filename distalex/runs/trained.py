@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -98,13 +98,26 @@ def open_trained(place: str | None, runs_dir: str, say: Callable[[str], None]) -
     return trained
 
 
-def open_data_of(trained: Trained, data_root: str | None, batch_size: int, mesh: Mesh, console: Console) -> Data:
-    """Open the data set that a network was trained on, in global batches of `batch_size`; at `data_root`, if it has moved.
+class Elsewhere(Protocol):
+    """Options of a command on where the data of a run is now, and how it is read."""
+
+    @property
+    def data_root(self) -> str | None:
+        """Where the data is, if not where it was."""
+
+    @property
+    def skip_bad(self) -> bool:
+        """Whether to skip images that cannot be read."""
+
+
+def open_data_of(trained: Trained, options: Elsewhere, batch_size: int, mesh: Mesh, console: Console) -> Data:
+    """Open the data set that a network was trained on, in global batches of `batch_size`; at `options.data_root`, if it has moved.
 
     Images are normalised by the checkpoint's statistics, whatever training images lie there.
     Raises UserError where it is missing or has other classes.
     """
-    section = trained.config.data.model_copy(update={"root": data_root or trained.config.data.root, "cache": "none"})
+    own = trained.config.data
+    section = own.model_copy(update={"root": options.data_root or own.root, "skip_bad": own.skip_bad or options.skip_bad, "cache": "none"})
     train = trained.config.train
     with console.showing():
         data = open_data(

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from distalex.config.config import Config
+from distalex.config.loading import TORCHVISION
 from distalex.config.model import ModelConfig
 from distalex.config.schema import validate
 from distalex.errors import UserError
@@ -22,6 +23,7 @@ from distalex.model.layer_names import Found, find_layers
 from distalex.model.network import Network
 from distalex.model.released import from_released, released_prefix
 from distalex.runs.checkpoint import FORMAT, are_finite, find
+from distalex.runs.published import describe_file
 from distalex.runs.weights_file import OF_TORCH, WeightsFile, converting, read_weights_file
 
 IMAGENET_CLASSES = 1000
@@ -82,6 +84,13 @@ def load_weights(net: Network, config: Config, classes: Sequence[str], say: Call
     if net.classifier not in fresh and source.classes is None:
         say(f"{net.classifier} kept: {place} has {net.classes} classes, as this run, and does not name them")
     _report_other_options(source, config, say)
+
+
+def describe_place(place: str, runs_dir: str) -> str:
+    """Return a line on where the weights of `model.weights` lie. Raises UserError where there are none; downloads nothing."""
+    if place == TORCHVISION:
+        return f"weights of torchvision's AlexNet: {describe_file()}"
+    return f"weights: {_find(place, runs_dir)}"
 
 
 def _find(place: str, runs_dir: str) -> Path:

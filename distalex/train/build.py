@@ -43,7 +43,7 @@ def build_state(config: Config, mesh: Mesh, data: Data, say: Callable[[str], Non
         frozen = f", with {', '.join(config.model.freeze)} from the first epoch" if config.model.thaw else ""
         say(
             f"no model.weights, so training starts from scratch{frozen}; for so few photographs --model.weights=torchvision, or a run, "
-            "gives more"
+            f"gives more{', and --config=photos is made for them' * (config.model.name == 'paper')}"
         )
     freeze(net, config.model.freeze if are_frozen(config.model, 0) else ())
     if config.model.is_own:

@@ -29,5 +29,9 @@ def train_or_dry_run(options: TrainOptions, config: Config) -> int:
         layout(config.parallel if config.parallel != "auto" else "data", world_size, config.model.columns)
         from distalex.plan.dry_run import describe_layout
 
+        if config.model.weights and config.checkpoint.resume == "never":
+            from distalex.runs.weights import describe_place
+
+            print(describe_place(config.model.weights, config.runs_dir))
         print(describe_layout(config, world_size, classes))
     return 0

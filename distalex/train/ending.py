@@ -11,7 +11,7 @@ from pathlib import Path
 
 from distalex.config.config import Config
 from distalex.config.schema import validate
-from distalex.console import Console, duration_text
+from distalex.console import Console, bytes_text, duration_text
 from distalex.errors import brief
 from distalex.export.work import NEEDS
 from distalex.report.options import ReportOptions
@@ -49,7 +49,8 @@ def describe_ending(folder: Path, config: Config, seconds: float) -> str:
     """Format what a run that is done has: its folder, time, best and last evaluation and report, and commands that go on from there."""
     rows = [row for row in read_metrics(folder / "metrics.jsonl") if row.get("kind") == "eval"]
     report = write_report(folder, config.device) if config.log.report else ""
-    lines = [f"done in {duration_text(seconds)}: {folder}"]
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    lines = [f"done in {duration_text(seconds)}: {folder} ({bytes_text(size)})"]
     if best := best_evaluation(rows):
         lines.append(f"  best    {_figures(best, config)}{', checkpoints/best.pt' * (folder / 'checkpoints' / 'best.pt').is_file()}")
         lines.append(f"  last    {_figures(rows[-1], config)}")

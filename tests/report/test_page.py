@@ -207,8 +207,8 @@ def test_epochs_are_a_table_of_training_test_and_time(tmp_path):
     text = render([read_history("it", "runs")])
     cells = [re.findall(r"<td>([^<]*)</td>", row) for row in re.findall(r"<tr>.*?</tr>", text) if "4.0 s" in row]
     assert cells == [
-        ["1", "2", "0.5000", "75.00 %", "0.2500", "80.00 %", "0.1", "10", "4.0 s"],
-        ["2", "4", "0.5000", "75.00 %", "–", "–", "0.1", "10", "4.0 s"],
+        ["1", "80.00 %", "0.2500", "0.5000", "75.00 %", "2", "0.1", "10", "4.0 s"],
+        ["2", "–", "–", "0.5000", "75.00 %", "4", "0.1", "10", "4.0 s"],
     ]
     assert "top-5" not in text
 

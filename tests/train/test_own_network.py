@@ -127,9 +127,11 @@ def test_initial_weights_are_keyed_by_the_seed_alone(tmp_path):
 def test_its_layers_thaw_after_some_epochs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "net.py")
-    given = ["--model.name=net.py:build", "--model.freeze=conv", "--model.thaw=1", "--train.max_steps=6", "--log.report=false"]
+    before = build_model(ModelConfig(name=f"{tmp_path}/net.py:build"), 4, 32, 0).state_dict()
+    torch.save(before, "weights.pt")
+    given = ["--model.name=net.py:build", "--model.freeze=conv", "--model.thaw=1", "--model.weights=weights.pt", "--log.report=false"]
+    given += ["--train.max_steps=6"]
     assert main(["train", *[option for option in SMALL if "max_steps" not in option], *given]) == 0
     frozen, thawed = (torch.load(tmp_path / f"runs/mine/checkpoints/step-0000000{step}.pt")["model"] for step in (3, 6))
-    before = build_model(ModelConfig(name=f"{tmp_path}/net.py:build"), 4, 32, 0).state_dict()
     assert torch.equal(frozen["conv.weight"], before["conv.weight"])
     assert not torch.equal(thawed["conv.weight"], before["conv.weight"])

@@ -20,7 +20,19 @@ from distalex.console import bytes_text
 from distalex.data.augment.statistics import Statistics, measure
 from distalex.data.beton.estimate import PLAIN, READ_BACK, How, estimate, writers_of
 from distalex.data.beton.ffcv import import_ffcv, labels_in
-from distalex.data.beton.sidecar import FORMAT, Info, Prepared, checksums, read_info, read_prepared, remove, shard_path, sidecar
+from distalex.data.beton.sidecar import (
+    FORMAT,
+    Info,
+    Prepared,
+    checksums,
+    names_path,
+    pack_names,
+    read_info,
+    read_prepared,
+    remove,
+    shard_path,
+    sidecar,
+)
 from distalex.data.beton.writer import Encoding, Progress, Written, write_images
 from distalex.data.contents import digest_of
 from distalex.data.source import Source
@@ -103,6 +115,7 @@ def write(source: Source, path: Path, progress: Progress, how: How = PLAIN, part
         good = source if not written.skipped else source.select(written.kept, source.split)
         _read_back(temporary, good, how.encoding.is_jpeg(written.kept))
         info = _describe(temporary, good, how.encoding, written, part_of or PartOf(source.fingerprint, measure(source)))
+        write_atomically(names_path(path), pack_names([good.places(sample) for sample in range(len(good))]))
         write_atomically(sidecar(path), info.model_dump_json(indent=1).encode())
     return info
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import gzip
 import hashlib
 import json
 import re
@@ -91,6 +92,28 @@ def sidecar(path: Path) -> Path:
     return path.with_name(path.name + ".json")
 
 
+def names_path(path: Path) -> Path:
+    """Path of the list of the files that the images of a prepared file were made from, one a line, compressed."""
+    return path.with_name(path.name + ".names.gz")
+
+
+def pack_names(names: Sequence[str]) -> bytes:
+    """Compress a list of files; bytes that are not UTF-8, and line breaks, are written as messages show them."""
+    return gzip.compress("\n".join(name.replace("\n", "\\n") for name in names).encode("utf-8", "backslashreplace"), mtime=0)
+
+
+def read_names(paths: Sequence[Path], counts: int) -> list[str]:
+    """The files that the images of prepared files were made from, in order; an empty list where they are not known.
+
+    An earlier distalex did not write them, and a file that was copied may lack them.
+    """
+    try:
+        names = [name for path in paths for name in gzip.decompress(names_path(path).read_bytes()).decode().split("\n")]
+    except (OSError, EOFError, ValueError, zlib.error):
+        return []
+    return names if len(names) == counts else []
+
+
 def shard_path(path: Path, shard: int, shards: int) -> Path:
     """`FILE.beton` itself where there is one, else `FILE-00003-of-00013.beton`."""
     return path if shards == 1 else path.with_name(f"{path.name.removesuffix('.beton')}-{shard:05d}-of-{shards:05d}.beton")
@@ -106,7 +129,7 @@ def existing(path: Path) -> list[Path]:
 def remove(path: Path, but: Collection[Path] = ()) -> None:
     """Remove the files that `path` stands for, and their descriptions, except for those in `but`."""
     for one in set(existing(path)) - set(but):
-        for file in (one, sidecar(one)):
+        for file in (one, sidecar(one), names_path(one)):
             file.unlink(missing_ok=True)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from distalex import random
 from distalex.data.contents import checksum_of
-from distalex.data.source import BadImage, Source
+from distalex.data.source import SKIP, BadImage, Source
 from distalex.errors import UserError
 
 Progress = Callable[[int, int], None]
@@ -83,7 +83,7 @@ def _work(task: _Task, todo: Any, memory: Any, allocator: Any, done: Any, result
                     except BadImage as error:
                         if not task.skip_bad:
                             raise
-                        bad[sample] = str(error)
+                        bad[sample] = str(error).removesuffix(f"; {SKIP}")
                         continue
                     checksums[sample] = checksum_of(image)
                     handle_sample((image, int(source.labels[sample])), sample, layout.names, metadata, allocator, task.fields[is_jpeg])
