@@ -92,6 +92,10 @@ def refuse_unwritable(path: Path, option: str = "", way_out: str = "give another
         raise UserError(f"{place}: cannot be written ({error.strerror or error}); {way_out}") from None
 
 
+MOMENT = 1.0
+"""Seconds that a lock is waited for without a word."""
+
+
 class Lock:
     """Exclusive `flock` on a file or folder. Released when the process exits.
 
@@ -124,12 +128,13 @@ class Lock:
                     os.close(descriptor)
 
     def wait(self, on_wait: Callable[[], None]) -> None:
-        """Take the lock, however long another process holds it; `on_wait` is called once where one does."""
-        if self.acquire():
-            return
-        on_wait()
+        """Take the lock, however long another process holds it; `on_wait` is called once where that takes more than a moment."""
+        begun, told = time.monotonic(), False
         while not self.acquire():
-            time.sleep(0.2)
+            if not told and time.monotonic() > begun + MOMENT:
+                on_wait()
+                told = True
+            time.sleep(0.02 if not told else 0.2)
 
     def describe_holder(self, holder: str) -> None:
         """Write one line on this process into the locked file, for others to read."""
@@ -153,7 +158,7 @@ class Lock:
 
 @contextmanager
 def locked(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
-    """Hold the `Lock` on `path` in the block, waiting for it first; `on_wait` is called once where another process holds it.
+    """Hold the `Lock` on `path` in the block, waiting for it first; `on_wait` is called once where that takes more than a moment.
 
     Raises UserError for a lock that another user has made and does not share.
     """

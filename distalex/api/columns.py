@@ -52,7 +52,10 @@ def split_into_columns(net: Network, device: str = "auto") -> Shards:
     """
     topology = Topology.from_environment()
     if not isinstance(net, Network):
-        raise UserError(f"{type(net).__name__}: not a network with columns; build one with distalex.build_network(…)")
+        raise UserError(
+            f"{type(net).__name__}: not a network with columns; build one, also your own, with "
+            "distalex.build_network({'model.name': 'FILE.py:build'}, classes=…, image_size=…)"
+        )
     if topology.world_size == 1:
         raise UserError("split_into_columns: there is 1 process; start the script with: torchrun --standalone --nproc_per_node=2 SCRIPT.py")
     chosen = choose_device(device, topology)

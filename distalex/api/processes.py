@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(__file__).resolve().parents[2]
 """The folder in which this process found distalex."""
+COLOURS = ("FORCE_COLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE", "TTY_INTERACTIVE")
+"""Variables by which a notebook says that it shows colours; lines of other processes come through a pipe."""
 ALONE = 10.0  # seconds within which the others end by themselves after one has failed
 
 
@@ -68,7 +70,10 @@ def _start(folder: Path, rank: int, processes: int, port: int) -> subprocess.Pop
     first = rank == 0
     return subprocess.Popen(
         [sys.executable, "-m", "distalex.api", str(folder)],
-        env={**os.environ, **{name: str(value) for name, value in variables.items()}},
+        env={
+            **{key: value for key, value in os.environ.items() if key not in COLOURS},
+            **{key: str(value) for key, value in variables.items()},
+        },
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE if first else subprocess.DEVNULL,
         stderr=subprocess.STDOUT if first else None,

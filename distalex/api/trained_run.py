@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distalex.errors import UserError
+from distalex.runs.checkpoint import find
 from distalex.runs.metrics import finite, read_metrics
 
 if TYPE_CHECKING:
@@ -27,10 +30,11 @@ class TrainedRun:
     step: int
     """Optimizer steps done."""
     evaluation: Evaluation | None
-    """The last evaluation: loss, top1, top5 in percent, count, confusion; None where the run was stopped before one."""
+    """The last evaluation: loss, top1, top5 in percent, count, confusion; None where the run was stopped before one, or opened again."""
 
     def __repr__(self) -> str:
-        result = f"top-1 {self.evaluation.top1:.2f} %" if self.evaluation else "stopped, not evaluated"
+        tested = self.points("top1", "eval")
+        result = f"top-1 {tested[-1][1]:.2f} %" if tested else "stopped, not evaluated"
         return f"TrainedRun({str(self.folder)!r}, step {self.step:,}, {result})"
 
     @property
@@ -44,14 +48,18 @@ class TrainedRun:
         path = self.folder / "metrics.jsonl"
         return read_metrics(path) if path.is_file() else []
 
+    def points(self, key: str, kind: str = "train") -> list[tuple[int, float]]:
+        """Return pairs of step and value of one measure in the rows of a kind; rows without a finite value are left out."""
+        return [(row["step"], value) for row in self.metrics if row.get("kind") == kind and (value := finite(row.get(key))) is not None]
+
     def values(self, key: str, kind: str = "train") -> tuple[list[int], list[float]]:
         """Return the steps and values of one measure, e.g. `loss`, to plot; rows without a finite value are left out.
 
         Raises UserError where no row of `kind` has it.
         """
-        rows = [row for row in self.metrics if row.get("kind") == kind]
-        pairs = [(row["step"], value) for row in rows if (value := finite(row.get(key))) is not None]
+        pairs = self.points(key, kind)
         if not pairs:
+            rows = [row for row in self.metrics if row.get("kind") == kind]
             has = ", ".join(sorted({name for row in rows for name in row if finite(row[name]) is not None})) or "nothing"
             raise UserError(f"{key}: no row of kind {kind!r} in {self.folder / 'metrics.jsonl'} has it; there is {has}")
         return [step for step, _ in pairs], [value for _, value in pairs]
@@ -83,7 +91,7 @@ class TrainedRun:
         """The run's figures and curves, for a notebook."""
         png = draw_curves(self)
         picture = f'<br><img src="data:image/png;base64,{base64.b64encode(png).decode()}">' if png else ""
-        last = escape(self.evaluation.describe()) if self.evaluation else "stopped before an evaluation"
+        last = escape(self.evaluation.describe() if self.evaluation else repr(self).rpartition(", ")[2].rstrip(")"))
         return f"<b>{escape(self.name)}</b>: step {self.step:,}, {last}<br>{escape(str(self.folder))}{picture}"
 
 
@@ -99,25 +107,83 @@ class Page:
         return f'<iframe srcdoc="{page}" width="100%" height="600" style="border:0"></iframe>'
 
 
-def draw_curves(*runs: TrainedRun) -> bytes | None:
-    """Draw loss and top-1 of runs over steps into the same axes, as PNG; None where nothing was logged yet."""
+STYLES = ("-", "--", "-.", ":")
+"""Of runs whose curves may lie on each other."""
+
+
+def draw_curves(*runs: Any, runs_dir: str | os.PathLike[str] = "runs", **named: Any) -> bytes | None:
+    """Draw training loss and test top-1 of runs over steps into the same axes, as PNG; None where nothing was logged yet.
+
+    Several runs are also drawn as what their losses differ from the first one's, on a logarithmic scale.
+
+    Args:
+        runs: runs, their names in `runs_dir` or folders, or networks from `load`.
+        runs_dir: folder of the runs.
+        named: runs by the name to draw them under, e.g. `draw_curves(one=run, columns=other)`.
+
+    Raises:
+        UserError: there is no such run.
+    """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 2.6), layout="constrained")
-    drawn = False
-    for axes, (key, label) in zip(figure.subplots(1, 2), {"loss": "loss", "top1": "top-1 (%)"}.items(), strict=True):
-        for place, run in enumerate(runs):
-            for kind, style in (("train", "-"), ("eval", "o--")):
-                try:
-                    steps, values = run.values(key, kind)
-                except UserError:
-                    continue
-                words = "training" if kind == "train" else "test"
-                axes.plot(steps, values, style, color=f"C{place}", markersize=4, label=f"{run.name}, {words}" if len(runs) > 1 else words)
-                drawn = True
-        axes.set(xlabel="step", ylabel=label)
-        if axes.lines:
-            axes.legend(fontsize=8)
+    shown = {run.name: run for run in (open_run(run, runs_dir) for run in runs)}
+    shown |= {name: open_run(run, runs_dir) for name, run in named.items()}
+    several = len(shown) > 1
+    figure = Figure(figsize=(12 if several else 8, 2.9), layout="constrained")
+    panels = figure.subplots(1, 3 if several else 2)
+    for place, (name, run) in enumerate(shown.items()):
+        for axes, (key, label) in zip(panels, {"loss": "loss", "top1": "top-1 (%)"}.items(), strict=False):
+            axes.set(xlabel="step", ylabel=label)
+            wide = {"linewidth": 1.5 + 1.6 * (len(shown) - 1 - place), "alpha": 0.6} if several else {}  # so that none hides another
+            for kind, style in (("train", STYLES[place % len(STYLES)]), ("eval", "o")):
+                if points := run.points(key, kind):
+                    words = f"{name}{', test' * (kind == 'eval')}" if several else "test" if kind == "eval" else "training"
+                    alone = kind == "eval" and len(points) == 1
+                    axes.plot(
+                        *zip(*points, strict=True),
+                        style if kind == "train" or alone else "o--",
+                        color=f"C{place}",
+                        markersize=5,
+                        label=None if several and kind == "eval" else words,
+                        **(wide if kind == "train" else {}),
+                    )
+    if several:
+        _draw_differences(panels[2], shown)
+        figure.legend(*panels[0].get_legend_handles_labels(), fontsize=8, loc="outside lower center", ncols=6)
+    else:
+        panels[0].legend(fontsize=8)
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=90)
-    return file.getvalue() if drawn else None
+    return file.getvalue() if any(axes.lines for axes in panels) else None
+
+
+def _draw_differences(axes: Any, shown: Mapping[str, TrainedRun]) -> None:
+    """Draw by how much each run's training loss differs from the first one's."""
+    (first, one), *others = shown.items()
+    expected = dict(one.points("loss", "train"))
+    for place, (_, run) in enumerate(others, 1):
+        apart = [(step, max(abs(loss - expected[step]), LEAST)) for step, loss in run.points("loss", "train") if step in expected]
+        if apart:
+            axes.plot(*zip(*apart, strict=True), STYLES[place % len(STYLES)], color=f"C{place}")
+    axes.set(xlabel="step", ylabel=f"difference of the loss to {first}", yscale="log")
+    axes.set_ylim(bottom=LEAST)
+
+
+LEAST = 1e-8
+"""A difference that is drawn for equal losses, which have no logarithm."""
+
+
+def open_run(place: Any, runs_dir: str | os.PathLike[str] = "runs") -> TrainedRun:
+    """Open a run that was trained before, by its name in `runs_dir` or its folder; a run or a network from `load` stands for itself.
+
+    Raises UserError where there is none.
+    """
+    if isinstance(place, TrainedRun):
+        return place
+    path = getattr(place, "path", place)  # of a network
+    if not isinstance(path, (str, os.PathLike)):
+        raise UserError(f"{place!r:.80}: a run, its folder or its name is needed")
+    found = Path(find(os.path.expanduser(os.fspath(path)), os.fspath(runs_dir)))
+    folder = found.parent.parent
+    rows = read_metrics(folder / "metrics.jsonl") if (folder / "metrics.jsonl").is_file() else []
+    return TrainedRun(folder, max((row["step"] for row in rows), default=0), None)

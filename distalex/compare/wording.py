@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from distalex.compare.differences import ComparedRow, ComparedTensor
 from distalex.compare.runs import ComparedRun
@@ -87,6 +88,29 @@ def first_differences(
         group = "" if first.group == "model" else f"{first.group} "
         found.append(f"first parameter {group}{first.name} at step {step}, {first.where} (difference {_size(first.difference)})")
     return found
+
+
+GROWS = 50
+"""Times by which a difference may grow from one step to the next, and still be rounding that a network that learns carries on."""
+
+
+def explain(run: ComparedRun, other: ComparedRun, rows: Sequence[ComparedRow], tolerance: float) -> Iterator[str]:
+    """Yield lines on why two runs of the same options may differ by rounding alone."""
+    if any(one.options.get("train.precision") == "bf16" for one in (run, other)):
+        yield (
+            "train.precision is bf16 in a run: another order of summation changes a loss by about 4e-3, which grows; train both with "
+            "--train.precision=fp32 to compare topologies"
+        )
+        return
+    losses = [row.differences()["loss"] for row in sorted(rows, key=lambda row: row.step) if row.kind == "train"]
+    first = next((place for place, apart in enumerate(losses) if apart > tolerance), None)
+    if first and all(later <= GROWS * max(before, 1e-6) for before, later in pairwise(losses[: first + 1])):
+        yield (
+            f"the {counted(first, 'step')} before differ by at most {_size(max(losses[:first]))}: rounding grows while a network learns "
+            "fast, so compare the first steps (--train.max_steps), or allow for it with --tolerance"
+        )
+    elif losses and first is None:
+        yield "all training losses are the same: rounding alone, or one image on the edge of two classes; --weights_tolerance allows for it"
 
 
 def summary(rows: Sequence[ComparedRow], tensors: Sequence[ComparedTensor], step: int | None) -> str:

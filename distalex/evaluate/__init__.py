@@ -21,7 +21,9 @@ def run(place: Any = None, **options: Any) -> Evaluation:
     from distalex.evaluate.options import EvaluateOptions
     from distalex.evaluate.work import evaluate_run
 
-    return evaluate_run(validate(EvaluateOptions, plain_values({"run": getattr(place, "folder", place), **options}), {}))
+    return evaluate_run(
+        validate(EvaluateOptions, plain_values({"run": getattr(place, "folder", getattr(place, "path", place)), **options}), {})
+    )
 
 
 class _Room(ModuleType):

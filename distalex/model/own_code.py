@@ -12,6 +12,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from torch import nn
+
 from distalex.config.model import ModelConfig
 from distalex.config.own_network import TORCHVISION, split_name
 from distalex.config.schema import digest_of_text
@@ -29,19 +31,33 @@ def call_build(config: ModelConfig, classes: int, image_size: int) -> Any:
         build, file = partial(_build_torchvisions, name), ""
     else:
         build, file = _function(name, config.code or "")
+    if isinstance(build, nn.Module):
+        raise UserError(f"model.name={name}: is a network, not a function that returns one; write def build(classes, image_size): …")
+    call = _by_name_or_place(build, name, classes, image_size)
     try:
-        inspect.signature(build).bind(classes, image_size)
-    except TypeError:
-        taken = inspect.signature(build)
-        raise UserError(f"model.name={name}: takes {taken}, and is called with (classes, image_size); give it these two") from None
-    except ValueError:  # of a function without a signature
-        pass
-    try:
-        return build(classes, image_size)
+        return call()
     except UserError:
         raise
     except (Exception, SystemExit) as error:
         raise UserError(f"model.name={name}: fails with classes={classes}, image_size={image_size} ({describe(error, file)})") from None
+
+
+def _by_name_or_place(build: Callable[..., Any], name: str, classes: int, image_size: int) -> Callable[[], Any]:
+    """Return the call of `build`, whose arguments are given by their names where it has these. Raises UserError where it takes others."""
+    by_name = partial(build, classes=classes, image_size=image_size)
+    by_place = partial(build, classes, image_size)
+    try:
+        taken = inspect.signature(build)
+    except ValueError:  # of a function without a signature
+        return by_place
+    for call in (by_name, by_place):
+        try:
+            taken.bind(*call.args, **call.keywords)
+        except TypeError:
+            continue
+        if call is by_place or {"classes", "image_size"} <= taken.parameters.keys():
+            return call
+    raise UserError(f"model.name={name}: takes {taken}; define it as build(classes, image_size), or with these two by name")
 
 
 def describe(error: BaseException, file: str = "") -> str:

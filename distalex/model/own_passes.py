@@ -131,14 +131,21 @@ def try_training(net: Network, name: str, accumulates: bool, has_empty_shares: b
         whole = passes.outputs(images, 0, seed=1)
         again = passes.outputs(images, 0, seed=2)
         if culprit := _first_difference(whole, again):
+            culprit, way_out = _way_out(net, culprit)
             raise UserError(
                 f"model.name={name}: {culprit} draws random numbers that no key decides, so that a run would depend on the number of "
-                "processes; use layers such as nn.Dropout in place of functions (F.dropout, torch.rand), or set their probability to 0"
+                f"processes; {way_out}"
             )
         half = IMAGES // 2
         kept: list[dict[str, Tensor]] = [passes.state_after(images), passes.state_after(images[:half])]
         parts = torch.cat([passes.outputs(images[:half], 0, seed=1)[-1][2], passes.outputs(images[half:], half, seed=1)[-1][2]])
         _require_same(parts, whole[-1][2], kept, name)
+        saved = net.state_dict().keys()
+        if lost := next((key for key, value in kept[0].items() if key not in saved and not torch.equal(value, buffers[key])), None):
+            raise UserError(
+                f"model.name={name}: forward changes its buffer {lost}, which checkpoints do not hold; register it with persistent=True, "
+                "so that a run that is resumed goes on with it"
+            )
         passes.set_batch_norm(training=True)
         if has_empty_shares:
             passes.try_without_images(images[:0])
@@ -252,6 +259,18 @@ def _first_difference(one: list[tuple[str, list[Tensor], Tensor]], other: list[t
         if len(inputs) == len(same) and all(map(_are_close, inputs, same)):
             return name or "forward"
     return ""
+
+
+def _way_out(net: Network, culprit: str) -> tuple[str, str]:
+    """Return the layer in `culprit` that draws random numbers of its own, where it is one that is known to, and what to do."""
+    inside = net.get_submodule(culprit).named_modules() if culprit in dict(net.named_modules()) else ()
+    for key, layer in inside:
+        if isinstance(layer, nn.MultiheadAttention) and layer.dropout:
+            name = ".".join(filter(None, (culprit, key)))
+            return f"{name} (nn.MultiheadAttention)", "give it dropout=0, and put an nn.Dropout behind it"
+        if isinstance(layer, nn.RReLU):
+            return f"{'.'.join(filter(None, (culprit, key)))} (nn.RReLU)", "use nn.LeakyReLU"
+    return culprit, "use layers such as nn.Dropout in place of functions (F.dropout, torch.rand), or set their probability to 0"
 
 
 def _are_close(one: Tensor, other: Tensor) -> bool:

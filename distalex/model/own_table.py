@@ -62,7 +62,9 @@ def _misfit(layer: nn.Module, how: str, columns: int, is_classifier: bool) -> st
     if how != "own" and groups != 1:
         return f"it has groups={groups}; give it groups=1, or 'own'"
     if layer.out_channels % columns or (how != "image" and layer.in_channels % columns):
-        return f"its channels, {layer.in_channels} and {layer.out_channels}, are no multiples of {columns}"
+        divided = [layer.out_channels] if how == "image" else [layer.in_channels, layer.out_channels]
+        wrong = " and ".join(str(channels) for channels in divided if channels % columns)
+        return f"{wrong} channels are no multiple of {columns}"
     if isinstance(layer.padding, str) or layer.padding_mode != "zeros":
         return f"padding={layer.padding!r}, padding_mode={layer.padding_mode!r} cannot be divided; give a number of zeros"
     return ""
@@ -82,7 +84,7 @@ def _require_divided(module: nn.Module, reads: Mapping[str, str], columns: int, 
         )
         if mixes or any(True for _ in layer.parameters(recurse=False)) or isinstance(layer, nn.PixelShuffle | nn.Softmax2d | nn.GLU):
             kind = type(layer).__name__
+            way_out = "add it there" if isinstance(layer, nn.Conv2d | nn.Linear) else "use nn.BatchNorm2d"
             raise UserError(
-                f"{what}{key or 'the module itself'} ({kind}) is not in reads, and does not treat each channel for itself; "
-                "use nn.BatchNorm2d"
+                f"{what}{key or 'the module itself'} ({kind}) is not in reads, and does not treat each channel for itself; {way_out}"
             )

@@ -106,11 +106,12 @@ def _called(net: Network) -> set[nn.Module]:
     """Return the modules that a forward pass of one black image calls."""
     called = set[nn.Module]()
     hooks = [module.register_forward_pre_hook(lambda module, _: called.add(module)) for module in net.modules()]
-    modes = {module: module.training for module in net.modules()}
+    training, modes = net.training, {module: module.training for module in net.modules()}
     like = next(net.parameters())
     net.eval()(like.new_zeros(1, 3, net.image_size, net.image_size))
-    for module, training in modes.items():
-        module.training = training
+    net.train(training)  # also of a network of one's own, whose module is not among its modules
+    for module, mode in modes.items():
+        module.training = mode
     for hook in hooks:
         hook.remove()
     return called

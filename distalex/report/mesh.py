@@ -41,10 +41,12 @@ class Exchange:
 
 
 def exchanges_of(run: History) -> list[Exchange]:
-    """Return the communication of a step by purpose, from the last 20 logged steps."""
-    rows = [row for row in run.train if isinstance(row.get("comm_bytes_by"), dict)][-20:]
+    """Return the communication of a step by purpose, from the last 20 logged steps that have the largest batch."""
+    rows = [row for row in run.train if isinstance(row.get("comm_bytes_by"), dict)]
     if not rows:
         return []
+    most = max(finite(row.get("comm_bytes")) or 0 for row in rows)  # the last batch of an epoch is smaller
+    rows = [row for row in rows if (finite(row.get("comm_bytes")) or 0) == most][-20:]
     found = []
     for purpose, sent in rows[-1]["comm_bytes_by"].items():
         waits = [finite((row.get("comm_exposed_by") or {}).get(purpose)) for row in rows]

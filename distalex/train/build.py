@@ -96,9 +96,9 @@ def describe_run(config: Config, mesh: Mesh, data: Data, state: TrainState, fold
     processes, classes = mesh.topology.world_size, len(data.classes)
     held = sum(parameter.numel() for parameter in state.shards.parameters(state.net).values()) / 1e6
     largest = -(-config.train.batch_size // mesh.replicas)
-    empty = max(0, mesh.replicas - config.train.batch_size)
+    empty, smallest = max(0, mesh.replicas - config.train.batch_size), config.train.batch_size // mesh.replicas
     shared = (
-        f"{mesh.replicas - empty} x {largest} images"
+        f"{mesh.replicas - empty} x {f'{smallest} or ' if 0 < smallest < largest else ''}{largest} images"
         + f" ({empty} of {mesh.replicas} replicas have none: use fewer processes)" * bool(empty)
     )
     computes: str = config.train.precision

@@ -172,10 +172,13 @@ class StepLog:
         self._print_row([name for name, _ in self.head])
 
     def print_epoch(self, state: TrainState, evaluation: Evaluation | None) -> None:
-        """Print a row of the table: an epoch that has ended, or the evaluation that ends the run in the middle of one."""
+        """Print a row of the table: an epoch that has ended, or the evaluation that ends the run in the middle of one. A collective."""
         clock, epochs = self.clock, self.config.train.epochs
         self.console.done(f"epoch {state.epoch + bool(state.step_in_epoch)}/{epochs}")
         epoch = f"in {state.epoch + 1}/{epochs}" if state.step_in_epoch else f"{state.epoch}/{epochs}"
+        if state.step_in_epoch:
+            loss, correct, images = state.epoch_mean.sums()
+            self._trained = (f"{loss / images:.4f}", f"{100.0 * correct / images:.2f} %") if images else self._trained
         tested = ["-", "-", "-"]
         if evaluation is not None:
             tested = [f"{evaluation.loss:.4f}", f"{evaluation.top1:.2f} %", f"{evaluation.top5:.2f} %"]

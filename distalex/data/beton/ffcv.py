@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -21,9 +22,11 @@ def import_ffcv() -> Any:
     numba.typed.Dict = dict  # type: ignore[misc] # for FFCV's table of two encodings, Numba compiles for two seconds
     numba.set_num_threads = lambda n: None  # starts TBB's threads, which nothing here uses and which can hang at exit
     try:
-        import ffcv
-        import ffcv.loader
-        import ffcv.writer
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="IProgress not found")  # of tqdm, in a notebook without ipywidgets
+            import ffcv
+            import ffcv.loader
+            import ffcv.writer
         from ffcv.memory_managers.os_cache import OSCacheManager
         from ffcv.pipeline.compiler import Compiler
     except ImportError as error:
