@@ -42,7 +42,7 @@ def test_a_command_of_the_readme_runs(command, tmp_path, monkeypatch, photograph
     if ("cifar10" in command and "mine.beton" not in command) or "prepare cifar10" in command:
         folder = tmp_path / "cifar-10-batches-py"
         write_cifar10(folder, images=20)
-    runs = {"--model.weights=RUN": ["RUN"], "distalex.compare": ["one", "columns"]}
+    runs = {"--model.weights=RUN": ["RUN"], "distalex.compare": ["whole", "split"]}
     reads = [name for verb in ("predict", "evaluate", "report", "export") if f"distalex.{verb}" in command for name in ["newest"]]
     for name in reads + [name for part, names in runs.items() if part in command for name in names]:
         copy_run(photographed_run, tmp_path / "runs" / name)

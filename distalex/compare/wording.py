@@ -109,8 +109,6 @@ def explain(run: ComparedRun, other: ComparedRun, rows: Sequence[ComparedRow], t
             f"the {counted(first, 'step')} before differ by at most {_size(max(losses[:first]))}: rounding grows while a network learns "
             "fast, so compare the first steps (--train.max_steps), or allow for it with --tolerance"
         )
-    elif losses and first is None:
-        yield "all training losses are the same: rounding alone, or one image on the edge of two classes; --weights_tolerance allows for it"
 
 
 def summary(rows: Sequence[ComparedRow], tensors: Sequence[ComparedTensor], step: int | None) -> str:

@@ -31,9 +31,9 @@ def compare_runs(options: CompareOptions) -> int:
             print(line)
     found = wording.first_differences(rows, tensors, step, options.tolerance, limit)
     if found:
-        print(f"runs differ, {'; '.join(found)}")
         for line in wording.explain(run, other, rows, options.tolerance):
             print(line)
+        print(f"runs differ, {'; '.join(found)}")
         return 1
     within = f"{options.tolerance:g}" + (f" (weights {limit:g})" if limit != options.tolerance else "")
     print(f"same within {within}: {wording.summary(rows, tensors, step)}")

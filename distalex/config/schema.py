@@ -41,7 +41,7 @@ def _split_pairs(value: Any) -> Any:
     """Split the text `fc8:10,fc7:5` of a command line into a mapping; other values are returned as they are."""
     if not isinstance(value, str):
         return value
-    pairs = [part.partition(":") for part in value.strip("{}").split(",") if part.strip()]
+    pairs = [part.partition(":" if ":" in part else "=") for part in value.strip("{}").split(",") if part.strip()]
     return {key.strip(): number.strip() for key, _, number in pairs}
 
 

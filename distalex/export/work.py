@@ -58,8 +58,8 @@ def export_run(options: ExportOptions) -> Path:
     trained = open_trained(options.run, options.runs_dir, note)
     if kind == ".pth" and (not trained.config.model.facts.get("TORCHVISION_KEYS") or trained.config.model.activation != "relu"):
         raise UserError(
-            f"out={path}: torchvision's AlexNet is one tower with ReLU, this run's network is `{trained.config.model.name}` "
-            f"with {trained.config.model.activation}; use .safetensors"
+            f"out={path}: a .pth file is for torchvision's AlexNet, one tower with ReLU, and this run's network is "
+            f"`{trained.config.model.name}` with {trained.config.model.activation}; use .safetensors"
         )
     with refuse_unwritable(path, "out", "choose another place"):
         path.parent.mkdir(parents=True, exist_ok=True)

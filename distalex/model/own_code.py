@@ -44,20 +44,24 @@ def call_build(config: ModelConfig, classes: int, image_size: int) -> Any:
 
 def _by_name_or_place(build: Callable[..., Any], name: str, classes: int, image_size: int) -> Callable[[], Any]:
     """Return the call of `build`, whose arguments are given by their names where it has these. Raises UserError where it takes others."""
-    by_name = partial(build, classes=classes, image_size=image_size)
-    by_place = partial(build, classes, image_size)
+    named, placed = {"classes": classes, "image_size": image_size}, (classes, image_size)
     try:
         taken = inspect.signature(build)
     except ValueError:  # of a function without a signature
-        return by_place
-    for call in (by_name, by_place):
-        try:
-            taken.bind(*call.args, **call.keywords)
-        except TypeError:
-            continue
-        if call is by_place or {"classes", "image_size"} <= taken.parameters.keys():
-            return call
+        return partial(build, *placed)
+    if named.keys() <= taken.parameters.keys() and _takes(taken, **named):
+        return partial(build, **named)
+    if _takes(taken, *placed):
+        return partial(build, *placed)
     raise UserError(f"model.name={name}: takes {taken}; define it as build(classes, image_size), or with these two by name")
+
+
+def _takes(taken: inspect.Signature, *placed: int, **named: int) -> bool:
+    try:
+        taken.bind(*placed, **named)
+    except TypeError:
+        return False
+    return True
 
 
 def describe(error: BaseException, file: str = "") -> str:

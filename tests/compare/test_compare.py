@@ -92,6 +92,19 @@ def test_the_first_step_that_differs_is_named(runs, compare):
     assert last.endswith("(difference 1.0e-03)")
 
 
+def test_rounding_that_grows_and_coarse_arithmetic_are_explained_and_a_jump_is_not(runs, compare):
+    copy = (runs / "again" / "metrics.jsonl").read_text()
+    for step in range(1, 7):
+        edit_rows(runs / "again", add_to_loss(2e-7 * 4 ** (step - 1) * (0.75 if step > 1 else 1), since=step))
+    assert "differ by at most" in (out := compare("first", "again")[1]) and "rounding grows" in out
+    (runs / "again" / "metrics.jsonl").write_text(copy)
+    edit_rows(runs / "again", add_to_loss(0.1, since=4))
+    assert "rounding" not in compare("first", "again")[1]
+    config = runs / "again" / "config.yaml"
+    config.write_text(config.read_text().replace("precision: fp32", "precision: bf16"))
+    assert "train.precision is bf16 in a run" in compare("first", "again")[1]
+
+
 def test_an_evaluation_that_differs_is_named(runs, compare):
     edit_rows(runs / "again", add_to_loss(0.001, "eval"))
     status, _, last = compare("first", "again")

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from support.runs import REPOSITORY, SMALL, metrics
+from support.runs import REPOSITORY, SMALL, metrics, newest
 
 PAGE = (REPOSITORY / "docs" / "networks.md").read_text()
 OPTIONS = {
@@ -64,3 +64,35 @@ def test_a_table_that_hides_a_mixture_of_columns_is_refused(launch, tmp_path):
     done = train(launch, 2, name="wrong", parallel="model", model__name="two.py:build")
     assert "gives other logits than the whole one" in done.stderr
     assert not (tmp_path / "runs").exists()
+
+
+COUNTS = """
+import torch
+from torch import nn
+
+
+class Fading(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.conv, self.out = nn.Conv2d(3, 8, 5, 4), nn.Linear(8, classes)
+        self.register_buffer("share", torch.ones(()))
+
+    def forward(self, x):
+        if self.training:
+            self.share *= 0.5
+        return self.out(self.conv(x).mean((2, 3))) * (1 + self.share)
+
+
+def build(classes, image_size):
+    return Fading(classes)
+"""
+
+
+@pytest.mark.slow(15)
+def test_a_buffer_that_every_step_changes_is_the_same_in_shards(launch, tmp_path):
+    (tmp_path / "counts.py").write_text(COUNTS)
+    for name, parallel, processes in (("alone", "none", 1), ("shards", "fsdp", 2)):
+        done = train(launch, processes, name=name, parallel=parallel, model__name="counts.py:build")
+        assert done.returncode == 0, done.stderr
+    alone, shards = (newest(tmp_path / "runs" / name)["model"]["share"].item() for name in ("alone", "shards"))
+    assert alone == shards < 1

@@ -151,3 +151,19 @@ def test_names_that_matplotlib_would_take_for_formulas_are_drawn_as_they_stand(r
     path = next((run / "images" / "cat").glob("*.jpg"))
     shutil.copy(path, run / "a $\\frac{$ 語.jpg")
     predicted(capsys, "a $\\frac{$ 語.jpg", "--save=drawn.svg")
+
+
+def test_folders_named_after_classes_give_the_actual_labels(run, capsys):
+    said = predicted(capsys, "images").out.splitlines()
+    told = [line for line in said if ": predicted " in line]
+    right = sum(line.endswith(" - right") for line in told)
+    assert said[-1].startswith(f"{right} of {len(told)} right, by the names of their folders (")
+    rows = list(csv.reader(io.StringIO(predicted(capsys, "images", "--csv").out)))
+    assert {row[1] for row in rows[1:]} == {"ant", "bee", "cat"}
+    (run / "images" / "ant").rename(run / "images" / "wasp")  # no class of the run
+    assert "actual" not in predicted(capsys, "images").out
+
+
+def test_test_images_are_named_by_their_files(run, capsys, photographs):
+    lines = predicted(capsys, "--count=3").out.splitlines()[-4:-1]
+    assert all(line.startswith(str(photographs / "test")) and ": predicted " in line for line in lines), lines

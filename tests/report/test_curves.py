@@ -117,3 +117,10 @@ def test_words_of_the_drawing_of_processes_stay_inside_it(tmp_path, layers):
             assert 0 <= left < right <= width, text
             if re.search("layer[0-9]|MB", text) and anchor == "middle":
                 assert all(right <= start or left >= start + wide for start, wide in boxes), text
+
+
+def test_bytes_are_those_of_whole_batches(tmp_path):
+    """The last batch of an epoch is smaller, and sends less between columns."""
+    rows = [trained(step, comm_bytes=sent, comm_bytes_by={"conv3": sent}) for step, sent in ((1, 200), (2, 200), (3, 90))]
+    write_run(tmp_path / "runs" / "it", rows)
+    assert [exchange.bytes for exchange in mesh.exchanges_of(read_history("it", "runs"))] == [200]

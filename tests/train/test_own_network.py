@@ -20,14 +20,21 @@ class Net(nn.Module):
         self.conv, self.norm, self.drop = nn.Conv2d(3, 8, 5, 4), nn.BatchNorm2d(8), nn.Dropout(0.25)
         self.out = nn.Linear(8, classes)
         self.register_buffer("mean", torch.zeros(8))
+        self.register_buffer("count", torch.zeros(()), persistent=False)
+        self.attention = nn.MultiheadAttention(8, 2, dropout=0.1)
 
     def forward(self, x):
         x = self.drop(self.norm(self.conv(x)).mean((2, 3)))
         {line}
         return self.out(x)
 
-def build(classes, image_size):
+def build(*, classes, image_size, width=8):
     return Net(classes)
+
+def other(number, side, depth):
+    return Net(number)
+
+layer = nn.Linear(8, 8)
 """
 
 
@@ -40,10 +47,14 @@ MISTAKES = {  # what is wrong in the file or the options: words of the one line 
     "x = x + torch.rand(8)": ["draws random numbers"],
     "x = x - x.mean(0) if self.training else x": ["images beside it"],
     "self.mean = self.mean + (x.detach().mean(0) if self.training else 0)": ["buffer mean"],
+    "self.count += 1": ["buffer count", "persistent=True"],
+    "x = self.attention(x, x, x)[0]": ["attention (nn.MultiheadAttention) draws random numbers", "dropout=0"],
     "return x": ["shape (2, 8)", "(images, 4)"],
     "return self.out(x), x": ["tuple of 2", "logits alone"],
     "x = self.nothing(x)": ["fails on images of 32x32", "line"],
     "--model.name=net.py": ["net.py:build"],
+    "--model.name=net.py:layer": ["is a network, not a function"],
+    "--model.name=net.py:other": ["takes (number, side, depth)", "build(classes, image_size)"],
     "--model.name=other.py:build": ["other.py", "cannot be read"],
     "--model.name=net.py:bild": ["no function bild", "build"],
     "--model.name=torchvision:resnet81": ["did you mean torchvision:resnet18"],

@@ -10,6 +10,7 @@ from support.train import train
 
 from distalex.cli.main import main
 from distalex.config.loading import load_config
+from distalex.errors import UserError
 from distalex.runs import published
 from distalex.runs.metrics import read_metrics
 
@@ -224,3 +225,30 @@ def test_without_tensorboard_a_run_does_not_start(tmp_path, monkeypatch, capsys)
     assert train(name="it", log__tensorboard="true") == 2
     assert "pip install tensorboard" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
+
+
+def test_none_empties_a_list_and_removes_a_value_that_a_config_gives(tmp_path, capsys):
+    config = load_config("photos", {"model.freeze": "none", "train.max_steps": "none", "optim.layer_lr": "classifier=3"})
+    assert (config.model.freeze, config.model.thaw, config.optim.layer_lr) == ((), None, {"classifier": 3.0})
+    assert load_config("photos", {"model.thaw": "null"}).model.freeze == ("convolutions",)
+    assert load_config("digits", {"parallel": "none", "data.augment": "none"}).parallel == "none"
+    with pytest.raises(UserError, match=r"model\.thaw=2: no layer is frozen; .*--model\.thaw=none"):
+        load_config("digits", {"model.thaw": "2"})
+
+
+def test_a_dry_run_looks_for_the_weights(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert main(["train", "--data.name=synthetic", "--model.weights=torchvision", "--dry_run"]) == 0
+    assert f"in none of {tmp_path}" in (said := capsys.readouterr().out) and "training downloads https://" in said
+    assert main(["train", "--data.name=synthetic", "--model.weights=nowhere", "--dry_run"]) == 2
+    assert "nowhere: no such run" in capsys.readouterr().err
+
+
+def test_a_longer_schedule_counts_the_epochs_without_gain_anew(tmp_path, capsys):
+    more = {**WORSE, "train__early_stop": "2"}
+    assert train(name="short", **more) == 0
+    assert "stopped early" in capsys.readouterr().out
+    assert train(name="long", **{**more, "train__epochs": "12"}, checkpoint__resume="short") == 0
+    first = metrics(tmp_path / "runs" / "short", "eval")[-1]["epoch"]
+    assert metrics(tmp_path / "runs" / "long", "eval")[-1]["epoch"] >= first + 2
