@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html import escape
 from typing import Any
 
@@ -214,7 +214,9 @@ def _scales(panel: Panel) -> tuple[Scale, Scale]:
         tested = max((point.largest for curve in panel.curves if curve.dashed for point in curve.points if point), default=low)
         high = max(low, tested, min(high, means[int(0.99 * (len(means) - 1))] * 1.25))
     vertical = _scale(0.0 if panel.zero else low, high, HEIGHT - BOTTOM, TOP, 5)
-    return _scale(min(0, *steps), max(steps), LEFT, WIDTH - RIGHT, 5, whole=True), vertical
+    last = max(steps)
+    across = _scale(min(0, *steps), last, LEFT, WIDTH - RIGHT, 5, whole=True)
+    return replace(across, high=last, ticks=tuple(tick for tick in across.ticks if tick <= last)) if last > across.low else across, vertical
 
 
 def _scale(low: float, high: float, start: float, end: float, count: int, whole: bool = False) -> Scale:
@@ -224,7 +226,7 @@ def _scale(low: float, high: float, start: float, end: float, count: int, whole:
     if high <= low:
         high = low + (abs(low) * 0.1 or 1.0)
     ticks = [float(tick) for tick in MaxNLocator(count, steps=(1, 2, 5, 10), integer=whole).tick_values(low, high)]
-    low, high = min(low, next((tick for tick in reversed(ticks) if tick <= low), low)), max(high, low)
+    low, high = min(low, next((tick for tick in reversed(ticks) if tick <= low), low)), next((tick for tick in ticks if tick >= high), high)
     return Scale(low, high, start, end, tuple(tick for tick in ticks if low <= tick <= high))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +74,13 @@ def render(
     )
 
 
+def _data_of(options: Mapping[str, Any]) -> str:
+    """Return the name of a run's data, and of a folder of images the folder's."""
+    name = str(options.get("data.name", "?"))
+    place = options.get("data.train") if name == "beton" else options.get("data.root")
+    return str(place) if name in ("beton", "folder", "webdataset") and place else name
+
+
 def _summary(run: History) -> Row:
     best, last = run.best, run.evals[-1] if run.evals else {}
     speeds = [value for row in run.train if (value := finite(row.get("images_per_second"))) is not None]
@@ -89,7 +96,7 @@ def _summary(run: History) -> Row:
         "best_epoch": best.get("epoch") if best else None,
         "speed": sorted(speeds)[len(speeds) // 2] if speeds else None,
         "network": f"{options.get('model.name', '?')} network at {options.get('data.image_size', '?')} pixels",
-        "data": options.get("data.name", "?"),
+        "data": _data_of(options),
         "tested_on": "validation" if options.get("data.validation") else "test",
         "parallel": start.get("parallel", options.get("parallel", "?")),
         "processes": start.get("processes", "?"),
