@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import tarfile
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -85,13 +86,17 @@ def find_cifar(wanted: Cifar, root: str | None, unpack: bool = False) -> Path:
     return _download(wanted, data_folder())
 
 
+FIRST = 20
+"""Files of an archive that are looked at; one of images has tens of thousands."""
+
+
 def _holds_pickles(wanted: Cifar, archive: Path) -> bool:
-    """Whether a file is a tar archive with the pickles of the set; their own name, or a look at its files, tells."""
+    """Whether a file is a tar archive with the pickles of the set; its name, or a look at its first files, tells."""
     if archive.name == wanted.archive:
         return True
     try:
         with tarfile.open(archive) as tar:
-            return any(member.name.rsplit("/", 1)[-1] == wanted.train[0] for member in tar)
+            return any(member.name.rsplit("/", 1)[-1] in (*wanted.train, *wanted.test) for member in islice(tar, FIRST) if member.isfile())
     except (OSError, tarfile.TarError, EOFError):
         return False
 

@@ -1,0 +1,151 @@
+"""Write the tables of measurements in README.md and docs/ from the JSON files in this folder: `python docs/benchmarks/tables.py`.
+
+A table stands between `<!-- table: NAME -->` and `<!-- end -->`, and NAME is a function below. With `--check` nothing is written, and the
+exit status is 1 where a page says something else than its files.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+FOLDER = Path(__file__).resolve().parent
+ROOT = FOLDER.parent.parent
+PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+ALL = "all-2core-xeon"
+"""What the picture of the README is drawn from."""
+
+
+def read(name: str) -> dict[str, Any]:
+    """Return what a benchmark left."""
+    return json.loads((FOLDER / f"{name}.json").read_text())
+
+
+def number(value: float) -> str:
+    """Format a rate or a time with about three digits."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def ranged(found: dict[str, float], digits: int = 2) -> str:
+    """Format a median with the range of its repeats."""
+    return f"{found['median']:.{digits}f} ({found['min']:.{digits}f} to {found['max']:.{digits}f})"
+
+
+def rows_of(head: str, rows: list[list[str]]) -> str:
+    """Format a table of Markdown, whose head is given as `a | b`."""
+    titles = head.split(" | ")
+    lines = [titles, ["---"] * len(titles), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def measured() -> str:
+    """Compare distalex with its peers on the machine of the README's picture, and list what was measured elsewhere."""
+    words = {
+        "the tutorial's job": ("a tutorial's CIFAR-10 job at 96×96, whole steps", "plain"),
+        "two columns, batch 64": ("the paper's network in two columns, 224×224, batch 64", "parallel --batches=64"),
+        "loading, raw": ("ImageNet photographs to network input, stored raw", "loader --root=DIR"),
+        "loading, JPEG": ("the same, stored as JPEG", "loader --root=DIR --encoding=jpg"),
+    }
+    rows = []
+    found = read(ALL)
+    for row in found["rows"]:
+        name, unit = row["name"], row["unit"]
+        if name in words:
+            what, command = words[name]
+        elif name.startswith("to "):
+            what, command = f"**{name.removeprefix('to ')}**, process start to end", "accuracy"
+        else:
+            continue
+        ratio = f"**{number(row['ratio'])} ×**"
+        ours, peer = f"{number(row['distalex'])} {unit}", f"{number(row['peer'])}, {row['peers_name']}"
+        rows.append([what, ours, peer, ratio, f"`bench {command}`"])
+    ratios = [row["ratio"] for row in found["rows"] if row["name"].startswith("LRN")]
+    rows.insert(1, ["local response normalisation, six cases", "", "torch", f"{min(ratios):.0f} to {max(ratios):.0f} ×", "`bench lrn`"])
+    return rows_of("two cores of a Xeon with AMX | distalex | peer | ratio | command", rows)
+
+
+def on_a_gpu() -> str:
+    """What one H200 did."""
+    best, fast, paper = read("cifar10_best-h200"), read("cifar10_fast-h200"), read("paper_network-h200")
+    seconds = sorted(seed["seconds_from_start_to_end"] for seed in best["seeds"])
+    deviation = best["top1_standard_deviation"]
+    rows = [
+        [
+            "lossless CIFAR-10, `cifar10_best`: fifty epochs, kernels compiled before, process start to end",
+            f"**{best['top1_mean']:.1f} %** (three seeds, σ {deviation:.2f}) in {seconds[0]:.0f} to {seconds[1]:.0f} s",
+        ],
+        ["the paper's network, 224×224, bf16, batch 1,024, from a file in memory", f"**{images_a_second(paper):,.0f} images/s**"],
+    ]
+    assert fast["machine"]["gpu"] == best["machine"]["gpu"] == paper["machine"]["gpu"] == "NVIDIA H200"
+    return rows_of("one H200 | result", rows)
+
+
+def images_a_second(paper: dict[str, Any]) -> float:
+    """Return the median rate of the paper's network in the second half of its epochs, which does not wait for first batches."""
+    rates = [row["images_per_second"] for row in paper["after"]["rows"] if row["step"] > 40 and row["step"] % 40 == 0]
+    return round(median(rates), -2)
+
+
+def columns() -> str:
+    """Return images/s of each mode at each batch, on each machine."""
+    rows = []
+    for file, machine in (("parallel-2core-xeon", "Xeon, bf16"), ("parallel-2core-epyc-avx2", "EPYC, fp32")):
+        for one in read(file)["batches"]:
+            rates = [f"{one['modes'][mode]['images_per_second']['median']:.1f}" if mode in one["modes"] else "" for mode in MODES]
+            rows.append([machine, str(one["batch"]), *rates, *(ranged(one[f"columns_to_{mode}"]) for mode in ("data", "none"))])
+            machine = ""
+    return rows_of("machine, precision | batch | `none` | `data` | `model` | `owt` | `model` ÷ `data` | `model` ÷ `none`", rows)
+
+
+MODES = ("none", "data", "model", "owt")
+
+
+def tutorial() -> str:
+    """Return images/s of the tutorial's job on each machine."""
+    rows = []
+    for file, machine in (
+        ("plain-2core-xeon-2026-11-27", "Xeon with AMX, bf16"),
+        ("plain-2core-xeon", "another Xeon with AMX, bf16, against `plain_recipe.py`"),
+        ("plain-2core-epyc", "EPYC with bf16"),
+    ):
+        found = read(file)
+        ours, peer = (f"{found[f'{name}_images_per_second']['median']:,.0f}" for name in ("distalex", "plain"))
+        share = f"{100 * found.get('share_of_peak', found.get('share_of_bf16_peak')):.0f} %"
+        rows.append([machine, found["date"], ours, peer, f"{ranged(found['ratio'])} ×", share, f"[JSON](benchmarks/{file}.json)"])
+    row = read("all-2core-epyc-avx2")["rows"][0]
+    rows.append(
+        [
+            "EPYC without bf16, fp32",
+            read("all-2core-epyc-avx2")["date"],
+            *(f"{row[key]:,.0f}" for key in ("distalex", "peer")),
+            f"{row['ratio']:.2f} ×, one repeat",
+            "78 %",
+            "[JSON](benchmarks/all-2core-epyc-avx2.json)",
+        ]
+    )
+    return rows_of("machine | date | distalex, images/s | PyTorch | ratio (range) | of the matmul peak | file", rows)
+
+
+TABLES: dict[str, Callable[[], str]] = {"measured": measured, "on_a_gpu": on_a_gpu, "columns": columns, "tutorial": tutorial}
+
+
+def main() -> int:
+    """Write the tables, or compare them with `--check`. Returns the exit status."""
+    stale = []
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        text = page.read_text(encoding="utf-8")
+        written = PLACE.sub(lambda place: f"{place[1]}{TABLES[place[2]]()}{place[3]}", text)
+        if written != text:
+            stale.append(page.name)
+            if "--check" not in sys.argv:
+                page.write_text(written, encoding="utf-8")
+    if stale:
+        print(f"{'stale' if '--check' in sys.argv else 'written'}: {', '.join(stale)}")
+    return int(bool(stale) and "--check" in sys.argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
