@@ -140,7 +140,8 @@ def table(result: dict[str, Any]) -> str:
 
 
 def _short(number: float) -> str:
-    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
+    """Format three digits."""
+    return f"{number:,.{0 if number >= 100 else 1 if number >= 10 else 2}f}"
 
 
 def draw_all(result: dict[str, Any], path: Path) -> None:
@@ -154,7 +155,7 @@ def draw_all(result: dict[str, Any], path: Path) -> None:
     axes.barh(range(len(rows)), [ratio - 1 for ratio in ratios], left=1, color="tab:blue")
     axes.set_yticks(range(len(rows)), [row["name"] for row in rows])
     for place, row in enumerate(rows):
-        words = f" {row['ratio']:.3g} ×: {_short(row['distalex'])} against {_short(row['peer'])} {row['unit']}, {row['peers_name']}"
+        words = f" {_short(row['ratio'])} ×: {_short(row['distalex'])} against {_short(row['peer'])} {row['unit']}, {row['peers_name']}"
         axes.text(max(1.0, row["ratio"]), place, words, va="center", fontsize=8)
     axes.set_xscale("log")
     axes.set_xlim(min(0.8, *ratios), max(ratios) * 60)

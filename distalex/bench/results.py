@@ -52,7 +52,7 @@ def make_result(options: BenchmarkOptions, found: Mapping[str, Any]) -> dict[str
 def _command(what: str, options: BenchmarkOptions) -> str:
     """With every option spelled out, so that it means the same when defaults change; a place on this machine is DIR or a file's name."""
     values = options.model_dump(exclude={"out"})
-    places = {"root": "DIR", "peer": Path(values.get("peer") or "").name}
+    places = {"root": "DIR", "photographs": "DIR", "peer": Path(values.get("peer") or "").name}
     words = [f"--{name}={places.get(name) or plain_text(value)}" for name, value in values.items() if value not in (None, ())]
     return " ".join([f"python -m distalex.bench {what}", *words])
 

@@ -74,7 +74,10 @@ def read_code(name: str) -> str | None:
         code = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise ValueError(f"model.name={name}: {path.absolute()} cannot be read ({reason}); give the path of a Python file") from None
+        raise ValueError(
+            f"model.name={name}: {path.absolute()} cannot be read ({reason}); give the path of a Python file, or of the copy that a run of "
+            "it keeps, RUN/network.py"
+        ) from None
     try:
         imported = _imported(ast.parse(code))
     except (SyntaxError, ValueError) as error:

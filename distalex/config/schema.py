@@ -162,7 +162,9 @@ def check_key(key: str, place: str, *kinds: type[Section], also: tuple[str, ...]
     """Raise UserError, with the nearest option, unless `key` is a dotted option of one of `kinds` or stands in `also`."""
     known = [*(name for kind in kinds for name, _ in options_of(kind)), *also]
     if key not in known:
-        raise UserError(f"--{key} ({place}): no such option{nearest(key, known)}; --help lists all")
+        from_python = place.startswith("distalex.")
+        typed, listed = (key, "python -m distalex.train --help") if from_python else (f"--{key}", "--help")
+        raise UserError(f"{typed} ({place}): no such option{nearest(key, known)}; {listed} lists all")
 
 
 OTHER_NAMES = {
