@@ -14,15 +14,19 @@ def draw_loader(result: dict[str, Any], path: Path, stored_names: dict[str, str]
     """Draw a result of `bench_loader` into `path`; the names of contenders label their bars."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(14, 3), layout="constrained")
-    stored, inputs = figure.subplots(1, 2)
     images, made = result["images"], result["input"]
     width, height = images["median_size"]
     side, size = images["stored_size"], made["image_size"]
-    _draw_bars(stored, result, stored_names, f"stored {side}x{side} {images['encoding']} images as uint8 batches, images/s")
-    _draw_bars(inputs, result, input_names, f"the network's input, {size}x{size} {made['precision']}, images/s")
+    panels = {
+        f"stored {side}x{side} {images['encoding']} images as uint8 batches, images/s": stored_names,
+        f"the network's input, {size}x{size} {made['precision']}, images/s": input_names,
+    }
+    panels = {title: names for title, names in panels.items() if names.keys() & result["contenders"].keys()}
+    figure = Figure(figsize=(1 + 6.5 * max(1, len(panels)), 3), layout="constrained")
+    for axes, (title, names) in zip(figure.subplots(1, max(1, len(panels)), squeeze=False)[0], panels.items(), strict=False):
+        _draw_bars(axes, result, names, title)
     figure.suptitle(
-        f"{images['count']:,} images ({images['kind']}, median {width}x{height}), batches of {made['batch']}, page cache warm; "
+        f"{images['count']:,} images ({images['kind']}, median {width}x{height}), batches of {made['batch']}, page cache warm\n"
         f"medians, with the range of the repeats\n{place_and_date(result)}, FFCV {result['machine']['versions']['ffcv']}",
         fontsize=10,
     )
