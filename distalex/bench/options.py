@@ -50,13 +50,15 @@ class PlainOptions(BenchmarkOptions):
 
 
 class ParallelOptions(BenchmarkOptions):
-    """The paper's network under each --parallel on synthetic images: images/s of whole training steps, and bytes sent."""
+    """The paper's network, or one of your own, under each --parallel on synthetic images: images/s of whole training steps, bytes sent."""
 
     usage: ClassVar[str] = "python -m distalex.bench parallel [--OPTION=VALUE …]"
 
+    network: str = "paper"
+    """`paper`, a network of your own as FILE.py:FUNCTION, or torchvision:NAME."""
     modes: Modes = ()
-    """Which to measure. Default: all that this machine can run side by side; `hybrid` has four processes or more, so it needs as many
-    cores or GPUs."""
+    """Which to measure. Default: all that the network has and this machine can run side by side; `hybrid` has four processes or more,
+    so it needs as many cores or GPUs."""
     batches: Counts = Field((32, 64, 128, 256, 512), min_length=1)
     """Global batch sizes, each measured."""
     processes: Int = Field(2, ge=2, le=64)

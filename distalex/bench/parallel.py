@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -17,14 +17,16 @@ from distalex.bench.programs import run_python
 from distalex.bench.results import make_result, open_folder, write_result
 from distalex.config.choices import declared_in
 from distalex.config.config import MODES
+from distalex.config.loading import load_config
+from distalex.config.own_network import is_own
 from distalex.errors import UserError
 from distalex.kernels.available import has_triton
 from distalex.machine.precision import has_bf16
 from distalex.machine.resources import cores
+from distalex.model.own import build_own
 from distalex.parallel.start import choose_device
 from distalex.parallel.topology import Topology, layout
 
-COLUMNS = 2  # of the paper's network
 WARM_UP = 2  # untimed steps: the first allocates and compiles, in the second the allocator settles
 
 
@@ -33,11 +35,13 @@ def bench_parallel(options: ParallelOptions) -> dict[str, Any]:
 
     A run that fails is listed under `failed`, and the others are still measured. Raises UserError before anything starts.
     """
+    if not is_own(options.network) and options.network != "paper":
+        raise UserError(f"network={options.network}: must be paper, FILE.py:FUNCTION or torchvision:NAME")
     processes = choose_modes(options)
     device = choose_device(options.device, Topology())
     precision = options.precision if has_bf16(device) else "fp32"  # what the network computes in
     options = options.model_copy(update={"modes": tuple(processes), "batches": tuple(sorted(set(options.batches))), "precision": precision})
-    lrn = lrn_implementation(options.lrn, device)
+    lrn = lrn_implementation(options.lrn, device) if options.network == "paper" else "as it is"
     folder = open_folder(options.out)
     print(heading(options, processes, device.type, lrn, WARM_UP, CLASSES), flush=True)
     peaks, runs = [], []
@@ -54,7 +58,7 @@ def bench_parallel(options: ParallelOptions) -> dict[str, Any]:
         {
             "matmul_peak_gflops": median_peaks(peaks),
             "device": device.type,
-            "network": f"paper, {options.image_size}x{options.image_size}, {CLASSES} classes, {precision}",
+            "network": f"{options.network}, {options.image_size}x{options.image_size}, {CLASSES} classes, {precision}",
             "lrn": lrn,
             "processes": processes,
             "batches": [summarize_batch(done, batch) for batch in options.batches],
@@ -74,12 +78,12 @@ def bench_parallel(options: ParallelOptions) -> dict[str, Any]:
 
 def choose_modes(options: ParallelOptions) -> dict[str, int]:
     """The modes to measure, with the number of processes of each. Raises UserError where one that was named cannot run here."""
-    chosen = {}
+    chosen, kind = {}, kind_of(options)
     for mode in options.modes or tuple(declared_in(MODES)):
         least = declared_in(MODES)[mode].facts["LEAST"]
         count = 1 if least == 1 else max(least, options.processes)
         try:
-            _check_mode(mode, count, options)
+            _check_mode(mode, count, options, kind)
         except UserError as error:
             if options.modes:
                 raise
@@ -89,22 +93,43 @@ def choose_modes(options: ParallelOptions) -> dict[str, int]:
     return chosen
 
 
-def _check_mode(mode: str, processes: int, options: ParallelOptions) -> None:
-    """Raise UserError where the mode cannot have so many processes, or this machine cannot run them."""
-    if not _divides(mode, processes):
-        possible = [count for count in range(2, 65) if _divides(mode, count)]
+class Kind(NamedTuple):
+    """What the modes ask of a network."""
+
+    columns: int
+    cuts: bool
+    """Whether One Weird Trick can cut it before its fully connected layers."""
+
+
+def kind_of(options: ParallelOptions) -> Kind:
+    """The network's columns, and whether it can be cut. Raises UserError where one's own cannot be built."""
+    if options.network == "paper":
+        return Kind(2, True)
+    config = load_config(None, {"model.name": options.network, "data.image_size": options.image_size})
+    net = build_own(config.model, CLASSES, options.image_size, 0)
+    return Kind(net.columns, net.cuts)
+
+
+def _check_mode(mode: str, processes: int, options: ParallelOptions, kind: Kind) -> None:
+    """Raise UserError where the mode cannot have so many processes, the network not the mode, or this machine cannot run them."""
+    if mode == "owt" and not kind.cuts:
+        raise UserError(f"modes={mode}: {options.network} has no methods convolve and classify; leave it out")
+    if not _divides(mode, processes, kind.columns):
+        possible = [count for count in range(2, 65) if _divides(mode, count, kind.columns)]
+        if not possible:
+            raise UserError(f"modes={mode}: {options.network} has no columns; leave it out")
         nearest = min(possible, key=lambda count: (abs(count - processes), -count))
         raise UserError(
-            f"modes={mode}: {processes} processes cannot divide the network's {COLUMNS} columns among them; use --processes={nearest}"
+            f"modes={mode}: {processes} processes cannot divide the network's {kind.columns} columns among them; use --processes={nearest}"
         )
     device = choose_device(options.device, Topology(0, processes, 0, processes))
     if processes > options.processes and not options.modes and device.type == "cpu" and cores() < processes:
         raise UserError(f"its {processes} processes share {cores()} cores here; use --modes={mode} to run it all the same")
 
 
-def _divides(mode: str, processes: int) -> bool:
+def _divides(mode: str, processes: int, columns: int) -> bool:
     try:
-        layout(mode, processes, COLUMNS)
+        layout(mode, processes, columns)
     except UserError:
         return False
     return True
@@ -122,7 +147,8 @@ def measure_mode(options: ParallelOptions, mode: str, processes: int, batch: int
     threads = max(1, cores() // processes)
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--local-addr=localhost", f"--nproc_per_node={processes}"]
     launcher = torchrun if processes > 1 else []
-    arguments = [f"--device={options.device}", f"--model.lrn={options.lrn}", f"--data.image_size={options.image_size}"]
+    network = f"--model.lrn={options.lrn}" if options.network == "paper" else f"--model.name={options.network}"
+    arguments = [f"--device={options.device}", network, f"--data.image_size={options.image_size}"]
     with tempfile.TemporaryDirectory() as folder:
         run = training_run(mode, batch, WARM_UP + options.steps, options.precision, Path(folder))
         try:

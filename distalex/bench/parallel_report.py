@@ -15,7 +15,7 @@ def heading(options: ParallelOptions, processes: dict[str, int], device: str, lr
     shares = ", ".join(f"{mode} {count} x {max(1, cores() // count)}" for mode, count in processes.items())
     crowded = [mode for mode, count in processes.items() if device == "cpu" and count > cores()]
     return (
-        f"paper network at {options.image_size}x{options.image_size}, {classes} classes, {options.precision}, on {device}; "
+        f"{options.network} network at {options.image_size}x{options.image_size}, {classes} classes, {options.precision}, on {device}; "
         f"LRN: {lrn}; {options.repeats} repeats of {options.steps} steps after {warm_up}\n"
         f"processes x threads: {shares}" + f"; more processes than the {cores()} cores: {', '.join(crowded)}" * bool(crowded)
     )

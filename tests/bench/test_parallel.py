@@ -2,16 +2,19 @@
 
 import json
 import os
+import re
 
 import pytest
 import torch
 from support.bench import measured
+from support.runs import REPOSITORY
 
 from distalex.bench.crossing import Line, bytes_crossing, fit_line, lines_crossing, measured_crossing
 from distalex.bench.options import ParallelOptions
 from distalex.bench.parallel import choose_modes, lrn_implementation
 from distalex.bench.parallel_summary import find_crossing, summarize_batch
 from distalex.cli.main import main
+from distalex.errors import UserError
 from distalex.machine.precision import has_bf16
 from distalex.machine.resources import cores
 
@@ -134,6 +137,20 @@ def test_hybrid_has_four_processes_and_runs_by_default_where_they_have_a_core_ea
 def test_columns_are_left_out_where_processes_do_not_fit_them(capsys):
     assert "model" not in choose_modes(ParallelOptions(device="cpu", processes=4))
     assert "without model: modes=model: 4 processes" in capsys.readouterr().out
+
+
+def test_a_network_of_ones_own_has_the_modes_that_it_can_be_divided_for(tmp_path, capsys):
+    page = (REPOSITORY / "docs" / "networks.md").read_text()
+    for name in ("net.py", "two.py"):
+        (tmp_path / name).write_text(re.search(rf"```python\n# {name}\n(.*?)```", page, re.DOTALL)[1])
+    both = {
+        name: choose_modes(ParallelOptions(device="cpu", network=f"{tmp_path}/{name}:build", image_size=64))
+        for name in ("net.py", "two.py")
+    }
+    assert ("model" in both["net.py"], "model" in both["two.py"], "fsdp" in both["net.py"]) == (False, True, True)
+    assert "owt" not in both["two.py"] and "no methods convolve and classify" in capsys.readouterr().out
+    with pytest.raises(UserError, match="resnet18 has no columns"):
+        choose_modes(ParallelOptions(device="cpu", network="torchvision:resnet18", modes=("model",)))
 
 
 def test_the_lrn_that_runs_is_named():
