@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from distalex.api.images import images as images
     from distalex.api.trained_run import TrainedRun as TrainedRun
     from distalex.api.trained_run import draw_curves as draw_curves
+    from distalex.api.trained_run import open_run as open_run
     from distalex.config.config import Config as Config
     from distalex.errors import TrainingError as TrainingError
     from distalex.errors import UserError as UserError
@@ -32,6 +33,7 @@ __version__ = "0.1.0"
 _PLACES = {
     **{"fit": "api.fit", "load": "api.classifier", "images": "api.images", "TrainedRun": "api.trained_run", "Classifier": "api.classifier"},
     **{"build_network": "api.columns", "split_into_columns": "api.columns", "draw_curves": "api.trained_run"},
+    **{"open_run": "api.trained_run"},
     **{"Config": "config.config", "UserError": "errors", "TrainingError": "errors"},
 }
 """The module that defines each name."""

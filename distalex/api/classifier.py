@@ -23,7 +23,6 @@ from distalex.runs.checkpoint import newest_run
 from distalex.runs.trained import Trained, load_trained
 
 if TYPE_CHECKING:
-    from distalex.api.trained_run import TrainedRun
     from distalex.evaluate.evaluation import Evaluation
     from distalex.model.network import Network
 
@@ -123,13 +122,6 @@ class Classifier:
         batches = stored_images(images, self.trained.state["side"], self.trained.state.get("resize", "short_side"))
         size = self.config.data.image_size
         return torch.cat([torch.empty(0, 3, size, size, device=device), *(augmentation.test(one.pixels.to(device)) for one in batches)])
-
-    @property
-    def run(self) -> TrainedRun:
-        """The run that the network is from: its metrics, values and report."""
-        from distalex.api.trained_run import open_run
-
-        return open_run(self)
 
     def evaluate(self, data_root: str | os.PathLike[str] | None = None, **options: Any) -> Evaluation:
         """Evaluate on the whole test set: loss, top1 and top5 in percent, count, confusion; options as of `distalex.evaluate`.

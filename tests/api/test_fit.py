@@ -137,7 +137,7 @@ def test_two_processes_give_the_same_curve_and_the_same_object(capfd):
     assert "2 cpu processes (--parallel=model)" in capfd.readouterr().out
     assert columns._repr_html_().startswith("<b>columns</b>") and distalex.draw_curves(alone, columns).startswith(b"\x89PNG")
     assert distalex.draw_curves("alone", split="columns") == distalex.draw_curves(distalex.load("alone"), split=columns)
-    again = distalex.load("columns").run
+    again = distalex.open_run("columns")
     assert (again.folder, again.step, again.values("loss")) == (columns.folder, columns.step, columns.values("loss"))
     with pytest.raises(distalex.UserError, match="nowhere: no such run"):
         distalex.draw_curves("nowhere")

@@ -53,7 +53,8 @@ def test_a_killed_preparing_leaves_no_file_and_the_next_one_does_it(tmp_path):
     assert not out.exists()
     again = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert again.returncode == 0, again.stderr
-    assert sorted(path.name for path in out.parent.iterdir()) == ["x.beton", "x.beton.json", "x.test.beton", "x.test.beton.json"]
+    written = [f"{file}{beside}" for file in ("x.beton", "x.test.beton") for beside in ("", ".json", ".names.gz")]
+    assert sorted(path.name for path in out.parent.iterdir()) == written
     assert len(read_info(out)) == 2048
 
 
