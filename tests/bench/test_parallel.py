@@ -29,7 +29,7 @@ def test_modes_are_measured_side_by_side(tmp_path, monkeypatch, capsys):
     (path,) = (tmp_path / "there").glob("parallel-*.json")
     result = json.loads(path.read_text())
     assert (
-        result["command"] == "python -m distalex.bench parallel --modes=none,data,model --batches=8 --processes=2 "
+        result["command"] == "python -m distalex.bench parallel --network=paper --modes=none,data,model --batches=8 --processes=2 "
         f"--precision={'bf16' if has_bf16(torch.device('cpu')) else 'fp32'} --image_size=64 --lrn=true --device=cpu --repeats=1 --steps=1"
     )
     assert result["machine"]["cores"] == cores()
