@@ -32,6 +32,12 @@ def test_links_and_anchors_hold_and_those_that_leave_docs_lead_to_pages_of_what_
     assert "distalex.parallel.columns.split_into_columns" in (site / "api.html").read_text()
 
 
+def test_every_table_is_a_table(site):
+    """One that follows a line without a blank line between them stays text."""
+    for path in site.glob("*.html"):
+        assert "| ---" not in path.read_text() and "|---" not in path.read_text(), path.name
+
+
 def test_no_option_can_break_in_its_middle(site):
     """A browser breaks a line after a hyphen, except in words that may not wrap."""
     seen = 0

@@ -30,12 +30,15 @@ class TrainedRun:
     step: int
     """Optimizer steps done."""
     evaluation: Evaluation | None
-    """The last evaluation: loss, top1, top5 in percent, count, confusion; None where the run was stopped before one, or opened again."""
+    """The last evaluation: loss, top1, top5 in percent, count, confusion; None of a run stopped before one, or opened again."""
 
     def __repr__(self) -> str:
+        return f"TrainedRun({str(self.folder)!r}, step {self.step:,}, {self._result()})"
+
+    def _result(self) -> str:
+        """Format the top-1 of the last evaluation."""
         tested = self.points("top1", "eval")
-        result = f"top-1 {tested[-1][1]:.2f} %" if tested else "stopped, not evaluated"
-        return f"TrainedRun({str(self.folder)!r}, step {self.step:,}, {result})"
+        return f"top-1 {tested[-1][1]:.2f} %" if tested else "stopped, not evaluated"
 
     @property
     def name(self) -> str:
@@ -91,7 +94,7 @@ class TrainedRun:
         """The run's figures and curves, for a notebook."""
         png = draw_curves(self)
         picture = f'<br><img src="data:image/png;base64,{base64.b64encode(png).decode()}">' if png else ""
-        last = escape(self.evaluation.describe() if self.evaluation else repr(self).rpartition(", ")[2].rstrip(")"))
+        last = escape(self.evaluation.describe() if self.evaluation else self._result())
         return f"<b>{escape(self.name)}</b>: step {self.step:,}, {last}<br>{escape(str(self.folder))}{picture}"
 
 
@@ -108,13 +111,17 @@ class Page:
 
 
 STYLES = ("-", "--", "-.", ":")
-"""Of runs whose curves may lie on each other."""
+"""Line styles, in turn, of runs whose curves may coincide."""
+
+
+LEAST = 1e-8
+"""What equal losses are drawn to differ by, as 0 has no logarithm."""
 
 
 def draw_curves(*runs: Any, runs_dir: str | os.PathLike[str] = "runs", **named: Any) -> bytes | None:
     """Draw training loss and test top-1 of runs over steps into the same axes, as PNG; None where nothing was logged yet.
 
-    Several runs are also drawn as what their losses differ from the first one's, on a logarithmic scale.
+    Of several runs, a third panel shows by how much their losses differ from those of the first, on a logarithmic scale.
 
     Args:
         runs: runs, their names in `runs_dir` or folders, or networks from `load`.
@@ -132,25 +139,22 @@ def draw_curves(*runs: Any, runs_dir: str | os.PathLike[str] = "runs", **named: 
     figure = Figure(figsize=(12 if several else 8, 2.9), layout="constrained")
     panels = figure.subplots(1, 3 if several else 2)
     for place, (name, run) in enumerate(shown.items()):
-        for axes, (key, label) in zip(panels, {"loss": "loss", "top1": "top-1 (%)"}.items(), strict=False):
-            axes.set(xlabel="step", ylabel=label)
-            wide = {"linewidth": 1.5 + 1.6 * (len(shown) - 1 - place), "alpha": 0.6} if several else {}  # so that none hides another
-            for kind, style in (("train", STYLES[place % len(STYLES)]), ("eval", "o")):
-                if points := run.points(key, kind):
-                    words = f"{name}{', test' * (kind == 'eval')}" if several else "test" if kind == "eval" else "training"
-                    alone = kind == "eval" and len(points) == 1
-                    axes.plot(
-                        *zip(*points, strict=True),
-                        style if kind == "train" or alone else "o--",
-                        color=f"C{place}",
-                        markersize=5,
-                        label=None if several and kind == "eval" else words,
-                        **(wide if kind == "train" else {}),
-                    )
+        width = 1.5 + 1.6 * (len(shown) - 1 - place)  # the first is the widest, so that none hides another
+        for axes, key in zip(panels, ("loss", "top1"), strict=False):
+            if trained := run.points(key):
+                label = name if several else "training"
+                axes.plot(
+                    *zip(*trained, strict=True), STYLES[place % len(STYLES)], color=f"C{place}", linewidth=width, alpha=0.6, label=label
+                )
+            if tested := run.points(key, "eval"):
+                label = "" if several else "test"
+                axes.plot(*zip(*tested, strict=True), "o--", color=f"C{place}", markersize=5, label=label)
+    panels[0].set(xlabel="step", ylabel="loss")
+    panels[1].set(xlabel="step", ylabel="top-1 (%)")
     if several:
         _draw_differences(panels[2], shown)
         figure.legend(*panels[0].get_legend_handles_labels(), fontsize=8, loc="outside lower center", ncols=6)
-    else:
+    elif panels[0].lines:
         panels[0].legend(fontsize=8)
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=90)
@@ -167,10 +171,6 @@ def _draw_differences(axes: Any, shown: Mapping[str, TrainedRun]) -> None:
             axes.plot(*zip(*apart, strict=True), STYLES[place % len(STYLES)], color=f"C{place}")
     axes.set(xlabel="step", ylabel=f"difference of the loss to {first}", yscale="log")
     axes.set_ylim(bottom=LEAST)
-
-
-LEAST = 1e-8
-"""A difference that is drawn for equal losses, which have no logarithm."""
 
 
 def open_run(place: Any, runs_dir: str | os.PathLike[str] = "runs") -> TrainedRun:

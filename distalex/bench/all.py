@@ -49,7 +49,8 @@ def bench_all(options: AllOptions) -> dict[str, Any]:
     seconds: dict[str, float] = {}
     for name, part in PARTS.items():
         chosen = {"out": options.out, **part.options, **(part.quick if options.quick else {})}
-        if root := options.photographs if part.what == "loader" else options.root if part.what in ("plain", "accuracy") else None:
+        roots = {"plain": options.root, "accuracy": options.root, "loader": options.photographs}
+        if root := roots.get(part.what):
             chosen["root"] = root
         print(f"\n== {name}", flush=True)
         # With --quick the accuracy benchmark takes the rate that `plain` has measured.

@@ -11,6 +11,7 @@ from distalex.compare.runs import ComparedRun
 from distalex.config.config import LABELS
 from distalex.config.schema import shown_value
 from distalex.console import aligned, counted
+from distalex.runs.resuming import MAY_CHANGE
 
 KIND_NAMES = {"train": "step", "eval": "evaluation"}
 ROWS = 20
@@ -95,7 +96,11 @@ GROWS = 50
 
 
 def explain(run: ComparedRun, other: ComparedRun, rows: Sequence[ComparedRow], tolerance: float) -> Iterator[str]:
-    """Yield lines on why two runs of the same options may differ by rounding alone."""
+    """Yield lines on why two runs may differ by rounding alone; none where their options give different results."""
+    keys = run.options.keys() | other.options.keys()
+    may_differ = (*MAY_CHANGE, "train.precision")
+    if any(run.options.get(key) != other.options.get(key) for key in keys if not key.startswith(may_differ)):
+        return
     if any(one.options.get("train.precision") == "bf16" for one in (run, other)):
         yield (
             "train.precision is bf16 in a run: another order of summation changes a loss by about 4e-3, which grows; train both with "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 
@@ -69,7 +70,8 @@ def prepare(config: DataConfig, say: Say, progress: Progress, workers: int = 0) 
                 found = write_all(source, path, done, how)
                 report_skipped(found, say)
             if not found.info.skipped and not names_path(path).exists():  # an earlier distalex wrote none
-                write_atomically(names_path(path), pack_names([source.places(sample) for sample in range(len(source))]))
+                with suppress(OSError):  # a folder that others own serves without names
+                    write_atomically(names_path(path), pack_names([source.places(sample) for sample in range(len(source))]))
             prepared.append(found)
         return prepared
 

@@ -263,15 +263,15 @@ def _first_difference(one: list[tuple[str, list[Tensor], Tensor]], other: list[t
 
 def _way_out(net: Network, culprit: str) -> tuple[str, str]:
     """Return the layer in `culprit` that draws random numbers of its own, where it is one that is known to, and what to do."""
-    culprit, said = ("", culprit) if culprit == "forward" else (culprit, culprit)
-    layers = dict(net.named_modules())
-    for key, layer in layers[culprit].named_modules() if culprit in layers else ():
+    inside = "" if culprit == "forward" else culprit
+    for name, layer in net.named_modules():
+        if not f"{name}.".startswith(f"{inside}." if inside else ""):
+            continue
         if isinstance(layer, nn.MultiheadAttention) and layer.dropout:
-            name = ".".join(filter(None, (culprit, key)))
             return f"{name} (nn.MultiheadAttention)", "give it dropout=0, and put an nn.Dropout behind it"
         if isinstance(layer, nn.RReLU):
-            return f"{'.'.join(filter(None, (culprit, key)))} (nn.RReLU)", "use nn.LeakyReLU"
-    return said, "use layers such as nn.Dropout in place of functions (F.dropout, torch.rand), or set their probability to 0"
+            return f"{name} (nn.RReLU)", "use nn.LeakyReLU"
+    return culprit, "use layers such as nn.Dropout in place of functions (F.dropout, torch.rand), or set their probability to 0"
 
 
 def _are_close(one: Tensor, other: Tensor) -> bool:
