@@ -101,7 +101,7 @@ def test_rounding_that_grows_and_coarse_arithmetic_are_explained_and_a_jump_is_n
     edit_rows(runs / "again", add_to_loss(0.1, since=4))
     assert "rounding" not in compare("first", "again")[1]
     config = runs / "again" / "config.yaml"
-    config.write_text(config.read_text().replace("precision: fp32", "precision: bf16"))
+    config.write_text(config.read_text().replace("  precision: fp32", "  precision: bf16"))
     assert "train.precision is bf16 in a run" in compare("first", "again")[1]
     config.write_text(config.read_text().replace("seed: 0", "seed: 1"))
     assert "bf16 in a run" not in compare("first", "again")[1]
