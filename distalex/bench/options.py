@@ -21,9 +21,9 @@ class BenchOptions(CommandOptions):
     usage: ClassVar[str] = "python -m distalex.bench WHAT [--OPTION=VALUE …]"
     words: ClassVar[tuple[str, ...]] = ("what",)
 
-    what: Literal["plain", "parallel", "loader", "lrn", "accuracy", "hosts", "faults", "soak", "gpu", "all"]
+    what: Literal["plain", "parallel", "loader", "lrn", "accuracy", "hosts", "paper", "faults", "soak", "gpu", "all"]
     """`plain`, `parallel`, `loader`, `lrn` and `accuracy` compare speeds, `all` runs these, `gpu` what a GPU is measured by; `hosts`
-    measures over slow links; `faults` and `soak` disturb or watch runs."""
+    measures over slow links; `paper` tests the paper's claims; `faults` and `soak` disturb or watch runs."""
 
 
 class BenchmarkOptions(CommandOptions):
@@ -160,6 +160,20 @@ class HostsOptions(BenchmarkOptions):
     """Timed steps of each run, after two untimed steps."""
 
 
+class PaperOptions(BenchmarkOptions):
+    """The paper's claims on CIFAR-10: nine changes to one baseline, ReLU against tanh (Figure 1), ten views against one, colour in the
+    columns' first filters (Figure 3). An interrupted one goes on where it was."""
+
+    usage: ClassVar[str] = "python -m distalex.bench paper [--OPTION=VALUE …]"
+
+    root: str | None = None
+    """Folder of CIFAR-10. Default: found or downloaded, as for `train`."""
+    repeats: Int = Field(3, ge=1, le=100)
+    """Seeds."""
+    jobs: Int = Field(0, ge=0, le=256)
+    """Runs side by side. 0: as many as cores; one on a GPU."""
+
+
 class FaultsOptions(BenchmarkOptions):
     """Training runs struck at random, by signals, inside a layer, the reader, the writer or the disk, or by changed data, and resumed
     until done: is each equal to an undisturbed run?"""
@@ -202,7 +216,7 @@ class GpuOptions(BenchmarkOptions):
 
 
 class AllOptions(BenchmarkOptions):
-    """All of these but `faults`, `soak` and `gpu`, with one table and figure of the results."""
+    """All of these but `hosts`, `paper`, `faults`, `soak` and `gpu`, with one table and figure of the results."""
 
     usage: ClassVar[str] = "python -m distalex.bench all [--OPTION=VALUE …]"
 
@@ -221,6 +235,7 @@ BENCHMARKS: dict[str, type[BenchmarkOptions]] = {
     "lrn": LrnOptions,
     "accuracy": AccuracyOptions,
     "hosts": HostsOptions,
+    "paper": PaperOptions,
     "faults": FaultsOptions,
     "soak": SoakOptions,
     "gpu": GpuOptions,

@@ -52,8 +52,8 @@ class DataConfig(Section):
     """`data.name=beton`: prepared training file, FILE.beton; also stands for the files FILE-00000-of-….beton of a set in several files."""
     test: str | None = None
     """`data.name=beton`: prepared test file. Default: FILE.test.beton, which `prepare` writes beside `data.train`."""
-    image_size: Int = Field(224, ge=32, le=256)
-    """Height and width of the network's input, in pixels (Section 2: 224). Below 64 only with the `cifar` network."""
+    image_size: Int = Field(224, ge=24, le=256)
+    """Height and width of the network's input, in pixels (Section 2: 224). Below 64 only with the `cifar` and `paper_cifar` networks."""
     stored_size: Int | None = Field(None, ge=1, le=1024)
     """Height and width of the stored images, in pixels (Section 2: short side 256, then the central square).
     Default: 32 for CIFAR, 8 for digits, `image_size` for synthetic, else 256."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -12,7 +12,7 @@ from distalex.config.schema import Device, Int
 
 
 class EvaluateOptions(CommandOptions):
-    """Compute exact top-1, top-5, loss and confusion on the test set, on any number of processes."""
+    """Compute exact top-1, top-5, loss and confusion on the test set, or the training set, on any number of processes."""
 
     usage: ClassVar[str] = "python -m distalex.evaluate [RUN] [--OPTION=VALUE …]"
     words: ClassVar[tuple[str, ...]] = ("run",)
@@ -24,6 +24,8 @@ class EvaluateOptions(CommandOptions):
     device: Device = "auto"
     data_root: DataRoot = None
     skip_bad: SkipBad = False
+    split: Literal["test", "train"] = "test"
+    """Images to evaluate on. `train`: the training images without augmentation, which shows overfitting."""
     batch_size: Int | None = Field(None, ge=1)
     """Global batch size. Default: the run's."""
     ten_crop: bool = False

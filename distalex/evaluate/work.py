@@ -25,7 +25,7 @@ LARGEST_TABLE = 20
 
 
 def evaluate_run(options: EvaluateOptions) -> Evaluation:
-    """Evaluate a run's network on its test set; print the result and write it as evaluation.json into the run's folder.
+    """Evaluate a run's network on its test or training images; print the result and write it into the run's folder.
 
     Raises UserError where the run or its data are missing, or the processes do not fit `--parallel`, and TrainingError where the loss
     is not finite.
@@ -44,9 +44,10 @@ def evaluate_run(options: EvaluateOptions) -> Evaluation:
         console = Console(mesh.is_first)
         forward = parallelize(trained.net, train, mesh, trains=False)
         batch_size = options.batch_size or train.eval_batch_size or train.batch_size
-        data = open_data_of(trained, options, batch_size, mesh, console)
-        result = evaluate(forward, data.test, mesh, train.mirror_test, options.ten_crop)
-        console.say(f"{trained.path} on the {data.test.count:,} {data.tested_on} images of {trained.config.data.name}")
+        data = open_data_of(trained, options, batch_size, mesh, console, options.split)
+        split, kind = (data.test, data.tested_on) if options.split == "test" else (data.train, "training")
+        result = evaluate(forward, split, mesh, train.mirror_test, options.ten_crop)
+        console.say(f"{trained.path} on the {split.count:,} {kind} images of {trained.config.data.name}")
         console.say(result.describe(", ten crops each" if options.ten_crop else ""))
         if not math.isfinite(result.loss):
             raise TrainingError(f"{trained.path}: the loss on these images is not finite; use an earlier checkpoint")
@@ -57,22 +58,25 @@ def evaluate_run(options: EvaluateOptions) -> Evaluation:
         if len(trained.classes) <= LARGEST_TABLE:
             console.say(confusion_table(result.confusion, trained.classes))
         if mesh.is_first:
-            _write(result, scores, trained, options.ten_crop)
+            _write(result, scores, trained, options)
     return result
 
 
-def _write(result: Evaluation, scores: ClassScores, trained: Trained, ten_crop: bool) -> None:
-    """Write evaluation.json, where the checkpoint lies in a run's folder. Raises UserError where that is not possible."""
+def _write(result: Evaluation, scores: ClassScores, trained: Trained, options: EvaluateOptions) -> None:
+    """Write evaluation.json, or evaluation-train.json of training images, where the checkpoint lies in a run's folder.
+
+    Raises UserError where that is not possible.
+    """
     if trained.path.parent.name == "checkpoints":
         content = {
             **result.numbers(),
             **scores.numbers(),
-            "crops": "ten" if ten_crop else "centre",
+            "crops": "ten" if options.ten_crop else "centre",
             "checkpoint": trained.path.name,
             "classes": trained.classes,
             "confusion": result.confusion.tolist(),
         }
-        path = trained.path.parent.parent / "evaluation.json"
+        path = trained.path.parent.parent / ("evaluation.json" if options.split == "test" else "evaluation-train.json")
         with refuse_unwritable(path, way_out="the result is printed above"):
             write_atomically(path, json.dumps(content).encode())
 

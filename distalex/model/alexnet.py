@@ -52,6 +52,22 @@ class Conv(NamedTuple):
         return (side + 2 * self.margin - self.window) // 2 + 1 if self.pool else side
 
 
+def convolutions_of(
+    rows: Mapping[str, tuple[int, int, int, int, str, bool, bool]], config: ModelConfig, margin: int = 0
+) -> dict[str, Conv]:
+    """Return the convolutions of a network in columns, with the changes that the paper compares with it where `config` asks for them.
+
+    `rows` has the first seven fields of each; `margin` is that of pooling in overlapping windows, plain ones have none.
+    """
+    overlapping, table = config.pool == "overlapping", {}
+    for name, row in rows.items():
+        conv = Conv(*row, margin=margin if overlapping else 0, window=3 if overlapping else 2)
+        if name not in config.without:
+            reads = conv.reads if conv.reads == "image" else "both" if name in config.exchange else "own"
+            table[name] = conv._replace(channels=round(conv.channels * config.width), reads=reads)
+    return table
+
+
 class AlexNet(Network):
     """AlexNet (Section 3.5) on one device.
 

@@ -112,6 +112,12 @@ def filters_of(trained: Trained) -> tuple[ColumnFilters, ...]:
     return tuple(_column(part) for part in weight.chunk(trained.config.model.columns))
 
 
+def colour_of(weight: Tensor) -> Tensor:
+    """Return the share (n,) of the energy (squared weights) of each filter (n, 3, side, side) that is colour and not grey."""
+    grey, energy = weight.mean(1, keepdim=True), weight.square().sum((1, 2, 3))
+    return (weight - grey).square().sum((1, 2, 3)) / energy.clamp_min(1e-30)
+
+
 def learn(options: ReportOptions, place: str, console: Console) -> Learned:
     """Run the network of the run or checkpoint at `place` on test and training images.
 
@@ -214,9 +220,6 @@ def _uri(image: Image.Image, kind: str) -> str:
 
 def _column(weight: Tensor) -> ColumnFilters:
     """Draw filters (n, 3, side, side) in rows of 8; zero is grey, and each is scaled by its largest absolute weight."""
-    grey = weight.mean(1, keepdim=True)
-    energy = weight.square().sum((1, 2, 3))
-    colour = ((weight - grey).square().sum((1, 2, 3)) / energy.clamp_min(1e-30)).mean()
     scaled = (weight / weight.abs().amax((1, 2, 3), keepdim=True).clamp_min(1e-30) + 1) * 127.5
     count, _, side, _ = weight.shape
     across, gap = min(8, count), 1
@@ -228,7 +231,7 @@ def _column(weight: Tensor) -> ColumnFilters:
         sheet[top : top + side, left : left + side, 3] = 255
     scale = max(1, 320 // sheet.shape[1])
     image = Image.fromarray(sheet).resize((sheet.shape[1] * scale, sheet.shape[0] * scale), Image.Resampling.NEAREST)
-    return ColumnFilters(_uri(image, "PNG"), count, float(colour))
+    return ColumnFilters(_uri(image, "PNG"), count, float(colour_of(weight).mean()))
 
 
 def draw_confusion(shares: np.ndarray) -> str:

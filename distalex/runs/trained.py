@@ -110,10 +110,10 @@ class Elsewhere(Protocol):
         """Whether to skip images that cannot be read."""
 
 
-def open_data_of(trained: Trained, options: Elsewhere, batch_size: int, mesh: Mesh, console: Console) -> Data:
+def open_data_of(trained: Trained, options: Elsewhere, batch_size: int, mesh: Mesh, console: Console, split: str = "test") -> Data:
     """Open the data set that a network was trained on, in global batches of `batch_size`; at `options.data_root`, if it has moved.
 
-    Images are normalised by the checkpoint's statistics, whatever training images lie there.
+    Images are normalised by the checkpoint's statistics, whatever training images lie there. Says where those of `split` have changed.
     Raises UserError where it is missing or has other classes.
     """
     own = trained.config.data
@@ -133,6 +133,6 @@ def open_data_of(trained: Trained, options: Elsewhere, batch_size: int, mesh: Me
             f"{trained.path}: the data has other classes than it was trained on: {changed}; name the data it was trained on with "
             "--data_root=DIR"
         )
-    if changed := changed_images(trained.state.get("data", {}), describe_contents(data.contents), data.classes, ("test",)):
+    if changed := changed_images(trained.state.get("data", {}), describe_contents(data.contents), data.classes, (split,)):
         console.say(f"{trained.path}: the data has changed since the checkpoint: {changed}")
     return data

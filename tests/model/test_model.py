@@ -99,12 +99,13 @@ def test_every_supported_size_gives_finite_logits_near_zero(name, size):
     assert logits.abs().max() < 5  # soft-max starts near even
 
 
-def test_a_column_is_the_slice_of_every_parameter():
+@pytest.mark.parametrize(("name", "size"), [("paper", 64), ("paper_cifar", 24), ("paper_cifar", 32)])
+def test_a_column_is_the_slice_of_every_parameter(name, size):
     """Two half-width towers with the slices, joined where Figure 2 joins them, are the grouped network."""
     from torch.nn import functional
 
-    net = net_of("paper", classes=10, size=64, fc6=32, fc7=32).eval()
-    x = torch.randn(2, 3, 64, 64)
+    net = net_of(name, classes=10, size=size, fc6=32, fc7=32).eval()
+    x = torch.randn(2, 3, size, size)
     state = {name: value.chunk(2) for name, value in net.state_dict().items()}
 
     def layer(name, inputs, column):
@@ -145,6 +146,16 @@ def test_every_network_answers_for_its_layers(name):
     assert x.shape == (2, 7)
     assert list(net.stages()) == list(net.reads) == [*net.followed_by, *net.linear_layers]
     assert (net.first_layer, net.linear_layers[-1]) == ("conv1", net.classifier)
+
+
+def test_the_papers_network_for_cifar_is_as_large_with_either_pooling_and_has_the_papers_layers_but_one():
+    nets = [net_of("paper_cifar", size=24, fc6=32, fc7=32, pool=pool, without=without) for pool, without in PAPER_CIFAR]
+    sides = [[list(net.convolve(torch.randn(1, 3, 24, 24)).shape) for net in nets]]
+    assert sides == [[[1, 128 * 9]] * 3]
+    assert [sum(name.startswith("conv") for name, _ in net.named_children()) for net in nets] == [5, 5, 4]
+
+
+PAPER_CIFAR = [("overlapping", ()), ("plain", ()), ("overlapping", ("conv4",))]
 
 
 def test_weights_depend_on_the_seed_and_not_on_other_layers():

@@ -33,6 +33,7 @@ CASES = {  # parallel, network, columns, classes, image size, precision
         ("model", "paper", 2, 1000, 224, "fp64"),
         ("model", "paper", 2, 1000, 224, "fp32"),
         ("model", "paper", 2, 10, 224, "bf16"),
+        ("model", "paper_cifar", 2, 7, 24, "fp64"),
         ("owt", "paper", 2, 7, 64, "fp64"),
         ("owt", "seed", 1, 3, 64, "fp64"),
         ("fsdp", "seed", 1, 3, 64, "fp64"),

@@ -7,7 +7,7 @@ columns. `split_into_columns` in parallel/columns.py places the columns on devic
 from __future__ import annotations
 
 from distalex.config.model import ModelConfig
-from distalex.model.alexnet import AlexNet, Conv
+from distalex.model.alexnet import AlexNet, convolutions_of
 from distalex.model.network import Network
 
 SMALLEST = 64
@@ -24,11 +24,5 @@ CONVOLUTIONS = {
 
 def build(config: ModelConfig, classes: int, image_size: int) -> Network:
     """Build the network, with the changes that the paper compares with it where `config` asks for them."""
-    window = 3 if config.pool == "overlapping" else 2
-    table = {}
-    for name, row in CONVOLUTIONS.items():
-        conv = Conv(*row)
-        if name not in config.without:
-            reads = conv.reads if conv.reads == "image" else "both" if name in config.exchange else "own"
-            table[name] = conv._replace(channels=round(conv.channels * config.width), reads=reads, window=window)
+    table = convolutions_of(CONVOLUTIONS, config)
     return AlexNet(config, classes, image_size, table, pooled=6, dropped=("drop6", "drop7"))
