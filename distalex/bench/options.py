@@ -12,6 +12,10 @@ from distalex.config.config import MODES
 from distalex.config.schema import Counts, Float, Int, split_list
 
 Modes = Annotated[tuple[Annotated[str, OneOf(MODES)], ...], BeforeValidator(split_list)]
+Change = Literal[
+    "half_width", "no_exchange", "no_lrn", "plain_pooling", "no_augmentation", "colour_noise", "no_dropout", "no_conv3", "no_conv4"
+]
+Changes = Annotated[tuple[Change, ...], BeforeValidator(split_list)]
 Contenders = Annotated[tuple[Literal["ffcv", "reader", "input", "dataloader"], ...], BeforeValidator(split_list)]
 
 
@@ -21,9 +25,10 @@ class BenchOptions(CommandOptions):
     usage: ClassVar[str] = "python -m distalex.bench WHAT [--OPTION=VALUE …]"
     words: ClassVar[tuple[str, ...]] = ("what",)
 
-    what: Literal["plain", "parallel", "loader", "lrn", "accuracy", "hosts", "paper", "faults", "soak", "gpu", "all"]
-    """`plain`, `parallel`, `loader`, `lrn` and `accuracy` compare speeds, `all` runs these, `gpu` what a GPU is measured by; `hosts`
-    measures over slow links; `paper` tests the paper's claims; `faults` and `soak` disturb or watch runs."""
+    what: Literal["plain", "parallel", "loader", "lrn", "linear", "accuracy", "hosts", "paper", "faults", "soak", "gpu", "all"]
+    """`plain`, `parallel`, `loader`, `lrn` and `accuracy` compare speeds, `all` runs these, `gpu` what a GPU is measured by; `linear`
+    takes fully connected layers apart; `hosts` measures over slow links; `paper` tests the paper's claims; `faults` and `soak` disturb
+    or watch runs."""
 
 
 class BenchmarkOptions(CommandOptions):
@@ -117,6 +122,17 @@ class LrnOptions(BenchmarkOptions):
     """Interleaved repeats."""
 
 
+class LinearOptions(BenchmarkOptions):
+    """The matrix products of the paper's fc6 on a CPU: milliseconds beside those of their arithmetic and of their memory alone."""
+
+    usage: ClassVar[str] = "python -m distalex.bench linear [--OPTION=VALUE …]"
+
+    batches: Counts = Field((1, 16, 64, 128, 1024), min_length=1)
+    """Images per batch, each measured."""
+    repeats: Int = Field(5, ge=1, le=100)
+    """Repeats of each product."""
+
+
 class AccuracyOptions(BenchmarkOptions):
     """Seconds from the start of a process to the tutorial's accuracy on CIFAR-10, against the tutorial's 20 epochs in ordinary PyTorch."""
 
@@ -170,6 +186,12 @@ class PaperOptions(BenchmarkOptions):
     """Folder of CIFAR-10. Default: found or downloaded, as for `train`."""
     repeats: Int = Field(3, ge=1, le=100)
     """Seeds."""
+    only: Changes = ()
+    """Changes to try, such as `no_conv3,no_lrn`, without Figure 1. Default: all, and Figure 1."""
+    fraction: Float | None = Field(None, gt=0, le=1)
+    """Fraction of the training images, in place of the baseline's."""
+    epochs: Int | None = Field(None, ge=1)
+    """Epochs, in place of the baseline's."""
     jobs: Int = Field(0, ge=0, le=256)
     """Runs side by side. 0: as many as cores; one on a GPU."""
 
@@ -216,7 +238,7 @@ class GpuOptions(BenchmarkOptions):
 
 
 class AllOptions(BenchmarkOptions):
-    """All of these but `hosts`, `paper`, `faults`, `soak` and `gpu`, with one table and figure of the results."""
+    """`plain`, `lrn`, `parallel`, `loader` and `accuracy`, with one table and figure of the results."""
 
     usage: ClassVar[str] = "python -m distalex.bench all [--OPTION=VALUE …]"
 
@@ -233,6 +255,7 @@ BENCHMARKS: dict[str, type[BenchmarkOptions]] = {
     "parallel": ParallelOptions,
     "loader": LoaderOptions,
     "lrn": LrnOptions,
+    "linear": LinearOptions,
     "accuracy": AccuracyOptions,
     "hosts": HostsOptions,
     "paper": PaperOptions,

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from distalex.bench.options import PaperOptions
-from distalex.bench.paper_claims import BASELINE, CLAIMS, FIGURE1, MARKS
+from distalex.bench.paper_claims import BASELINE, CLAIMS, FIGURE1, MARKS, direction
 from distalex.bench.paper_figure import draw_paper
 from distalex.bench.plain import find_cifar10
 from distalex.bench.programs import run_python
@@ -38,10 +38,11 @@ def bench_paper(options: PaperOptions) -> dict[str, Any]:
     Runs stay in OUT/paper-runs: a benchmark that was interrupted goes on where it was. Raises UserError where a run fails.
     """
     root, folder, started = find_cifar10(options.root, None), open_folder(options.out), time.perf_counter()
-    names = [BASELINE, *CLAIMS, *FIGURE1.values()]
+    names = [BASELINE, *(options.only or (*CLAIMS, *FIGURE1.values()))]
     jobs = [(name, seed) for seed in range(options.repeats) for name in names]
     at_once = options.jobs or (1 if torch.cuda.is_available() else cores())
-    measure = partial(_measure, root, folder, threads=max(1, cores() // at_once))
+    regime = {"data.fraction": options.fraction, "train.epochs": options.epochs, "train.evaluate_every": options.epochs}
+    measure = partial(_measure, root, folder, {name: value for name, value in regime.items() if value}, max(1, cores() // at_once))
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     measure(*jobs[0])  # prepares the images and compiles
     with ThreadPoolExecutor(at_once) as pool:
@@ -54,11 +55,10 @@ def bench_paper(options: PaperOptions) -> dict[str, Any]:
         {
             "seconds": time.perf_counter() - started,
             "at_once": at_once,
-            "epochs": load_config(f"paper/{BASELINE}", {}).train.epochs,
             "runs": runs,
-            "ablations": {name: compare_runs(runs[BASELINE], runs[name]) for name in CLAIMS},
+            "ablations": {name: compare_runs(runs[BASELINE], runs[name]) for name in CLAIMS if name in runs},
             "ten_views": paired([run["ten_views"]["top1"] - run["top1"] for run in runs[BASELINE]]),
-            "figure1": {kind: [first_epochs(run["train_curve"]) for run in runs[name]] for kind, name in FIGURE1.items()},
+            "figure1": {kind: [first_epochs(run["train_curve"]) for run in runs[name]] for kind, name in FIGURE1.items() if name in runs},
         },
     )
     print(_report(result))
@@ -66,12 +66,13 @@ def bench_paper(options: PaperOptions) -> dict[str, Any]:
     return result
 
 
-def _measure(root: str, folder: Path, name: str, seed: int, threads: int) -> dict[str, Any]:
+def _measure(root: str, folder: Path, regime: dict[str, Any], threads: int, name: str, seed: int) -> dict[str, Any]:
     """Train one config with one seed, or take its finished run, and evaluate it on test and training images."""
-    runs_dir, run = folder / RUNS, f"{name}-{seed}"
+    runs_dir, run = folder / RUNS, "-".join([name, *(f"{value:g}" for value in regime.values()), str(seed)])
     place = runs_dir / run
-    epochs = load_config(f"paper/{name}", {}).train.epochs
+    epochs = load_config(f"paper/{name}", regime).train.epochs
     options = [f"--config=paper/{name}", f"--seed={seed}", f"--data.root={root}", "--parallel=none", f"--train.threads={threads}"]
+    options += [f"--{option}={value}" for option, value in regime.items()]
     options += [f"--runs_dir={runs_dir}", f"--name={run}", "--checkpoint.resume=auto", "--log.wandb=disabled", "--log.report=false"]
     options += [f"--checkpoint.keep={epochs + 1}"] if name == BASELINE else []
     alone = {"OMP_NUM_THREADS": str(threads)}
@@ -130,24 +131,17 @@ def first_epochs(curve: Sequence[float]) -> dict[str, int | None]:
     return {str(mark): next((epoch for epoch, top1 in enumerate(curve, 1) if top1 >= mark), None) for mark in MARKS}
 
 
-def direction(found: dict[str, Any], sign: int) -> str:
-    """`the paper's` or `the other`, where the mean is two standard errors from nothing or more, else `undecided`."""
-    mean, error = found["mean"], found["error"]
-    if error is None or abs(mean) < 2 * error:
-        return "undecided"
-    return "the paper's" if mean * sign > 0 else "the other"
-
-
 def _report(result: dict[str, Any]) -> str:
     head = ("change", "section", "the paper", "points", "error", "direction", "on training images")
     rows = []
-    for name, claim in CLAIMS.items():
-        test, train = (result["ablations"][name][kind] for kind in ("top1", "train_top1"))
+    for name, found in result["ablations"].items():
+        claim = CLAIMS[name]
+        test, train = (found[kind] for kind in ("top1", "train_top1"))
         error = "" if test["error"] is None else f"{test['error']:.2f}"
         rows.append((name, claim.section, claim.paper, f"{test['mean']:+.2f}", error, direction(test, claim.sign), f"{train['mean']:+.2f}"))
-    figure1 = "; ".join(f"{kind} {[found[str(MARKS[-1])] for found in result['figure1'][kind]]}" for kind in FIGURE1)
+    figure1 = "; ".join(f"{kind} {[run[str(MARKS[-1])] for run in runs]}" for kind, runs in result["figure1"].items())
     views = result["ten_views"]
     return (
-        f"{aligned([head, *rows])}\nepochs to {100 - MARKS[-1]} % training error, by seed: {figure1}\n"
+        f"{aligned([head, *rows])}\nepochs to {100 - MARKS[-1]} % training error, by seed: {figure1 or 'not tried'}\n"
         f"ten views against one: {views['mean']:+.2f} points; {result['seconds'] / 60:.0f} min"
     )

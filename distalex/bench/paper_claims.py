@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Claim(NamedTuple):
@@ -34,3 +34,11 @@ FIGURE1 = {"relu": "figure1_relu", "tanh": "figure1_tanh"}
 """Configs of Figure 1, by the activation function."""
 MARKS = (50, 60, 75)
 """Training top-1 in percent whose first epoch is noted; the last is Figure 1's 25 % error."""
+
+
+def direction(found: dict[str, Any], sign: int) -> str:
+    """`the paper's` or `the other`, where the mean is two standard errors from nothing or more, else `undecided`."""
+    mean, error = found["mean"], found["error"]
+    if error is None or abs(mean) < 2 * error:
+        return "undecided"
+    return "the paper's" if mean * sign > 0 else "the other"

@@ -25,14 +25,14 @@ def draw_paper(result: dict[str, Any], path: Path) -> None:
 
 
 def _draw_changes(axes: Any, result: dict[str, Any]) -> None:
-    for place, (name, claim) in enumerate(CLAIMS.items()):
+    claims = {name: CLAIMS[name] for name in result["ablations"]}
+    for place, (name, claim) in enumerate(claims.items()):
         found = result["ablations"][name]["top1"]
         colour = "tab:blue" if found["mean"] * claim.sign > 0 else "tab:red"
         axes.barh(-place, found["mean"], xerr=found["error"], color=colour, height=0.6, capsize=3, alpha=0.8)
         axes.plot(found["differences"], [-place] * len(found["differences"]), "k.", markersize=4)
-    axes.set_yticks(
-        [-place for place in range(len(CLAIMS))], [f"{claim.change} ({claim.section})" for claim in CLAIMS.values()], fontsize=8
-    )
+    labels = [f"{claim.change} ({claim.section})" for claim in claims.values()]
+    axes.set_yticks([-place for place in range(len(claims))], labels, fontsize=8)
     axes.axvline(0, color="black", linewidth=0.8)
     axes.set_xlabel(
         "points of test top-1 (bar: mean ± standard error; dots: seeds)\nblue: the paper's direction, red: the other", fontsize=9
@@ -42,13 +42,14 @@ def _draw_changes(axes: Any, result: dict[str, Any]) -> None:
 
 def _draw_figure1(axes: Any, result: dict[str, Any]) -> None:
     for colour, (kind, name) in zip(COLOURS, FIGURE1.items(), strict=True):
-        for run in result["runs"][name]:
+        for run in result["runs"].get(name, ()):
             curve = run["train_curve"]
             axes.plot(range(1, len(curve) + 1), [100 - top1 for top1 in curve], color=colour, label=kind if not run["seed"] else None)
     axes.axhline(100 - MARKS[-1], color="grey", linestyle="--", linewidth=1)
     axes.set_xlabel("epoch", fontsize=9)
-    axes.set_title("Figure 1: training error, %", fontsize=11)
-    axes.legend(fontsize=9)
+    axes.set_title("Figure 1: training error, %" if result["figure1"] else "Figure 1: not tried", fontsize=11)
+    if result["figure1"]:
+        axes.legend(fontsize=9)
 
 
 def _draw_columns(axes: Any, result: dict[str, Any]) -> None:

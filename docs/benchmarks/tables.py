@@ -9,8 +9,10 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median
+from statistics import mean, median, stdev
 from typing import Any
+
+from distalex.bench.paper_claims import BASELINE, CLAIMS, FIGURE1, MARKS, direction
 
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parent.parent
@@ -174,6 +176,125 @@ def sooner() -> str:
     )
 
 
+PAPER = "paper-2core-xeon"
+
+
+def signed(value: float, digits: int = 1) -> str:
+    """Format a difference with a minus of its own width."""
+    return f"{value:+.{digits}f}".replace("-", "−")
+
+
+def with_seeds(found: dict[str, Any]) -> str:
+    """Format a mean with its standard error and each seed's difference."""
+    each = ", ".join(signed(value) for value in found["differences"])
+    return f"{signed(found['mean'], 2)} ± {found['error']:.2f} ({each})"
+
+
+def mean_of(runs: list[dict[str, Any]], key: str) -> str:
+    """Format a mean over seeds with their standard deviation."""
+    values = [run[key] for run in runs]
+    return f"{mean(values):.1f} ± {stdev(values):.1f}"
+
+
+def ablations() -> str:
+    """Return what each change to the paper's network and training brings."""
+    found = read(PAPER)
+    base = found["runs"][BASELINE]
+    rows = [[f"`paper/{BASELINE}`", "", "", mean_of(base, "top1"), "", "", mean_of(base, "train_top1")]]
+    for name, claim in CLAIMS.items():
+        runs, change = found["runs"][name], found["ablations"][name]["top1"]
+        said = f"**{direction(change, claim.sign)}**" if direction(change, claim.sign) == "the other" else direction(change, claim.sign)
+        words = [f"`paper/{name}`: {claim.change}", claim.section, claim.paper, mean_of(runs, "top1")]
+        rows.append([*words, with_seeds(change), said, mean_of(runs, "train_top1")])
+    return rows_of("`--config=` | section | the paper, points | test top-1, % | points (each seed) | direction | training top-1, %", rows)
+
+
+def figure1() -> str:
+    """Return the epochs that ReLU and tanh need to Figure 1's training error."""
+    found, rows = read(PAPER), []
+    for kind, name in FIGURE1.items():
+        runs, curves = found["figure1"][kind], [run["train_curve"] for run in found["runs"][name]]
+        reached = [", ".join("—" if run[str(mark)] is None else str(run[str(mark)]) for run in runs) for mark in MARKS]
+        most = ", ".join(f"{max(curve):.0f}" for curve in curves)
+        rows.append(["ReLU" if kind == "relu" else kind, *reached, f"{most} % in {len(curves[0])}"])
+    return rows_of("epochs to a training top-1 of | 50 % | 60 % | 75 %: Figure 1's 25 % error | at most", rows)
+
+
+def columns_colour() -> str:
+    """Return how much of the first filters is colour in each column over training."""
+    runs = read(PAPER)["runs"][BASELINE]
+    epochs = [*runs[0]["colour"]["by_epoch"]]
+    chosen = [epochs[place] for place in (0, len(epochs) // 3, 2 * len(epochs) // 3, len(epochs) - 1)]
+    rows = []
+    for run in runs:
+        shares = run["colour"]["by_epoch"]
+        cells = [" and ".join(f"{100 * share:.0f}" for share in shares[epoch]) for epoch in chosen]
+        rows.append([str(run["seed"]), *cells, f"{100 * run['colour']['halves']:.0f}"])
+    heads = [f"epoch {epoch}" for epoch in chosen]
+    return rows_of(" | ".join(["seed", *heads, "σ of random halves"]), rows)
+
+
+def ten_views() -> str:
+    """Return the gain of ten views."""
+    found = read(PAPER)
+    runs = found["runs"][BASELINE]
+    one, ten = (f"{mean(values):.1f}" for values in ([run["top1"] for run in runs], [run["ten_views"]["top1"] for run in runs]))
+    gain = f"{one} to {ten} % top-1, {with_seeds(found['ten_views'])} points"
+    return f"Ten views against one (Sections 4.1 and 6; 39.0 to 37.5 % error on ILSVRC-2010): {gain}.\n"
+
+
+def loading() -> str:
+    """Return images/s of each loader on two data sets."""
+    names = {
+        "ffcv_raw": "FFCV, raw",
+        "distalex_raw": "distalex, raw",
+        "ffcv_jpg": "FFCV, JPEG",
+        "distalex_jpg": "distalex, JPEG",
+        "input_raw": "distalex, raw",
+        "input_jpg": "distalex, JPEG",
+        "dataloader_original": "torchvision's DataLoader, original files",
+    }
+    parts = {"ffcv_raw": "uint8 batches of stored images", "input_raw": "network input: crop, flip, normalised, bf16"}
+    found, rows = [read(f"loader-{data}-2core-epyc") for data in ("imagenet", "cifar10")], []
+    for name, words in names.items():
+        if name in parts:
+            rows.append([f"*{parts[name]}*", "", ""])
+        rows.append([words, *(f"{one['sides'][name]['images_per_second']['median']:,.0f}" for one in found)])
+    sets = (
+        f"{one['images']['count']:,} {what}"
+        for one, what in zip(found, ("ImageNet photographs, 256 → 224", "of CIFAR-10, 32 → 96"), strict=True)
+    )
+    return rows_of(" | ".join(["loader", *sets]), rows)
+
+
+def lrn() -> str:
+    """Return how much faster than torch's layer ours is on each machine, over sizes and precisions."""
+    rows = []
+    for file, machine in (
+        ("lrn-2core-epyc", "EPYC with bf16, two threads"),
+        ("lrn-2core-epyc-avx2", "EPYC without bf16, two threads"),
+        ("lrn-2core-xeon", "Xeon with AMX, two threads"),
+        ("lrn-h200", "one H200"),
+    ):
+        found = read(file)
+        ratios = [row["ratio"]["median"] for row in found["rows"] if row.get("layout", "channels-last") == "channels-last"]
+        below = sum(ratio < 10 for ratio in ratios)
+        words = f"{min(ratios):.1f} to {max(ratios):.1f} ×" + (f", **below ten in {below} of {len(ratios)} cases**" if below else "")
+        rows.append([machine, found["date"], f"`{found['command']}` ([JSON](benchmarks/{file}.json))", words])
+    return rows_of("machine | date | command | ratio", rows)
+
+
+def linear() -> str:
+    """Return the time of fc6's products beside those of their arithmetic and their memory."""
+    found, rows = read("linear-2core-xeon"), []
+    for row in found["rows"]:
+        if row["batch"] in (16, 64, 128, 1024):
+            parts = row["arithmetic_ms"], row["memory_ms"]
+            shares = [f"{100 * part / row['ms']:.0f}" for part in (max(parts), sum(parts))]
+            rows.append([row["precision"], str(row["batch"]), row["product"], *(f"{value:.1f}" for value in (*parts, row["ms"])), *shares])
+    return rows_of("precision | batch | product | arithmetic, ms | memory, ms | measured, ms | the longer, % of it | their sum, %", rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "measured": measured,
     "on_a_gpu": on_a_gpu,
@@ -181,6 +302,13 @@ TABLES: dict[str, Callable[[], str]] = {
     "tutorial": tutorial,
     "cifar10": cifar10,
     "sooner": sooner,
+    "ablations": ablations,
+    "figure1": figure1,
+    "columns_colour": columns_colour,
+    "ten_views": ten_views,
+    "loading": loading,
+    "lrn": lrn,
+    "linear": linear,
 }
 
 

@@ -1,4 +1,4 @@
-"""`bench lrn`, `plain`, `accuracy` and `all`."""
+"""`bench lrn`, `linear`, `plain`, `accuracy` and `all`."""
 
 import itertools
 import json
@@ -22,6 +22,17 @@ def test_lrn_is_measured_at_every_size_and_precision(tmp_path, monkeypatch):
         itertools.product(((48, 55), (96, 55), (256, 27)), ("fp32", "bf16"))
     )
     assert all(row["ratio"]["median"] > 0 and row["shape"][0] == 2 for row in result["rows"])
+
+
+def test_every_product_of_fc6_is_measured_beside_its_arithmetic_and_its_memory(tmp_path, capsys):
+    assert main(["bench", "linear", "--batches=1,8", "--repeats=1", f"--out={tmp_path}"]) == 0
+    (path,) = tmp_path.glob("linear-*.json")
+    result = json.loads(path.read_text())
+    small, large = (next(row for row in result["rows"] if row["batch"] == batch) for batch in (1, 8))
+    assert large["arithmetic_ms"] == pytest.approx(8 * small["arithmetic_ms"])
+    assert large["memory_ms"] == small["memory_ms"] == pytest.approx(4 * 9216 * 4096 / 1e6 / result["memory_gb_per_second"])
+    assert len(result["rows"]) == 6 * len(result["matmul_peak_gflops"])
+    assert "weight gradient" in capsys.readouterr().out
 
 
 @pytest.mark.slow(45)

@@ -3,19 +3,22 @@
 import itertools
 import json
 import statistics
+from typing import get_args
 
 import pytest
 import torch
 from PIL import Image
 from support.runs import write_cifar10
 
-from distalex.bench import paper, paper_figure
+from distalex.bench import paper, paper_claims, paper_figure
+from distalex.bench.options import Change
 from distalex.bench.paper_claims import BASELINE, CLAIMS, FIGURE1
 from distalex.cli.main import main
 from distalex.config.loading import load_config
 
 
 def test_every_claim_has_a_config_that_changes_its_baseline_in_one_thing():
+    assert set(get_args(Change)) == set(CLAIMS)
     whole = load_config(f"paper/{BASELINE}", {}).model_dump()
     for name in CLAIMS:
         changed = load_config(f"paper/{name}", {}).model_dump()
@@ -48,7 +51,7 @@ def test_differences_are_of_runs_with_the_same_seed():
     ],
 )
 def test_a_direction_takes_two_standard_errors(differences, sign, said):
-    assert paper.direction(paper.paired(differences), sign) == said
+    assert paper_claims.direction(paper.paired(differences), sign) == said
 
 
 def test_figure_1_counts_epochs_from_one():
@@ -76,8 +79,8 @@ def test_claims_are_tried_and_an_interrupted_benchmark_goes_on(tmp_path, monkeyp
     result = json.loads(written.read_text())
     baseline, changed = result["runs"]["baseline"][0], result["runs"]["no_dropout"][0]
     assert result["ablations"]["no_dropout"]["top1"]["differences"] == [changed["top1"] - baseline["top1"]]
-    assert len(baseline["train_curve"]) == result["epochs"]
-    assert list(baseline["colour"]["by_epoch"])[-1] == str(result["epochs"])
+    assert len(baseline["train_curve"]) == 150
+    assert list(baseline["colour"]["by_epoch"])[-1] == "150"
     assert all(0.3 < share < 1 for shares in baseline["colour"]["by_epoch"].values() for share in shares)  # 2/3 of random filters
     assert result["ten_views"]["mean"] == pytest.approx(baseline["ten_views"]["top1"] - baseline["top1"])
     assert Image.open(written.with_suffix(".png")).size[0] > 1000
@@ -89,3 +92,9 @@ def test_claims_are_tried_and_an_interrupted_benchmark_goes_on(tmp_path, monkeyp
     assert {path: path.stat().st_mtime_ns for path in weights} == before  # not trained again
     (again,) = (tmp_path / "out").glob("paper-*.json")
     assert json.loads(again.read_text())["runs"] == result["runs"]
+    capsys.readouterr()
+    assert main([*words, "--repeats=1", "--only=no_dropout", "--fraction=1", "--epochs=2"]) == 0
+    assert "not tried" in capsys.readouterr().out
+    other = json.loads(max((tmp_path / "out").glob("paper-*.json")).read_text())
+    assert [len(runs[0]["train_curve"]) for runs in other["runs"].values()] == [2, 2]
+    assert other["runs"].keys() == {"baseline", "no_dropout"}
