@@ -38,7 +38,8 @@ def bench_paper(options: PaperOptions) -> dict[str, Any]:
     Runs stay in OUT/paper-runs: a benchmark that was interrupted goes on where it was. Raises UserError where a run fails.
     """
     root, folder, started = find_cifar10(options.root, None), open_folder(options.out), time.perf_counter()
-    names = [BASELINE, *(options.only or (*CLAIMS, *FIGURE1.values()))]
+    changed: Sequence[str] = options.only or [*CLAIMS, *FIGURE1.values()]
+    names = [BASELINE, *changed]
     jobs = [(name, seed) for seed in range(options.repeats) for name in names]
     at_once = options.jobs or (1 if torch.cuda.is_available() else cores())
     regime = {"data.fraction": options.fraction, "train.epochs": options.epochs, "train.evaluate_every": options.epochs}
