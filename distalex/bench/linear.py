@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,39 +16,40 @@ from distalex.bench.results import make_result, open_folder, write_result
 from distalex.console import aligned
 from distalex.machine.precision import has_bf16
 from distalex.machine.resources import keep_freed_memory
-from distalex.machine.speed import matmul_peak, memory_speed
 
 INPUTS, OUTPUTS = 9216, 4096
 """Of fc6, at 224x224."""
+PASSES = {"forward": 1, "input gradient": 1, "weight gradient": 2}
+"""Times that a product moves as many bytes as there are weights: it reads them, or writes their gradient, whose place is read first."""
+LARGE, SQUARE = "large product", 2048
+MEMORY, NUMBERS = "memory", 64 * 2**20
 
 
 def bench_linear(options: LinearOptions) -> dict[str, Any]:
-    """Time forward, input and weight gradients of fc6 on the CPU, print a table and write OUT/linear-TIME.json."""
+    """Time forward, input and weight gradients of fc6 on the CPU, print a table and write OUT/linear-TIME.json.
+
+    Every repeat measures the speeds of a large product and of memory too, since those of a shared machine change.
+    """
     folder = open_folder(options.out)
     keep_freed_memory()
-    cpu, rows = torch.device("cpu"), []
-    speed = memory_speed(cpu)
-    peaks = {}
-    for precision, dtype in {"fp32": torch.float32, **({"bf16": torch.bfloat16} if has_bf16(cpu) else {})}.items():
-        peaks[precision] = matmul_peak(cpu, dtype)
-        weight = torch.randn(OUTPUTS, INPUTS).to(dtype)
-        for batch in options.batches:
-            images, gradient = torch.randn(batch, INPUTS).to(dtype), torch.randn(batch, OUTPUTS).to(dtype)
-            for name, product, passes in (
-                ("forward", lambda x=images, w=weight: x @ w.T, 1),
-                ("input gradient", lambda g=gradient, w=weight: g @ w, 1),
-                ("weight gradient", lambda g=gradient, x=images: g.T @ x, 2),  # written: memory is read before it
-            ):
-                arithmetic = 2 * batch * INPUTS * OUTPUTS / peaks[precision]
-                memory = passes * weight.nbytes / speed
-                row = {
-                    "precision": precision,
-                    "batch": batch,
-                    "product": name,
-                    "arithmetic_ms": 1e3 * arithmetic,
-                    "memory_ms": 1e3 * memory,
-                }
-                rows.append({**row, "ms": 1e3 * _seconds(product, options.repeats)})
+    precisions = {"fp32": torch.float32, **({"bf16": torch.bfloat16} if has_bf16(torch.device("cpu")) else {})}
+    numbers = torch.ones(NUMBERS)
+    works: dict[tuple[str, int, str], Callable[[], Tensor]] = {("", 0, MEMORY): lambda: numbers.mul_(1.0)}
+    for precision, dtype in precisions.items():
+        works |= {(precision, *rest): work for rest, work in _products(dtype, options.batches).items()}
+    seconds = _medians(works, options.repeats)
+    speed = 2 * numbers.nbytes / seconds["", 0, MEMORY]
+    peaks = {precision: 2 * SQUARE**3 / seconds[precision, 0, LARGE] for precision in precisions}
+    rows = [
+        {
+            **{"precision": precision, "batch": batch, "product": product},
+            "arithmetic_ms": 1e3 * 2 * batch * INPUTS * OUTPUTS / peaks[precision],
+            "memory_ms": 1e3 * PASSES[product] * INPUTS * OUTPUTS * precisions[precision].itemsize / speed,
+            "ms": 1e3 * measured,
+        }
+        for (precision, batch, product), measured in seconds.items()
+        if batch
+    ]
     found = {"threads": torch.get_num_threads(), "matmul_peak_gflops": {name: peak / 1e9 for name, peak in peaks.items()}}
     result = make_result(options, {**found, "memory_gb_per_second": speed / 1e9, "rows": rows})
     print(_table(rows))
@@ -55,14 +57,27 @@ def bench_linear(options: LinearOptions) -> dict[str, Any]:
     return result
 
 
-def _seconds(product: Callable[[], Tensor], repeats: int) -> float:
-    """The median time of a product, after one that is not counted."""
-    seconds = []
+def _products(dtype: torch.dtype, batches: Sequence[int]) -> dict[tuple[int, str], Callable[[], Tensor]]:
+    """The products to time, by batch and name; batch 0 is a large one, whose speed is the peak."""
+    weight, large = torch.randn(OUTPUTS, INPUTS).to(dtype), torch.randn(SQUARE, SQUARE).to(dtype)
+    works: dict[tuple[int, str], Callable[[], Tensor]] = {(0, LARGE): lambda: large @ large}
+    for batch in batches:
+        images, gradient = torch.randn(batch, INPUTS).to(dtype), torch.randn(batch, OUTPUTS).to(dtype)
+        works[batch, "forward"] = partial(torch.matmul, images, weight.T)
+        works[batch, "input gradient"] = partial(torch.matmul, gradient, weight)
+        works[batch, "weight gradient"] = partial(torch.matmul, gradient.T, images)
+    return works
+
+
+def _medians(works: Mapping[Any, Callable[[], Tensor]], repeats: int) -> dict[Any, float]:
+    """Median seconds of each of `works` over interleaved repeats, after one that is not counted."""
+    seconds: dict[Any, list[float]] = {name: [] for name in works}
     for _ in range(repeats + 1):
-        start = time.perf_counter()
-        product()
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds[1:])
+        for name, work in works.items():
+            start = time.perf_counter()
+            work()
+            seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(measured[1:]) for name, measured in seconds.items()}
 
 
 def _table(rows: list[dict[str, Any]]) -> str:

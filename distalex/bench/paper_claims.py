@@ -23,7 +23,7 @@ CLAIMS = {
     "no_lrn": Claim("3.3", "no local response normalisation", "−1.4; on CIFAR-10 −2", -1),
     "plain_pooling": Claim("3.4", "pooling without overlap", "−0.4", -1),
     "no_augmentation": Claim("4.1", "no crops and flips", '"substantial overfitting"', -1),
-    "colour_noise": Claim("4.1", "noise along the colours' principal components too", "over +1", 1),
+    "colour_noise": Claim("4.1", "colour noise along principal components", "over +1", 1),
     "no_dropout": Claim("4.2", "no dropout", '"substantial overfitting"', -1),
     "no_conv3": Claim("7", "no conv3", "about −2", -1),
     "no_conv4": Claim("7", "no conv4", "about −2", -1),

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from distalex.bench.paper_claims import BASELINE, CLAIMS, FIGURE1, MARKS
+from distalex.bench.paper_claims import BASELINE, CLAIMS, FIGURE1, MARKS, direction
 from distalex.bench.results import place_and_date, write_figure
 
 COLOURS = ("tab:blue", "tab:orange")
+DIRECTIONS = {"the paper's": "tab:blue", "the other": "tab:red", "undecided": "tab:gray"}
 
 
 def draw_paper(result: dict[str, Any], path: Path) -> None:
@@ -28,14 +29,15 @@ def _draw_changes(axes: Any, result: dict[str, Any]) -> None:
     claims = {name: CLAIMS[name] for name in result["ablations"]}
     for place, (name, claim) in enumerate(claims.items()):
         found = result["ablations"][name]["top1"]
-        colour = "tab:blue" if found["mean"] * claim.sign > 0 else "tab:red"
+        colour = DIRECTIONS[direction(found, claim.sign)]
         axes.barh(-place, found["mean"], xerr=found["error"], color=colour, height=0.6, capsize=3, alpha=0.8)
         axes.plot(found["differences"], [-place] * len(found["differences"]), "k.", markersize=4)
     labels = [f"{claim.change} ({claim.section})" for claim in claims.values()]
     axes.set_yticks([-place for place in range(len(claims))], labels, fontsize=8)
     axes.axvline(0, color="black", linewidth=0.8)
     axes.set_xlabel(
-        "points of test top-1 (bar: mean ± standard error; dots: seeds)\nblue: the paper's direction, red: the other", fontsize=9
+        "points of test top-1 (bar: mean ± standard error; dots: seeds)\nblue: the paper's direction, red: the other, grey: undecided",
+        fontsize=9,
     )
     axes.set_title("one thing changed", fontsize=11)
 
@@ -60,5 +62,5 @@ def _draw_columns(axes: Any, result: dict[str, Any]) -> None:
             label = f"column {column}" if not run["seed"] else None
             axes.plot([int(epoch) for epoch in by_epoch], shares, color=colour, label=label, alpha=0.8)
     axes.set_xlabel("epoch", fontsize=9)
-    axes.set_title("Figure 3: colour in conv1's filters, % of energy", fontsize=11)
+    axes.set_title("Figure 3: colour in conv1, % of energy", fontsize=11)
     axes.legend(fontsize=9)
