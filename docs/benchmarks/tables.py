@@ -141,8 +141,6 @@ def cifar10() -> str:
     for config, file, pixels, machine in (
         ("cifar10_fast", FAST, "lossless", xeon),
         ("cifar10_fast", "accuracy-2core-epyc-avx2", "JPEG copies, its network until then", "two cores of an EPYC without bf16"),
-        ("cifar10_hour", "accuracy-hour-2core-xeon", "lossless", xeon),
-        ("seed_cifar10", "accuracy-seed-2core-xeon", "lossless", xeon),
     ):
         found = read(file)
         runs, deviation = found["runs"], found["top1_standard_deviation"]
@@ -306,17 +304,6 @@ def lrn() -> str:
     return rows_of("machine | date | command | ratio", rows)
 
 
-def linear() -> str:
-    """Return the time of fc6's products beside those of their arithmetic and their memory."""
-    found, rows = read("linear-2core-xeon"), []
-    for row in found["rows"]:
-        if row["batch"] in (16, 64, 128, 1024):
-            parts = row["arithmetic_ms"], row["memory_ms"]
-            shares = [f"{100 * part / row['ms']:.0f}" for part in (max(parts), sum(parts))]
-            rows.append([row["precision"], str(row["batch"]), row["product"], *(f"{value:.1f}" for value in (*parts, row["ms"])), *shares])
-    return rows_of("precision | batch | product | arithmetic, ms | memory, ms | measured, ms | the longer, % of it | their sum, %", rows)
-
-
 TABLES: dict[str, Callable[[], str]] = {
     "measured": measured,
     "on_a_gpu": on_a_gpu,
@@ -330,7 +317,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "ten_views": ten_views,
     "loading": loading,
     "lrn": lrn,
-    "linear": linear,
 }
 
 
