@@ -45,7 +45,6 @@ def bench_paper(options: PaperOptions) -> dict[str, Any]:
     regime = {"data.fraction": options.fraction, "train.epochs": options.epochs, "train.evaluate_every": options.epochs}
     measure = partial(_measure, root, folder, {name: value for name, value in regime.items() if value}, max(1, cores() // at_once))
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
-    measure(*jobs[0])  # prepares the images and compiles
     with ThreadPoolExecutor(at_once) as pool:
         for (name, _), found in zip(jobs, pool.map(lambda job: measure(*job), jobs), strict=True):
             runs[name].append(found)
@@ -71,11 +70,10 @@ def _measure(root: str, folder: Path, regime: dict[str, Any], threads: int, name
     """Train one config with one seed, or take its finished run, and evaluate it on test and training images."""
     runs_dir, run = folder / RUNS, "-".join([name, *(f"{value:g}" for value in regime.values()), str(seed)])
     place = runs_dir / run
-    epochs = load_config(f"paper/{name}", regime).train.epochs
     options = [f"--config=paper/{name}", f"--seed={seed}", f"--data.root={root}", "--parallel=none", f"--train.threads={threads}"]
     options += [f"--{option}={value}" for option, value in regime.items()]
     options += [f"--runs_dir={runs_dir}", f"--name={run}", "--checkpoint.resume=auto", "--log.wandb=disabled", "--log.report=false"]
-    options += [f"--checkpoint.keep={epochs + 1}"] if name == BASELINE else []
+    options += [f"--checkpoint.keep={load_config(f'paper/{name}', regime).train.epochs}"] if name == BASELINE else []
     alone = {"OMP_NUM_THREADS": str(threads)}
     run_python(["-m", "distalex.train", *options], alone)
     evaluate = ["-m", "distalex.evaluate", run, f"--runs_dir={runs_dir}", "--parallel=none"]
@@ -93,21 +91,21 @@ def _measure(root: str, folder: Path, regime: dict[str, Any], threads: int, name
         run_python([*evaluate, "--ten_crop"], alone)
         ten = json.loads((place / "evaluation.json").read_text())
         found["ten_views"] = {key: ten[key] for key in ("top1", "loss")}
-        found["colour"] = colour_over_training(place, epochs)
+        found["colour"] = colour_over_training(place)
     return found
 
 
-def colour_over_training(place: Path, epochs: int) -> dict[str, Any]:
-    """How much of the first filters' energy is colour in each column, after each epoch that a checkpoint is kept of.
+def colour_over_training(place: Path) -> dict[str, Any]:
+    """The share of the first filters' energy that is colour in each column, after each epoch that the run at `place` kept a checkpoint of.
 
     `halves` is the standard deviation of the difference that random halves of the last epoch's filters would have.
     """
-    by_epoch, columns = {}, 0
+    by_epoch = {}
     for path in sorted((place / "checkpoints").glob("step-*.pt")):
         state = load(path)
         shares, columns = colour_of(state["model"]["conv1.weight"]), state["config"]["model"]["columns"]
         by_epoch[state["progress"]["epoch"]] = [round(float(part.mean()), 4) for part in shares.chunk(columns)]
-    return {"by_epoch": dict(sorted(by_epoch.items())), "halves": deviation_of_halves(shares)}
+    return {"by_epoch": by_epoch, "halves": deviation_of_halves(shares)}
 
 
 def deviation_of_halves(shares: Tensor) -> float:

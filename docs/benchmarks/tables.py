@@ -137,29 +137,18 @@ def tutorial() -> str:
 def cifar10() -> str:
     """Return accuracy and time of each config on CIFAR-10."""
     best, rows = read("cifar10_best-h200"), []
-    xeon = "two cores of a Xeon with AMX"
     for config, file, pixels, machine in (
-        ("cifar10_fast", FAST, "lossless", xeon),
+        ("cifar10_fast", FAST, "lossless", "two cores of a Xeon with AMX"),
         ("cifar10_fast", "accuracy-2core-epyc-avx2", "JPEG copies, its network until then", "two cores of an EPYC without bf16"),
     ):
         found = read(file)
-        runs, deviation = found["runs"], found["top1_standard_deviation"]
-        numbers = f"seeds 0 to {len(runs) - 1}" if len(runs) > 1 else "seed 0"
-        top1 = f"**{found['top1']['median']:.2f}**"
-        if deviation is not None:
-            top1 += f" ({found['top1']['min']:.2f} to {found['top1']['max']:.2f}, σ {deviation:.2f})"
-        trained = [run["train_top1"] for run in runs if run.get("train_top1") is not None]
-        seconds, digits = (
-            (found["seconds"], 0) if found["seconds"]["median"] < 120 else ({key: value / 60 for key, value in found["seconds"].items()}, 1)
-        )
-        time = f"{ranged(seconds, digits) if len(runs) > 1 else format(seconds['median'], f'.{digits}f')} {'min' if digits else 's'}"
+        top1, deviation = ranged(found["top1"]).removesuffix(")"), found["top1_standard_deviation"]
         rows.append(
             [
-                f"`{config}`, {numbers} ([JSON](benchmarks/{file}.json))",
+                f"`{config}`, seeds 0 to 2 ([JSON](benchmarks/{file}.json))",
                 pixels,
-                top1,
-                f"{mean(trained):.1f}" if trained else "",
-                f"{time}, the file prepared before",
+                f"{top1}, σ {deviation:.2f})",
+                f"{ranged(found['seconds'], 0)} s, the file prepared before ({found['preparing_seconds']:.0f} s)",
                 f"{machine}, {found['date']}",
             ]
         )
@@ -169,13 +158,12 @@ def cifar10() -> str:
             "`cifar10_best`, seeds 0 to 2 ([JSON](benchmarks/cifar10_best-h200.json))",
             "lossless",
             f"**{best['top1_mean']:.2f}** ({', '.join(str(seed['top1']) for seed in seeds)}; σ {best['top1_standard_deviation']:.2f})",
-            "",
             f"{seeds[1]['seconds_from_start_to_end']} and {seeds[2]['seconds_from_start_to_end']} s; the first, "
             f"{seeds[0]['seconds_from_start_to_end']} s, also prepared the file and compiled",
             f"one H200, {best['date']}",
         ]
     )
-    return rows_of("config | pixels | test top-1, % | training top-1 | time, process start to end | machine, date", rows)
+    return rows_of("config | pixels | top-1, % | time, process start to end | machine, date", rows)
 
 
 FAST = "accuracy-lossless-2core-xeon"
@@ -220,7 +208,8 @@ def ablations() -> str:
     rows = [[f"`paper/{BASELINE}`", "", "", mean_of(base, "top1"), "", "", f"{mean(losses):.2f}", mean_of(base, "train_top1")]]
     for name, claim in CLAIMS.items():
         runs, change = found["runs"][name], found["ablations"][name]["top1"]
-        said = f"**{direction(change, claim.sign)}**" if direction(change, claim.sign) == "the other" else direction(change, claim.sign)
+        said = direction(change, claim.sign)
+        said = f"**{said}**" if said == "the other" else said
         words = [f"`paper/{name}`: {claim.change}", claim.section, claim.paper, mean_of(runs, "top1")]
         loss = found["ablations"][name]["loss"]
         rows.append([*words, with_seeds(change), said, f"{signed(loss['mean'], 2)} ± {loss['error']:.2f}", mean_of(runs, "train_top1")])

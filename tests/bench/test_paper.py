@@ -22,9 +22,9 @@ def test_every_claim_has_a_config_that_changes_its_baseline_in_one_thing():
     whole = load_config(f"paper/{BASELINE}", {}).model_dump()
     for name in CLAIMS:
         changed = load_config(f"paper/{name}", {}).model_dump()
-        different = {f"{section}.{option}" for section in ("model", "data", "optim", "train") for option in whole[section]}
+        sections = ("model", "data", "optim", "train")
         different = {
-            path for path in different if whole[path.split(".")[0]][path.split(".")[1]] != changed[path.split(".")[0]][path.split(".")[1]]
+            (section, option) for section in sections for option in whole[section] if whole[section][option] != changed[section][option]
         }
         assert 1 <= len(different) <= 2, (name, different)
     relu, tanh = (load_config(f"paper/{name}", {}) for name in FIGURE1.values())

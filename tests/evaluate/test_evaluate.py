@@ -94,6 +94,15 @@ def test_an_evaluation_says_how_many_crops_it_took(tmp_path, monkeypatch, capsys
         assert json.loads((tmp_path / "runs" / "it" / "evaluation.json").read_text())["crops"] == crops
 
 
+def test_training_images_are_evaluated_beside_the_test_images(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", *options(name="it", train__epochs="1")]) == 0
+    assert main(["evaluate", "it"]) == main(["evaluate", "it", "--split=train"]) == 0
+    assert f"on the {small().data.synthetic_images} training images" in capsys.readouterr().out
+    counts = [json.loads((tmp_path / "runs" / "it" / name).read_text())["count"] for name in ("evaluation.json", "evaluation-train.json")]
+    assert counts == [metrics(tmp_path / "runs" / "it", "eval")[-1]["count"], small().data.synthetic_images]
+
+
 def test_an_evaluation_that_cannot_be_written_is_printed(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["train", *options(name="it", train__epochs="1")]) == 0

@@ -148,14 +148,11 @@ def test_every_network_answers_for_its_layers(name):
     assert (net.first_layer, net.linear_layers[-1]) == ("conv1", net.classifier)
 
 
-def test_the_papers_network_for_cifar_is_as_large_with_either_pooling_and_has_the_papers_layers_but_one():
-    nets = [net_of("paper_cifar", size=24, fc6=32, fc7=32, pool=pool, without=without) for pool, without in PAPER_CIFAR]
-    sides = [[list(net.convolve(torch.randn(1, 3, 24, 24)).shape) for net in nets]]
-    assert sides == [[[1, 128 * 9]] * 3]
-    assert [sum(name.startswith("conv") for name, _ in net.named_children()) for net in nets] == [5, 5, 4]
-
-
-PAPER_CIFAR = [("overlapping", ()), ("plain", ()), ("overlapping", ("conv4",))]
+@pytest.mark.parametrize(("pool", "without", "convolutions"), [("overlapping", (), 5), ("plain", (), 5), ("overlapping", ("conv4",), 4)])
+def test_fc6_of_the_papers_network_for_cifar_reads_as_much_with_either_pooling_and_a_layer_less(pool, without, convolutions):
+    net = net_of("paper_cifar", size=24, fc6=32, fc7=32, pool=pool, without=without)
+    assert net.convolve(torch.randn(1, 3, 24, 24)).shape == (1, 128 * 9)
+    assert sum(name.startswith("conv") for name, _ in net.named_children()) == convolutions
 
 
 def test_weights_depend_on_the_seed_and_not_on_other_layers():
