@@ -30,7 +30,7 @@ MISTAKES = [
     (["--data-dir=photos"], ["--data_dir", "did you mean data.root"]),
     (["--model=seed"], ["--model", "did you mean model.name"]),
     (["--grad_clip=1"], ["did you mean train.clip_norm"]),
-    (["--model.name=papper"], ["model.name=papper", "paper, seed, torchvision", "did you mean paper"]),
+    (["--model.name=papper"], ["model.name=papper", "paper, paper_cifar, seed, torchvision", "did you mean paper"]),
     (["--data.augment=flip"], ["data.augment=flip", "flip_crop"]),
     (["--data.scale=0.5,0.2"], ["data.scale=0.5,0.2", "--data.scale=0.08,1"]),
     (["--data.scale=1"], ["data.scale=1", "--data.scale=0.08,1"]),
