@@ -1,7 +1,7 @@
-"""Write the tables of measurements in README.md and docs/ from the JSON files in this folder: `python docs/benchmarks/tables.py`.
+"""Write what was measured into README.md and docs/, from the JSON files in this folder: `python docs/benchmarks/tables.py`.
 
-A table stands between `<!-- table: NAME -->` and `<!-- end -->`, and NAME is a function below. With `--check` nothing is written, and the
-exit status is 1 where a page says something else than its files.
+A table, or a sentence, stands between `<!-- table: NAME -->` and `<!-- end -->`, and NAME is a function below. With `--check` nothing is
+written, and the exit status is 1 where a page says something else than its files.
 """
 
 import json
@@ -293,6 +293,76 @@ def lrn() -> str:
     return rows_of("machine | date | command | ratio", rows)
 
 
+def loading_ratios() -> str:
+    """Say how many times the DataLoader's speed loading has, and how much more time than FFCV's our reader takes."""
+    found = [read(f"loader-{data}-2core-epyc") for data in ("imagenet", "cifar10")]
+    xeon = [read(f"loader-imagenet-{kind}-2core-xeon")["speedup"]["median"] for kind in ("raw", "jpeg")]
+    raw, jpg = ([ranged(one["ratios"][f"input_{kind}"]["dataloader_original"], 1) for one in found] for kind in ("raw", "jpg"))
+    more = [[one["overhead_percent"][kind] for one in found] for kind in ("raw", "jpg")]
+    goals = found[0]["goals"]
+    percent = [[f"{ours['median']:.0f} ({ours['min']:.0f} to {ours['max']:.0f})".replace("-", "−") for ours in each] for each in more]
+    return (
+        f"Within each repeat, raw loading is {raw[0]} times the DataLoader on the original ImageNet files and {raw[1]} times on CIFAR-10, "
+        f"**where the aim of {goals['input_raw']:.0f} was missed**: nine tenths of its input is resizing, and its originals have the "
+        f"stored size. JPEG is {jpg[0]} and {jpg[1]} times; the aim was {goals['input_jpg']:.0f}. Our reader takes {percent[0][0]} % and "
+        f"{percent[0][1]} % more time than FFCV's for raw, {percent[1][0]} % and {percent[1][1]} % for JPEG; the aim was below "
+        f"{goals['overhead_percent']:.0f} %.\n\nTwo cores of a Xeon, network input of ImageNet alone: {xeon[0]:.1f} times the DataLoader "
+        f"raw and {xeon[1]:.1f} times from JPEG.\n"
+    )
+
+
+def hosts() -> str:
+    """Return images/s of each mode over links of each speed, with the planner's predictions."""
+    rows = []
+    for file, rate in (("10gbit", "10 Gb/s"), ("1gbit", "1 Gb/s"), ("100mbit", "100 Mb/s")):
+        for one in read(f"hosts-{file}-2core-xeon")["summary"]:
+            modes = one["modes"]
+            pairs = [(modes[mode]["images_per_second"]["median"], modes[mode]["predicted"]) for mode in MODES if mode in modes]
+            cells = [""] * (len(MODES) - len(pairs)) + [f"{figures(measured)} ({figures(said)})" for measured, said in pairs]
+            lead = one["columns_to_data"]
+            words = f"{lead:.{2 if lead < 1 else 1 if lead < 10 else 0}f}"
+            rows.append([f"{rate}, {one['batch']}", *cells, f"**{words}**" if lead > 4 else words])
+    return rows_of("link, batch | one process | DDP | two columns | One Weird Trick | columns ÷ DDP", rows)
+
+
+def figures(rate: float) -> str:
+    """Format a rate with three digits, two where it is small."""
+    return f"{rate:.{0 if rate >= 100 else 1}f}"
+
+
+def curve() -> str:
+    """Return the planner's images/s from one to 1,024 A100s."""
+    found, rows = read("curve-a100"), []
+    fixed, each = found["batch_4096"], found["batch_512_per_device"]
+    for devices in ("1", "8", "32", "64", "128", "1024"):
+        modes = ("data", "hybrid", "owt")
+        share = max(fixed[mode].get(devices, 0) for mode in modes) / int(devices) / fixed["data"]["1"]
+        cells = [[f"{one[mode][devices]:,}" if devices in one[mode] else "" for mode in modes] for one in (fixed, each)]
+        rows.append([f"{int(devices):,}", *cells[0], f"{100 * share:.0f} %", *cells[1]])
+    return rows_of("devices | 4,096 per step: data | hybrid | owt | best ÷ linear | 512 per device: data | hybrid | owt", rows)
+
+
+def gpu_rate() -> str:
+    """Say how fast one H200 trains the paper's network."""
+    rows = [row for row in read("paper_network-h200")["after"]["rows"] if row["step"] > 40]
+    second, first = ([row["images_per_second"] for row in rows if (row["step"] % 40 == 0) is half] for half in (True, False))
+    words = [f"{round(value, -2):,.0f}" for value in (median(second), min(second), max(second), median(first))]
+    mfu = median(row["mfu"] for row in rows if row["step"] % 40 == 0)
+    return (
+        f"**{words[0]} images/s** ({words[1]} to {words[2]}) in the second half of each epoch of 40 steps, {words[3]} in the first, which "
+        f"waits for its first batches ([JSON](benchmarks/paper_network-h200.json) with the command and all runs below). mfu is {mfu:.2f}.\n"
+    )
+
+
+def processors() -> str:
+    """Say how the ratio of the tutorial's job depends on the processor."""
+    others = read("plain-2core-epyc")["ratio"]["median"], read("all-2core-epyc-avx2")["rows"][0]["ratio"]
+    return (
+        f"Ratios belong to the processor: an EPYC with bf16 runs the tutorial's job {others[0]:.1f} × as fast as ordinary PyTorch, one "
+        f"without {others[1]:.1f} × ([performance.md](docs/performance.md#the-tutorials-job)).\n"
+    )
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "measured": measured,
     "on_a_gpu": on_a_gpu,
@@ -305,7 +375,12 @@ TABLES: dict[str, Callable[[], str]] = {
     "columns_colour": columns_colour,
     "ten_views": ten_views,
     "loading": loading,
+    "loading_ratios": loading_ratios,
     "lrn": lrn,
+    "hosts": hosts,
+    "curve": curve,
+    "gpu_rate": gpu_rate,
+    "processors": processors,
 }
 
 
