@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,58 +14,94 @@ import torch
 from distalex.bench.accuracy import bench_accuracy
 from distalex.bench.loader_files import PHOTOGRAPHS, make_photographs
 from distalex.bench.lrn import bench_lrn
-from distalex.bench.options import AccuracyOptions, GpuOptions, LrnOptions, PlainOptions
+from distalex.bench.options import AccuracyOptions, GpuOptions, GpuPart, LrnOptions, PlainOptions
 from distalex.bench.plain import bench_plain
 from distalex.bench.programs import run_python
 from distalex.bench.results import make_result, open_folder, spread, spread_text, write_result
+from distalex.bench.small_run import small_run
 from distalex.errors import UserError
 from distalex.runs.metrics import read_metrics
 
 BATCHES = 40  # of an epoch of the smallest batches: 8 GB of images
 EPOCHS = 5  # the first compiles and is not counted
+ON_ONE_GPU = "distalex.bench.one_gpu"
+"""Module that trains with processes which share one GPU."""
+MODES = {"none": 1, "data": 2, "model": 2, "owt": 2, "hybrid": 4}
+"""Processes of each parallel mode on one GPU."""
 
 
 def bench_gpu(options: GpuOptions) -> dict[str, Any]:
-    """Measure each part in turn and write OUT/gpu-TIME.json. Raises UserError where there is no GPU."""
+    """Measure each part in turn and write OUT/gpu-TIME.json. Raises UserError without a GPU and, at the end, where a part failed."""
     if not torch.cuda.is_available():
         raise UserError("bench gpu: PyTorch sees no GPU here; check the driver with nvidia-smi")
     folder = open_folder(options.out)
     found: dict[str, dict[str, Any]] = {}
     common = {"out": options.out, "root": options.root}
 
-    def plain_rate() -> float:
-        return found["plain"]["plain_images_per_second"]["median"]
+    def plain_rate() -> float | None:
+        return found.get("plain", {}).get("plain_images_per_second", {}).get("median")
 
-    parts = {
+    parts: dict[GpuPart, Callable[[], dict[str, Any]]] = {
+        "modes": lambda: compare_modes(ON_ONE_GPU, "cuda"),
         "plain": lambda: bench_plain(PlainOptions(**common, repeats=options.repeats)),
         "cifar10_best": lambda: bench_accuracy(AccuracyOptions(**common, config="cifar10_best", repeats=options.repeats), plain_rate()),
         "cifar10_fast": lambda: bench_accuracy(AccuracyOptions(**common, repeats=options.repeats), plain_rate()),
         "paper_network": lambda: measure_network(options),
+        "compiled": lambda: measure_network(options, "--train.compile=true"),
         "lrn": lambda: bench_lrn(LrnOptions(out=options.out, batch=256, device="cuda", repeats=options.repeats)),
     }
-    for name, measure in parts.items():
+    for name in options.only or parts:
         print(f"\n== {name}", flush=True)
         started = time.perf_counter()
-        found[name] = measure()
+        try:
+            found[name] = parts[name]()
+        except UserError as error:
+            print(f"{name} failed: {error}", flush=True)
+            found[name] = {"failed": str(error)}
         found[name]["seconds_of_benchmark"] = time.perf_counter() - started
     result = make_result(options, found)
-    write_result(result, folder)
+    path = write_result(result, folder)
+    if failed := [name for name, part in found.items() if "failed" in part]:
+        raise UserError(f"bench gpu: {', '.join(failed)} failed; {path} says why and has the others' results")
     return result
 
 
-def measure_network(options: GpuOptions) -> dict[str, Any]:
-    """Images/s of the paper's network with LRN, dropout and its augmentation, in bf16 at 224x224, on photographs stored raw in a file."""
+def compare_modes(module: str, device: str) -> dict[str, Any]:
+    """Largest relative difference between a parallel mode's loss of any step and one process's, trained by `module` in fp32."""
+    losses = {}
+    with tempfile.TemporaryDirectory() as place:
+        for mode, processes in MODES.items():
+            name = f"{mode}-{processes}"
+            changes: dict[str, object] = {"runs_dir": place, "name": name, "parallel": mode, "device": device, "checkpoint.every_steps": 0}
+            changes |= {"model.width": 1, "train.epochs": 2, "train.batch_size": 24, "train.clip_norm": 1, "train.timeout": 120}
+            changes |= {"optim.lr": 0.01}
+            _, _, *words = small_run(changes)
+            start = ["-m", "torch.distributed.run", "--standalone", "--local_addr=127.0.0.1", f"--nproc_per_node={processes}"]
+            run_python([*start, "-m", module, *words])
+            losses[name] = [row["loss"] for row in read_metrics(Path(place) / name / "metrics.jsonl") if row["kind"] == "train"]
+    alone = losses.pop("none-1")
+    pairs = {name: zip(found, alone, strict=True) for name, found in losses.items()}
+    differences = {name: max(abs(loss - other) / other for loss, other in each) for name, each in pairs.items()}
+    print("\n".join(f"{name}: losses within {difference:.1e} of one process's" for name, difference in differences.items()))
+    return {"steps": len(alone), "relative_difference": differences}
+
+
+def measure_network(options: GpuOptions, *more: str) -> dict[str, Any]:
+    """Images/s of the paper's network with LRN, dropout and its augmentation, in bf16 at 224x224, on photographs stored raw in a file.
+
+    `more` are further options of training.
+    """
     batches = {}
     with tempfile.TemporaryDirectory() as place:
         count = BATCHES * min(options.batches)
         _repeat(Path(options.photographs) if options.photographs else None, Path(place), count)
         for batch in options.batches:
-            batches[str(batch)] = _train(Path(place), batch, count // batch)
+            batches[str(batch)] = _train(Path(place), batch, count // batch, *more)
             print(f"batch {batch}: {spread_text(batches[str(batch)]['images_per_second'], ',.0f')} images/s over whole epochs", flush=True)
     return {"photographs": "repeated" if options.photographs else "random, repeated", "images": count, "batches": batches}
 
 
-def _train(place: Path, batch: int, steps: int) -> dict[str, Any]:
+def _train(place: Path, batch: int, steps: int, *more: str) -> dict[str, Any]:
     """Train for `EPOCHS` epochs of `steps` steps; images/s of each epoch but the first, and every row of metrics.jsonl."""
     words = ["--config=alexnet_paper", "--train.precision=bf16", f"--train.batch_size={batch}", f"--train.epochs={EPOCHS}"]
     words += ["--data.name=folder", f"--data.root={place / 'images'}", "--data.holdout=0", f"--train.evaluate_every={EPOCHS + 1}"]
@@ -76,7 +113,7 @@ def _train(place: Path, batch: int, steps: int) -> dict[str, Any]:
         f"--runs_dir={place}",
         f"--name={batch}",
     ]
-    run_python(["-m", "distalex.train", *words], {"DISTALEX_DATA": str(place / "prepared")})
+    run_python(["-m", "distalex.train", *words, *more], {"DISTALEX_DATA": str(place / "prepared")})
     rows = [row for row in read_metrics(place / str(batch) / "metrics.jsonl") if row["kind"] == "train"]
     kept = ("step", "epoch", "images_per_second", "data_wait_fraction", "mfu")
     epochs = [[1.0 / row["images_per_second"] for row in rows if row["epoch"] == epoch] for epoch in range(2, EPOCHS + 1)]

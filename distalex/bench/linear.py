@@ -1,4 +1,4 @@
-"""`bench linear`: the matrix products of the paper's fc6 beside the time that their arithmetic and their memory take alone."""
+"""`bench linear`: the matrix products and casts of the paper's fc6 beside the time that their arithmetic and their memory take alone."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ INPUTS, OUTPUTS = 9216, 4096
 """Of fc6, at 224x224."""
 PASSES = {"forward": 1, "input gradient": 1, "weight gradient": 2}
 """Times that a product moves as many bytes as there are weights: it reads them, or writes their gradient, whose place is read first."""
+CASTS = {"weight to bf16": 4 + 2 * 2, "gradient to fp32": 2 + 2 * 4}
+"""Bytes of each weight that autocast's casts move: one form is read, the other written, whose place is read first."""
 LARGE, SQUARE = "large product", 2048
 MEMORY, NUMBERS = "memory", 64 * 2**20
 
@@ -40,16 +42,13 @@ def bench_linear(options: LinearOptions) -> dict[str, Any]:
     seconds = _medians(works, options.repeats)
     speed = 2 * numbers.nbytes / seconds["", 0, MEMORY]
     peaks = {precision: 2 * SQUARE**3 / seconds[precision, 0, LARGE] for precision in precisions}
-    rows = [
-        {
-            **{"precision": precision, "batch": batch, "product": product},
-            "arithmetic_ms": 1e3 * 2 * batch * INPUTS * OUTPUTS / peaks[precision],
-            "memory_ms": 1e3 * PASSES[product] * INPUTS * OUTPUTS * precisions[precision].itemsize / speed,
-            "ms": 1e3 * measured,
-        }
-        for (precision, batch, product), measured in seconds.items()
-        if batch
-    ]
+    rows = []
+    for (precision, batch, product), measured in seconds.items():
+        if product not in (LARGE, MEMORY):
+            moved = CASTS[product] if product in CASTS else PASSES[product] * precisions[precision].itemsize
+            arithmetic, memory = 2 * batch * INPUTS * OUTPUTS / peaks[precision], moved * INPUTS * OUTPUTS / speed
+            found = {"arithmetic_ms": 1e3 * arithmetic, "memory_ms": 1e3 * memory, "ms": 1e3 * measured}
+            rows.append({"precision": precision, "batch": batch, "product": product, **found})
     found = {"threads": torch.get_num_threads(), "matmul_peak_gflops": {name: peak / 1e9 for name, peak in peaks.items()}}
     result = make_result(options, {**found, "memory_gb_per_second": speed / 1e9, "rows": rows})
     print(_table(rows))
@@ -58,9 +57,14 @@ def bench_linear(options: LinearOptions) -> dict[str, Any]:
 
 
 def _products(dtype: torch.dtype, batches: Sequence[int]) -> dict[tuple[int, str], Callable[[], Tensor]]:
-    """The products to time, by batch and name; batch 0 is a large one, whose speed is the peak."""
-    weight, large = torch.randn(OUTPUTS, INPUTS).to(dtype), torch.randn(SQUARE, SQUARE).to(dtype)
+    """The products and casts to time, by batch and name. At batch 0 are casts and a large product, whose speed is the peak."""
+    full, large = torch.randn(OUTPUTS, INPUTS), torch.randn(SQUARE, SQUARE).to(dtype)
+    weight = full.to(dtype)
     works: dict[tuple[int, str], Callable[[], Tensor]] = {(0, LARGE): lambda: large @ large}
+    if dtype != full.dtype:
+        works |= {
+            (0, name): partial(torch.Tensor.to, *cast) for name, cast in zip(CASTS, ((full, dtype), (weight, full.dtype)), strict=True)
+        }
     for batch in batches:
         images, gradient = torch.randn(batch, INPUTS).to(dtype), torch.randn(batch, OUTPUTS).to(dtype)
         works[batch, "forward"] = partial(torch.matmul, images, weight.T)
@@ -87,5 +91,5 @@ def _table(rows: list[dict[str, Any]]) -> str:
         parts = row["arithmetic_ms"], row["memory_ms"]
         shares = [f"{100 * part / row['ms']:.0f} %" for part in (max(parts), sum(parts))]
         numbers = [f"{value:.1f}" for value in (*parts, row["ms"])]
-        body.append([row["product"], row["precision"], str(row["batch"]), *numbers, *shares])
+        body.append([row["product"], row["precision"], str(row["batch"] or ""), *numbers, *shares])
     return "\n" + aligned([head, *body])

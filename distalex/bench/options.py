@@ -16,6 +16,8 @@ Change = Literal[
     "half_width", "no_exchange", "no_lrn", "plain_pooling", "no_augmentation", "colour_noise", "no_dropout", "no_conv3", "no_conv4"
 ]
 Changes = Annotated[tuple[Change, ...], BeforeValidator(split_list)]
+GpuPart = Literal["modes", "plain", "cifar10_best", "cifar10_fast", "paper_network", "compiled", "lrn"]
+GpuParts = Annotated[tuple[GpuPart, ...], BeforeValidator(split_list)]
 Contenders = Annotated[tuple[Literal["ffcv", "reader", "input", "dataloader"], ...], BeforeValidator(split_list)]
 
 
@@ -222,8 +224,8 @@ class SoakOptions(BenchmarkOptions):
 
 
 class GpuOptions(BenchmarkOptions):
-    """On one GPU: the paper's network on photographs, `cifar10_best` and `cifar10_fast` on CIFAR-10, the tutorial's job and LRN against
-    PyTorch's."""
+    """On one GPU: parallel modes that share it against one process, the tutorial's job in distalex and in ordinary PyTorch, `cifar10_best`
+    and `cifar10_fast`, the paper's network on photographs, as it is and compiled, and LRN against PyTorch's."""
 
     usage: ClassVar[str] = "python -m distalex.bench gpu [--OPTION=VALUE …]"
 
@@ -235,6 +237,8 @@ class GpuOptions(BenchmarkOptions):
     """Batch sizes of the paper's network, each measured."""
     repeats: Int = Field(3, ge=1, le=100)
     """Seeds, and interleaved repeats of the others."""
+    only: GpuParts = ()
+    """Parts to measure, such as `modes,plain`. Default: all."""
 
 
 class AllOptions(BenchmarkOptions):

@@ -105,6 +105,16 @@ def columns() -> str:
     return rows_of("machine, precision | batch | `none` | `data` | `model` | `owt` | `model` ÷ `data` | `model` ÷ `none`", rows)
 
 
+def small_batches() -> str:
+    """Return the time of a step at few images."""
+    rows = []
+    for one in read("parallel-small-2core-xeon")["batches"]:
+        modes = {mode: one["modes"][mode]["images_per_second"]["median"] for mode in ("none", "model", "data")}
+        cells = [f"{1000 * one['batch'] / rate:.0f}" for rate in modes.values()]
+        rows.append([str(one["batch"]), *cells, *(ranged(one[f"columns_to_{mode}"]) for mode in ("data", "none"))])
+    return rows_of("batch | one process, ms | two columns | DDP | columns ÷ DDP | columns ÷ one process", rows)
+
+
 MODES = ("none", "data", "model", "owt")
 
 
@@ -136,34 +146,64 @@ def tutorial() -> str:
 
 def cifar10() -> str:
     """Return accuracy and time of each config on CIFAR-10."""
-    best, rows = read("cifar10_best-h200"), []
+    best, rows, xeon = read("cifar10_best-h200"), [], "two cores of a Xeon with AMX"
     for config, file, pixels, machine in (
-        ("cifar10_fast", FAST, "lossless", "two cores of a Xeon with AMX"),
+        ("cifar10_fast", FAST, "lossless", xeon),
         ("cifar10_fast", "accuracy-2core-epyc-avx2", "JPEG copies, its network until then", "two cores of an EPYC without bf16"),
+        ("cifar10_hour", "accuracy-hour-2core-xeon", "lossless", xeon),
+        ("seed_cifar10", "accuracy-seed-2core-xeon", "lossless", xeon),
     ):
         found = read(file)
-        top1, deviation = ranged(found["top1"]).removesuffix(")"), found["top1_standard_deviation"]
+        runs, deviation = found["runs"], found["top1_standard_deviation"]
+        top1 = ranged(found["top1"]).removesuffix(")") + f", σ {deviation:.2f})" if deviation else f"{runs[0]['top1']:.2f}"
+        seeds = f"seeds 0 to {len(runs) - 1}" if len(runs) > 1 else "seed 0"
+        trained = [run["train_top1"] for run in runs if "train_top1" in run]
         rows.append(
             [
-                f"`{config}`, seeds 0 to 2 ([JSON](benchmarks/{file}.json))",
+                f"`{config}`, {seeds} ([JSON](benchmarks/{file}.json))",
                 pixels,
-                f"{top1}, σ {deviation:.2f})",
-                f"{ranged(found['seconds'], 0)} s, the file prepared before ({found['preparing_seconds']:.0f} s)",
+                top1,
+                f"{median(trained):.1f}" if trained else "",
+                f"{minutes(found['seconds'])}, the file prepared before ({found['preparing_seconds']:.0f} s)",
                 f"{machine}, {found['date']}",
             ]
         )
+    plain = read(RECIPE)
+    last = plain["epochs"][-1]
+    rows.append(
+        [
+            f"the plain recipe, seed 0, epoch {last['epoch']} ([JSON](benchmarks/{RECIPE}.json))",
+            "lossless",
+            f"{last['top1']:.2f}",
+            f"{last['train_top1']:.1f}",
+            "beside other work",
+            f"{xeon}, {plain['date']}",
+        ]
+    )
     seeds = best["seeds"]
     rows.append(
         [
             "`cifar10_best`, seeds 0 to 2 ([JSON](benchmarks/cifar10_best-h200.json))",
             "lossless",
             f"**{best['top1_mean']:.2f}** ({', '.join(str(seed['top1']) for seed in seeds)}; σ {best['top1_standard_deviation']:.2f})",
+            "",
             f"{seeds[1]['seconds_from_start_to_end']} and {seeds[2]['seconds_from_start_to_end']} s; the first, "
             f"{seeds[0]['seconds_from_start_to_end']} s, also prepared the file and compiled",
             f"one H200, {best['date']}",
         ]
     )
-    return rows_of("config | pixels | top-1, % | time, process start to end | machine, date", rows)
+    return rows_of("config | pixels | test top-1, % | training top-1, % | time, process start to end | machine, date", rows)
+
+
+def minutes(seconds: dict[str, float]) -> str:
+    """Format a spread of seconds, in minutes where it is long."""
+    if seconds["median"] < 180:
+        return f"{ranged(seconds, 0)} s"
+    found = {name: value / 60 for name, value in seconds.items()}
+    return f"{ranged(found, 1)} min" if found["min"] < found["max"] else f"{found['median']:.1f} min"
+
+
+RECIPE = "plain_recipe-lossless-2core-xeon"
 
 
 FAST = "accuracy-lossless-2core-xeon"
@@ -252,6 +292,20 @@ def ten_views() -> str:
     return f"Ten views against one (Sections 4.1 and 6; 39.0 to 37.5 % error on ILSVRC-2010): {gain}.\n"
 
 
+def fine_tuning() -> str:
+    """Return what weights of CIFAR-10 bring to photographs, at two numbers of them."""
+    rows = []
+    for fraction, images in ((1.0, "all 245"), (0.2, "49")):
+        found: dict[str, list[float]] = {
+            kind: [row["top1"] for row in read("fine_tuning-2core-xeon")["rows"] if (row["from"], row["fraction"]) == (kind, fraction)]
+            for kind in ("weights", "scratch")
+        }
+        gains = [one - other for one, other in zip(*found.values(), strict=True)]
+        cells = [f"{mean(tops):.1f} ({', '.join(f'{top:.1f}' for top in tops)})" for tops in found.values()]
+        rows.append([images, *cells, f"{signed(mean(gains))} ± {stdev(gains) / len(gains) ** 0.5:.1f}"])
+    return rows_of("training photographs | from CIFAR-10, % (each seed) | from scratch | points", rows)
+
+
 def loading() -> str:
     """Return images/s of each loader on two data sets."""
     names = {
@@ -311,6 +365,18 @@ def loading_ratios() -> str:
     )
 
 
+def linear() -> str:
+    """Return the time of fc6's products beside those of their arithmetic and their memory."""
+    found, rows = read("linear-2core-xeon"), []
+    for row in found["rows"]:
+        if row["batch"] in (0, 64, 128, 1024):
+            parts = row["arithmetic_ms"], row["memory_ms"]
+            shares = [f"{100 * part / row['ms']:.0f}" for part in (max(parts), sum(parts))]
+            words = [row["precision"], str(row["batch"] or ""), row["product"]]
+            rows.append([*words, *(f"{value:.1f}" for value in (*parts, row["ms"])), *shares])
+    return rows_of("precision | batch | product | arithmetic, ms | memory, ms | measured, ms | the longer, % of it | their sum, %", rows)
+
+
 def hosts() -> str:
     """Return images/s of each mode over links of each speed, with the planner's predictions."""
     rows = []
@@ -367,6 +433,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "measured": measured,
     "on_a_gpu": on_a_gpu,
     "columns": columns,
+    "small_batches": small_batches,
     "tutorial": tutorial,
     "cifar10": cifar10,
     "sooner": sooner,
@@ -374,9 +441,11 @@ TABLES: dict[str, Callable[[], str]] = {
     "figure1": figure1,
     "columns_colour": columns_colour,
     "ten_views": ten_views,
+    "fine_tuning": fine_tuning,
     "loading": loading,
     "loading_ratios": loading_ratios,
     "lrn": lrn,
+    "linear": linear,
     "hosts": hosts,
     "curve": curve,
     "gpu_rate": gpu_rate,
