@@ -258,6 +258,17 @@ def ablations() -> str:
     )
 
 
+def depth() -> str:
+    """Say what conv3 and conv4 bring with all training images."""
+    found = read("paper-depth-2core-xeon")
+    top1, trained = ([mean_of(runs, key) for runs in found["runs"].values()] for key in ("top1", "train_top1"))
+    parts = [f"without {name.removeprefix('no_')} {with_seeds(one['top1'])}" for name, one in found["ablations"].items()]
+    return (
+        f"With all 50,000 images for ten epochs ([JSON](benchmarks/paper-depth-2core-xeon.json)) the baseline has {top1[0]} %, "
+        f"{', '.join(parts)} points; of the training images it has {trained[0]} %, they have {' and '.join(trained[1:])} %.\n"
+    )
+
+
 def figure1() -> str:
     """Return the epochs that ReLU and tanh need to Figure 1's training error."""
     found, rows = read(PAPER), []
@@ -438,6 +449,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "cifar10": cifar10,
     "sooner": sooner,
     "ablations": ablations,
+    "depth": depth,
     "figure1": figure1,
     "columns_colour": columns_colour,
     "ten_views": ten_views,
