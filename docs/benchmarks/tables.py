@@ -419,6 +419,41 @@ def curve() -> str:
     return rows_of("devices | 4,096 per step: data | hybrid | owt | best ÷ linear | 512 per device: data | hybrid | owt", rows)
 
 
+def faults() -> str:
+    """Return what became of runs that were struck at random, by fault."""
+    rows = []
+    for file in ("faults-2core-epyc-avx2", "faults-inside-2core-xeon"):
+        found = read(file)
+        equal = sum(not run["problems"] for run in found["runs"])
+        rows.append([f"**{equal} of {len(found['runs'])} runs bit-identical** ([JSON](benchmarks/{file}.json))", "", "", ""])
+        for name, one in found["faults"].items():
+            most = "**once without end**" if one["wrong"] else f"{one['seconds']['max']:.1f}"
+            seconds = "" if name.startswith("data") else f"{one['seconds']['median']:.1f} ({most})"
+            rows.append([name.removeprefix("inside: "), str(one["count"]), seconds, f"{one['steps_lost']['max']:.0f}"])
+    return rows_of("fault | times | seconds until every process ended, median (most) | steps repeated, at most", rows)
+
+
+def soak() -> str:
+    """Say what an hour of training kept and used."""
+    found = read("soak-2core-epyc-avx2")
+    memory, threads, files, disk = (found["measures"][name] for name in ("memory", "threads", "handles", "disk"))
+    return (
+        f"{found['steps']:,} steps with {found['evaluations']:,} evaluations and checkpoints in {found['minutes']:.0f} minutes; memory "
+        f"{memory['first_quarter']:.0f} MB in the first quarter, {memory['last_quarter']:.0f} in the last; {threads['least']} to "
+        f"{threads['most']} threads, {files['least']} or {files['most']} open files, {disk['last_quarter']:.0f} MB of checkpoints "
+        f"([JSON](benchmarks/soak-2core-epyc-avx2.json)).\n"
+    )
+
+
+def initial_losses() -> str:
+    """Return the paper's network's mean loss over the first steps, by image size."""
+    rows = [row for row in read("initial_weights")["rows"] if row["size"] in (64, 128, 224)]
+    steps = ("steps 1–10", "31–40", "51–60")
+    return rows_of(
+        " | ".join(["size", *steps]), [[str(row["size"]), *(f"{row[name]:.3f}" if name in row else "" for name in steps)] for row in rows]
+    )
+
+
 def gpu_rate() -> str:
     """Say how fast one H200 trains the paper's network."""
     rows = [row for row in read("paper_network-h200")["after"]["rows"] if row["step"] > 40]
@@ -460,6 +495,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "linear": linear,
     "hosts": hosts,
     "curve": curve,
+    "faults": faults,
+    "soak": soak,
+    "initial_losses": initial_losses,
     "gpu_rate": gpu_rate,
     "processors": processors,
 }
