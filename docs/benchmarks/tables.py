@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any
 
+from distalex.bench.accuracy import TUTORIAL
 from distalex.bench.paper_claims import BASELINE, CLAIMS, FIGURE1, MARKS, direction
 
 FOLDER = Path(__file__).resolve().parent
@@ -193,6 +194,26 @@ def cifar10() -> str:
         ]
     )
     return rows_of("config | pixels | test top-1, % | training top-1, % | time, process start to end | machine, date", rows)
+
+
+def accuracies() -> str:
+    """Return the accuracy of each config and what it takes, in short."""
+    rows = []
+    for config, file, what in (
+        ("cifar10_fast", FAST, "one epoch"),
+        ("cifar10_hour", "accuracy-hour-2core-xeon", "twelve epochs"),
+        ("seed_cifar10", "accuracy-seed-2core-xeon", f"a tutorial's job at 96×96, {TUTORIAL['top1']} % there"),
+    ):
+        found = read(file)
+        tops, seconds = [run["top1"] for run in found["runs"]], found["seconds"]["median"]
+        top1 = f"{mean(tops):.1f} ± {stdev(tops):.1f}" if len(tops) > 1 else f"{tops[0]:.1f}, one seed"
+        took = f"{seconds:.0f} s" if seconds < 180 else f"{seconds / 60:.0f} min"
+        rows.append([f"`{config}`", what, top1, f"{took}, two cores of a Xeon with AMX"])
+    best = read("cifar10_best-h200")
+    seconds = sorted(seed["seconds_from_start_to_end"] for seed in best["seeds"])[0]
+    top1 = f"{best['top1_mean']:.1f} ± {best['top1_standard_deviation']:.1f}"
+    rows.append(["`cifar10_best`", "fifty epochs, for a GPU", top1, f"{seconds:.0f} s, one H200"])
+    return rows_of("config | what | test top-1, %: mean and deviation of three seeds | process start to end, images prepared before", rows)
 
 
 def minutes(seconds: dict[str, float]) -> str:
@@ -482,6 +503,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "small_batches": small_batches,
     "tutorial": tutorial,
     "cifar10": cifar10,
+    "accuracies": accuracies,
     "sooner": sooner,
     "ablations": ablations,
     "depth": depth,
