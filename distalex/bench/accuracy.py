@@ -87,5 +87,5 @@ def _report(result: dict[str, Any]) -> str:
         f"{spread_text(result['seconds'], '.1f')} s from the start of the process to its end\n"
         f"the tutorial's job in ordinary PyTorch: {result['plain_images_per_second']['median']:,.0f} images/s, so "
         f"{result['plain_seconds_of_20_epochs']:,.0f} s for 20 epochs and {TUTORIAL['top1']} %; "
-        f"distalex is {spread_text(result['sooner'], '.3g')} times as fast"
+        f"distalex is {spread_text(result['sooner'], ',.1f')} times as fast"
     )

@@ -55,7 +55,7 @@ def bench_gpu(options: GpuOptions) -> dict[str, Any]:
         started = time.perf_counter()
         try:
             found[name] = parts[name]()
-        except UserError as error:
+        except (UserError, OSError, RuntimeError, ValueError, LookupError) as error:  # CUDA's and Triton's are RuntimeErrors
             print(f"{name} failed: {error}", flush=True)
             found[name] = {"failed": str(error)}
         found[name]["seconds_of_benchmark"] = time.perf_counter() - started
@@ -74,10 +74,9 @@ def compare_modes(module: str, device: str) -> dict[str, Any]:
             name = f"{mode}-{processes}"
             changes: dict[str, object] = {"runs_dir": place, "name": name, "parallel": mode, "device": device, "checkpoint.every_steps": 0}
             changes |= {"model.width": 1, "train.epochs": 2, "train.batch_size": 24, "train.clip_norm": 1, "train.timeout": 120}
-            changes |= {"optim.lr": 0.01}
-            _, _, *words = small_run(changes)
+            changes |= {"train.precision": "fp32", "optim.lr": 0.01}
             start = ["-m", "torch.distributed.run", "--standalone", "--local_addr=127.0.0.1", f"--nproc_per_node={processes}"]
-            run_python([*start, "-m", module, *words])
+            run_python([*start, *small_run(changes, module)])
             losses[name] = [row["loss"] for row in read_metrics(Path(place) / name / "metrics.jsonl") if row["kind"] == "train"]
     alone = losses.pop("none-1")
     pairs = {name: zip(found, alone, strict=True) for name, found in losses.items()}

@@ -25,6 +25,6 @@ OPTIONS = {  # a minute or less without faults
 }
 
 
-def small_run(changes: dict[str, object]) -> list[str]:
-    """Arguments of Python that train it, with `changes` to its options."""
-    return ["-m", "distalex.train", *(f"--{name}={value}" for name, value in {**OPTIONS, **changes}.items())]
+def small_run(changes: dict[str, object], module: str = "distalex.train") -> list[str]:
+    """Arguments of Python that train it by `module`, with `changes` to its options."""
+    return ["-m", module, *(f"--{name}={value}" for name, value in {**OPTIONS, **changes}.items())]
