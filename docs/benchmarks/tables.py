@@ -216,8 +216,8 @@ def tutorials_run() -> str:
     return (
         f"The whole job, with its start and an evaluation after each epoch, took {seconds:,.0f} s; ordinary PyTorch's {rate:.0f} images/s "
         f"would train for {found['plain_seconds_of_20_epochs']:,.0f} s, {found['sooner']['median']:.1f} times as long. After epoch "
-        f"{last['epoch']}, where the plain recipe was stopped, it has {plain['top1']:.1f} % of the test images and {plain['train_top1']:.1f} "
-        f"of the training images, distalex {ours['top1']:.1f} and {ours['train_top1']:.1f} "
+        f"{last['epoch']}, where the plain recipe was stopped, it has {plain['top1']:.1f} % of the test images and "
+        f"{plain['train_top1']:.1f} of the training images, distalex {ours['top1']:.1f} and {ours['train_top1']:.1f} "
         f"([JSON](benchmarks/plain_recipe-lossless-2core-xeon.json)).\n"
     )
 
