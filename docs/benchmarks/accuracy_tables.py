@@ -1,0 +1,117 @@
+"""Accuracies of the CIFAR-10 configs, what weights of another run bring, and losses of the first steps."""
+
+from statistics import mean, median, stdev
+
+from table_words import minutes, ranged, read, rows_of, signed
+
+from distalex.bench.accuracy import TUTORIAL
+
+FAST = "accuracy-lossless-2core-xeon"
+
+
+def cifar10() -> str:
+    """Return accuracy and time of each config on CIFAR-10."""
+    best, rows, xeon = read("cifar10_best-h200"), [], "two cores of a Xeon with AMX"
+    for config, file, pixels, machine in (
+        ("cifar10_fast", FAST, "lossless", xeon),
+        ("cifar10_fast", "accuracy-2core-epyc-avx2", "JPEG copies, its network until then", "two cores of an EPYC without bf16"),
+        ("cifar10_hour", "accuracy-hour-2core-xeon", "lossless", xeon),
+        ("seed_cifar10", "accuracy-seed-2core-xeon", "lossless", xeon),
+    ):
+        found = read(file)
+        runs, deviation = found["runs"], found["top1_standard_deviation"]
+        top1 = ranged(found["top1"]).removesuffix(")") + f", σ {deviation:.2f})" if deviation else f"{runs[0]['top1']:.2f}"
+        seeds = f"seeds 0 to {len(runs) - 1}" if len(runs) > 1 else "seed 0"
+        trained = [run["train_top1"] for run in runs if "train_top1" in run]
+        rows.append(
+            [
+                f"`{config}`, {seeds} ([JSON](benchmarks/{file}.json))",
+                pixels,
+                top1,
+                f"{median(trained):.1f}" if trained else "",
+                f"{minutes(found['seconds'])}, the file prepared before ({found['preparing_seconds']:.0f} s)",
+                f"{machine}, {found['date']}",
+            ]
+        )
+    seeds = best["seeds"]
+    rows.append(
+        [
+            "`cifar10_best`, seeds 0 to 2 ([JSON](benchmarks/cifar10_best-h200.json))",
+            "lossless",
+            f"**{best['top1_mean']:.2f}** ({', '.join(str(seed['top1']) for seed in seeds)}; σ {best['top1_standard_deviation']:.2f})",
+            "",
+            f"{seeds[1]['seconds_from_start_to_end']} and {seeds[2]['seconds_from_start_to_end']} s; the first, "
+            f"{seeds[0]['seconds_from_start_to_end']} s, also prepared the file and compiled",
+            f"one H200, {best['date']}",
+        ]
+    )
+    return rows_of("config | pixels | test top-1, % | training top-1, % | time, process start to end | machine, date", rows)
+
+
+def accuracies() -> str:
+    """Return the accuracy of each config and what it takes, in short."""
+    rows = []
+    for config, file, what in (
+        ("cifar10_fast", FAST, "one epoch"),
+        ("cifar10_hour", "accuracy-hour-2core-xeon", "twelve epochs"),
+        ("seed_cifar10", "accuracy-seed-2core-xeon", f"a tutorial's job at 96×96, {TUTORIAL['top1']} % there"),
+    ):
+        found = read(file)
+        tops, seconds = [run["top1"] for run in found["runs"]], found["seconds"]["median"]
+        top1 = f"{mean(tops):.1f} ± {stdev(tops):.1f}" if len(tops) > 1 else f"{tops[0]:.1f}, one seed"
+        took = f"{seconds:.0f} s" if seconds < 180 else f"{seconds / 60:.0f} min"
+        rows.append([f"`{config}`", what, top1, f"{took}, two cores of a Xeon with AMX"])
+    best = read("cifar10_best-h200")
+    seconds = median(seed["seconds_from_start_to_end"] for seed in best["seeds"][1:])
+    top1 = f"{best['top1_mean']:.1f} ± {best['top1_standard_deviation']:.1f}"
+    rows.append(["`cifar10_best`", "fifty epochs, for a GPU", top1, f"{seconds:.0f} s, one H200"])
+    return rows_of("config | what | test top-1, %: mean and deviation of three seeds | process start to end, images prepared before", rows)
+
+
+def tutorials_run() -> str:
+    """Say how long the tutorial's whole job took, beside ordinary PyTorch's rate."""
+    found = read("accuracy-seed-2core-xeon")
+    rate, seconds = found["plain_images_per_second"]["median"], found["seconds"]["median"]
+    last = read("plain_recipe-lossless-2core-xeon")["epochs"][-1]
+    plain, ours = last["plain"], last["distalex"]
+    return (
+        f"The whole job, with its start and an evaluation after each epoch, took {seconds:,.0f} s; ordinary PyTorch's {rate:.0f} images/s "
+        f"would train for {found['plain_seconds_of_20_epochs']:,.0f} s, {found['sooner']['median']:.1f} times as long. After epoch "
+        f"{last['epoch']}, where the plain recipe was stopped, it has {plain['top1']:.1f} % of the test images and "
+        f"{plain['train_top1']:.1f} of the training images, distalex {ours['top1']:.1f} and {ours['train_top1']:.1f} "
+        f"([JSON](benchmarks/plain_recipe-lossless-2core-xeon.json)).\n"
+    )
+
+
+def sooner() -> str:
+    """Say how much sooner than the plain recipe `cifar10_fast` is there."""
+    found = read(FAST)
+    plain = found["plain_images_per_second"]
+    return (
+        f"At the {plain['median']:.0f} images/s ({plain['min']:.0f} to {plain['max']:.0f}) that ordinary PyTorch trained at beside these "
+        f"runs, the recipe's 20 epochs for {found['tutorial']['top1']} % would take {found['plain_seconds_of_20_epochs']:,.0f} s: "
+        f"`cifar10_fast` gets past that **{ranged(found['sooner'], 0)} times sooner**.\n"
+    )
+
+
+def fine_tuning() -> str:
+    """Return what weights of CIFAR-10 bring to photographs, at two numbers of them."""
+    rows = []
+    for fraction, images in ((1.0, "all 245"), (0.2, "49")):
+        found: dict[str, list[float]] = {
+            kind: [row["top1"] for row in read("fine_tuning-2core-xeon")["rows"] if (row["from"], row["fraction"]) == (kind, fraction)]
+            for kind in ("weights", "scratch")
+        }
+        gains = [one - other for one, other in zip(*found.values(), strict=True)]
+        cells = [f"{mean(tops):.1f} ({', '.join(f'{top:.1f}' for top in tops)})" for tops in found.values()]
+        rows.append([images, *cells, f"{signed(mean(gains))} ± {stdev(gains) / len(gains) ** 0.5:.1f}"])
+    return rows_of("training photographs | from CIFAR-10, % (each seed) | from scratch | points", rows)
+
+
+def initial_losses() -> str:
+    """Return the paper's network's mean loss over the first steps, by image size."""
+    rows = [row for row in read("initial_weights")["rows"] if row["size"] in (64, 128, 224)]
+    steps = ("steps 1–10", "31–40", "51–60")
+    return rows_of(
+        " | ".join(["size", *steps]), [[str(row["size"]), *(f"{row[name]:.3f}" if name in row else "" for name in steps)] for row in rows]
+    )

@@ -1,0 +1,56 @@
+"""Runs of many devices and hours: links, predictions, faults."""
+
+from table_words import number, read, rows_of
+
+
+def hosts() -> str:
+    """Return images/s of each mode over links of each speed, with the planner's predictions."""
+    rows = []
+    for file, rate in (("10gbit", "10 Gb/s"), ("1gbit", "1 Gb/s"), ("100mbit", "100 Mb/s")):
+        for one in read(f"hosts-{file}-2core-xeon")["summary"]:
+            modes = one["modes"]
+            found = [modes.get(mode) for mode in ("none", "data", "model", "owt")]
+            cells = [f"{number(one['images_per_second']['median'])} ({number(one['predicted'])})" if one else "" for one in found]
+            lead = one["columns_to_data"]
+            rows.append([f"{rate}, {one['batch']}", *cells, f"**{number(lead)}**" if lead > 4 else number(lead)])
+    return rows_of("link, batch | one process | DDP | two columns | One Weird Trick | columns ÷ DDP", rows)
+
+
+def curve() -> str:
+    """Return the planner's images/s from one to 1,024 A100s."""
+    found, rows = read("curve-a100"), []
+    fixed, each = found["batch_4096"], found["batch_512_per_device"]
+    for devices in ("1", "8", "32", "64", "128", "1024"):
+        modes = ("data", "hybrid", "owt")
+        share = max(fixed[mode].get(devices, 0) for mode in modes) / int(devices) / fixed["data"]["1"]
+        cells = [[f"{one[mode][devices]:,}" if devices in one[mode] else "" for mode in modes] for one in (fixed, each)]
+        rows.append([f"{int(devices):,}", *cells[0], f"{100 * share:.0f} %", *cells[1]])
+    return rows_of("devices | 4,096 per step: data | hybrid | owt | best ÷ linear | 512 per device: data | hybrid | owt", rows)
+
+
+def faults() -> str:
+    """Return what became of runs that were struck at random, by fault."""
+    rows = []
+    for file in ("faults-2core-epyc-avx2", "faults-inside-2core-xeon"):
+        found = read(file)
+        equal = sum(not run["problems"] for run in found["runs"])
+        rows.append([f"**{equal} of {len(found['runs'])} runs bit-identical** ([JSON](benchmarks/{file}.json))", "", "", ""])
+        for name, one in found["faults"].items():
+            endless = sum("ended with -1" in line for line in one["wrong"])
+            most = f"**{endless} without end**" if endless else f"{one['seconds']['max']:.1f}"
+            seconds = "" if name.startswith("data") else f"{one['seconds']['median']:.1f} ({most})"
+            rows.append([name.removeprefix("inside: "), str(one["count"]), seconds, f"{one['steps_lost']['max']:.0f}"])
+    return rows_of("fault | times | seconds until every process ended, median (most) | steps repeated, at most", rows)
+
+
+def soak() -> str:
+    """Say what an hour of training kept and used."""
+    found = read("soak-2core-epyc-avx2")
+    memory, threads, files, disk = (found["measures"][name] for name in ("memory", "threads", "handles", "disk"))
+    return (
+        f"{found['steps']:,} steps with {found['evaluations']:,} evaluations and checkpoints in {found['minutes']:.0f} minutes; memory "
+        f"{memory['first_quarter']:.0f} MB in the first quarter, {memory['last_quarter']:.0f} in the last; {threads['least']} to "
+        f"{threads['most']} threads, {files['least']} or {files['most']} open files, {disk['last_quarter']:.0f} MB of checkpoints, "
+        f"{disk['most']:.0f} at most "
+        f"([JSON](benchmarks/soak-2core-epyc-avx2.json)).\n"
+    )
