@@ -28,6 +28,25 @@ def curve() -> str:
     return rows_of("devices | 4,096 per step: data | hybrid | owt | best ÷ linear | 512 per device: data | hybrid | owt", rows)
 
 
+def predicted() -> str:
+    """Say how near the planner comes to runs that were trained on this machine."""
+    rows = read("plan-2core-xeon")["rows"]
+    over = [100 * (row["predicted_images_per_second"] / row["trained_images_per_second"] - 1) for row in rows]
+    said = {}
+    for batch in sorted({row["batch"] for row in rows}):
+        kept = sorted((row for row in rows if row["batch"] == batch), key=lambda row: -row["predicted_images_per_second"])
+        said[batch] = ", ".join(
+            f"`{row['parallel']}` {row['predicted_images_per_second']} against {row['trained_images_per_second']}" for row in kept
+        )
+    batches = "; at batch ".join(f"{batch} {words}" for batch, words in said.items())
+    return (
+        "Predicted against trained images/s, the paper's network in bf16 on two cores of an Intel Xeon (AMX), shared, "
+        f"{read('plan-2core-xeon')['date']} ([JSON](benchmarks/plan-2core-xeon.json), commands inside): at batch {batches}. Predictions "
+        f"are {min(over):.0f} to {max(over):.0f} % too high, as they leave out the loader, dropout's keys, the loss and copies between "
+        "layers.\n"
+    )
+
+
 def faults() -> str:
     """Return what became of runs that were struck at random, by fault."""
     rows = []

@@ -1,7 +1,4 @@
-"""Speeds of one machine: whole steps, loading, layers."""
-
-from statistics import median
-from typing import Any
+"""Speeds of one machine of two cores: whole steps, loading."""
 
 from table_words import number, ranged, read, rows_of, signed
 
@@ -46,39 +43,6 @@ def processors() -> str:
         f"Ratios belong to the processor: an EPYC with bf16 runs the tutorial's job {others[0]:.1f} × as fast as ordinary PyTorch, one "
         f"without {others[1]:.1f} × ([performance.md](docs/performance.md#the-tutorials-job)).\n"
     )
-
-
-def on_a_gpu() -> str:
-    """Return what was measured on one H200."""
-    best, paper = read("cifar10_best-h200"), read("paper_network-h200")
-    seconds = sorted(seed["seconds_from_start_to_end"] for seed in best["seeds"])
-    deviation = best["top1_standard_deviation"]
-    rows = [
-        [
-            "lossless CIFAR-10, `cifar10_best`: fifty epochs, kernels compiled before, process start to end",
-            f"**{best['top1_mean']:.1f} %** (three seeds, σ {deviation:.2f}) in {seconds[0]:.0f} to {seconds[1]:.0f} s",
-        ],
-        ["the paper's network, 224×224, bf16, batch 1,024, from a file in memory", f"**{images_a_second(paper):,.0f} images/s**"],
-    ]
-    return rows_of("one H200 | result", rows)
-
-
-def gpu_rate() -> str:
-    """Say how fast one H200 trains the paper's network."""
-    rows = [row for row in read("paper_network-h200")["after"]["rows"] if row["step"] > 40]
-    second, first = ([row["images_per_second"] for row in rows if (row["step"] % 40 == 0) is half] for half in (True, False))
-    words = [f"{round(value, -2):,.0f}" for value in (median(second), min(second), max(second), median(first))]
-    mfu = median(row["mfu"] for row in rows if row["step"] % 40 == 0)
-    return (
-        f"**{words[0]} images/s** ({words[1]} to {words[2]}) in the second half of each epoch of 40 steps, {words[3]} in the first, which "
-        f"waits for its first batches ([JSON](benchmarks/paper_network-h200.json) with the command and all runs below). mfu is {mfu:.2f}.\n"
-    )
-
-
-def images_a_second(paper: dict[str, Any]) -> float:
-    """Return the median rate of the paper's network in the second half of its epochs, which does not wait for first batches."""
-    rates = [row["images_per_second"] for row in paper["after"]["rows"] if row["step"] > 40 and row["step"] % 40 == 0]
-    return round(median(rates), -2)
 
 
 def tutorial() -> str:
@@ -173,36 +137,4 @@ def loading_ratios() -> str:
         f"{percent[1][0]} % and {percent[1][1]} % for JPEG; the aim was below "
         f"{goals['overhead_percent']:.0f} %.\n\nTwo cores of a Xeon, network input of ImageNet alone: {xeon[0]:.1f} times the DataLoader "
         f"raw and {xeon[1]:.1f} times from JPEG.\n"
-    )
-
-
-def lrn() -> str:
-    """Return how much faster than torch's layer ours is on each machine, over sizes and precisions."""
-    rows = []
-    for file, machine in (
-        ("lrn-2core-epyc", "EPYC with bf16, two threads"),
-        ("lrn-2core-epyc-avx2", "EPYC without bf16, two threads"),
-        ("lrn-2core-xeon", "Xeon with AMX, two threads"),
-        ("lrn-h200", "one H200"),
-    ):
-        found = read(file)
-        ratios = [row["ratio"]["median"] for row in found["rows"] if row.get("layout", "channels-last") == "channels-last"]
-        below = sum(ratio < 10 for ratio in ratios)
-        words = f"{min(ratios):.1f} to {max(ratios):.1f} ×" + (f", **below ten in {below} of {len(ratios)} cases**" if below else "")
-        rows.append([machine, found["date"], f"`{found['command']}` ([JSON](benchmarks/{file}.json))", words])
-    return rows_of("machine | date | command | ratio", rows)
-
-
-def linear() -> str:
-    """Return the time of fc6's products beside those of their arithmetic and their memory."""
-    found, rows = read("linear-2core-xeon"), []
-    for row in found["rows"]:
-        if row["batch"] in (0, 64, 128, 1024):
-            parts = row["arithmetic_ms"], row["memory_ms"]
-            shares = [f"{100 * part / row['ms']:.0f}" for part in (max(parts), sum(parts))]
-            words = [row["precision"], str(row["batch"] or ""), row["product"]]
-            rows.append([*words, *(f"{value:.1f}" for value in (*parts, row["ms"])), *shares])
-    return rows_of(
-        "precision | batch | product | arithmetic, ms | memory, ms | measured, ms | the longer ÷ measured, % | their sum ÷ measured, %",
-        rows,
     )

@@ -8,9 +8,11 @@ import re
 import sys
 
 from accuracy_tables import accuracies, cifar10, fine_tuning, initial_losses, sooner, tutorials_run
-from cluster_tables import curve, faults, hosts, soak
+from cluster_tables import curve, faults, hosts, predicted, soak
+from layer_tables import gpu_parts, gpu_rate, gpu_rates, layers, linear, lrn, on_a_gpu, step
 from paper_tables import ablations, columns_colour, depth, figure1, ten_views
-from speed_tables import columns, gpu_rate, linear, loading, loading_ratios, lrn, measured, on_a_gpu, processors, small_batches, tutorial
+from search_tables import search_best, search_first, search_hour, search_lossless
+from speed_tables import columns, loading, loading_ratios, measured, processors, small_batches, tutorial
 from table_words import FOLDER
 
 ROOT = FOLDER.parent.parent
@@ -20,8 +22,10 @@ TABLES = {
     for table in (
         *(cifar10, accuracies, tutorials_run, sooner, fine_tuning, initial_losses),
         *(ablations, depth, figure1, columns_colour, ten_views),
-        *(measured, processors, on_a_gpu, gpu_rate, tutorial, columns, small_batches, loading, loading_ratios, lrn, linear),
-        *(hosts, curve, faults, soak),
+        *(search_first, search_lossless, search_hour, search_best),
+        *(measured, processors, tutorial, columns, small_batches, loading, loading_ratios),
+        *(step, layers, linear, lrn, on_a_gpu, gpu_rate, gpu_rates, gpu_parts),
+        *(hosts, curve, predicted, faults, soak),
     )
 }
 
