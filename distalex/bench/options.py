@@ -27,10 +27,10 @@ class BenchOptions(CommandOptions):
     usage: ClassVar[str] = "python -m distalex.bench WHAT [--OPTION=VALUE …]"
     words: ClassVar[tuple[str, ...]] = ("what",)
 
-    what: Literal["plain", "parallel", "loader", "lrn", "linear", "accuracy", "hosts", "paper", "faults", "soak", "gpu", "all"]
+    what: Literal["plain", "parallel", "loader", "lrn", "linear", "augment", "accuracy", "hosts", "paper", "faults", "soak", "gpu", "all"]
     """`plain`, `parallel`, `loader`, `lrn` and `accuracy` compare speeds, `all` runs these, `gpu` what a GPU is measured by; `linear`
-    takes fully connected layers apart; `hosts` measures over slow links; `paper` tests the paper's claims; `faults` and `soak` disturb
-    or watch runs."""
+    takes fully connected layers apart, `augment` augmentation; `hosts` measures over slow links; `paper` tests the paper's claims;
+    `faults` and `soak` disturb or watch runs."""
 
 
 class BenchmarkOptions(CommandOptions):
@@ -133,6 +133,21 @@ class LinearOptions(BenchmarkOptions):
     """Images per batch, each measured."""
     repeats: Int = Field(5, ge=1, le=100)
     """Repeats of each product."""
+
+
+class AugmentOptions(BenchmarkOptions):
+    """Images a second that are cropped and augmented, with each of the augmentations on, at CIFAR-10's and at ImageNet's size."""
+
+    usage: ClassVar[str] = "python -m distalex.bench augment [--OPTION=VALUE …]"
+
+    batch: Int = Field(128, ge=1)
+    """Images per batch."""
+    threads: Int = Field(1, ge=1, le=256)
+    """Threads on a CPU."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto` is a GPU where there is one."""
+    repeats: Int = Field(3, ge=1, le=100)
+    """Interleaved repeats."""
 
 
 class AccuracyOptions(BenchmarkOptions):
@@ -260,6 +275,7 @@ BENCHMARKS: dict[str, type[BenchmarkOptions]] = {
     "loader": LoaderOptions,
     "lrn": LrnOptions,
     "linear": LinearOptions,
+    "augment": AugmentOptions,
     "accuracy": AccuracyOptions,
     "hosts": HostsOptions,
     "paper": PaperOptions,

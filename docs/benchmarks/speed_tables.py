@@ -138,3 +138,14 @@ def loading_ratios() -> str:
         f"{goals['overhead_percent']:.0f} %.\n\nTwo cores of a Xeon, network input of ImageNet alone: {xeon[0]:.1f} times the DataLoader "
         f"raw and {xeon[1]:.1f} times from JPEG.\n"
     )
+
+
+def augmenting() -> str:
+    """Return images/s with each augmentation."""
+    rows: dict[str, list[str]] = {}
+    found = read("augment-2core-xeon")["rows"]
+    for row in found:
+        name = f"{row['stored']} → {row['size']}"
+        rows.setdefault(name, [name]).append(f"{row['images_per_second']['median']:,.0f}")
+    cases = dict.fromkeys(f"`{row['case']}`" if row["case"] != "off" else "off" for row in found)
+    return rows_of(" | ".join(["stored → input, pixels", *cases]), list(rows.values()))

@@ -12,7 +12,7 @@ from cluster_tables import curve, faults, hosts, predicted, soak
 from layer_tables import gpu_parts, gpu_rate, gpu_rates, layers, linear, lrn, on_a_gpu, step
 from paper_tables import ablations, columns_colour, depth, figure1, ten_views
 from search_tables import search_best, search_first, search_hour, search_lossless
-from speed_tables import columns, loading, loading_ratios, measured, processors, small_batches, tutorial
+from speed_tables import augmenting, columns, loading, loading_ratios, measured, processors, small_batches, tutorial
 from table_words import FOLDER
 
 ROOT = FOLDER.parent.parent
@@ -23,7 +23,7 @@ TABLES = {
         *(cifar10, accuracies, tutorials_run, sooner, fine_tuning, initial_losses),
         *(ablations, depth, figure1, columns_colour, ten_views),
         *(search_first, search_lossless, search_hour, search_best),
-        *(measured, processors, tutorial, columns, small_batches, loading, loading_ratios),
+        *(measured, processors, tutorial, columns, small_batches, loading, loading_ratios, augmenting),
         *(step, layers, linear, lrn, on_a_gpu, gpu_rate, gpu_rates, gpu_parts),
         *(hosts, curve, predicted, faults, soak),
     )

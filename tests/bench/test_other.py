@@ -1,13 +1,14 @@
-"""`bench lrn`, `linear`, `plain`, `accuracy` and `all`."""
+"""`bench lrn`, `linear`, `augment`, `plain`, `accuracy` and `all`."""
 
 import itertools
 import json
 
 import pytest
+import torch
 from PIL import Image
 from support.runs import write_cifar10
 
-from distalex.bench import accuracy
+from distalex.bench import accuracy, augment
 from distalex.bench import all as every
 from distalex.cli.main import main
 from distalex.config.loading import load_config
@@ -34,6 +35,19 @@ def test_every_product_of_fc6_is_measured_beside_its_arithmetic_and_its_memory(t
     precisions = len(result["matmul_peak_gflops"])
     assert len(result["rows"]) == 6 * precisions + 2 * (precisions - 1)  # a cast each way for bf16
     assert "weight gradient" in capsys.readouterr().out
+
+
+def test_every_augmentation_is_measured_at_both_sizes(tmp_path, capsys, monkeypatch):
+    threads = torch.get_num_threads()
+    assert main(["bench", "augment", "--batch=2", "--repeats=1", "--device=cpu", f"--out={tmp_path}"]) == 0
+    (path,) = tmp_path.glob("augment-*.json")
+    rows = json.loads(path.read_text())["rows"]
+    assert [(row["stored"], row["size"], row["case"]) for row in rows] == [
+        (*sizes, case) for sizes in augment.SIZES for case in augment.CASES
+    ]
+    assert all(row["images_per_second"]["min"] > 0 for row in rows)
+    assert "256 → 224" in capsys.readouterr().out
+    assert torch.get_num_threads() == threads
 
 
 @pytest.mark.slow(45)
