@@ -24,6 +24,7 @@ from support import warm
 from support.runs import DATA, REPOSITORY, options
 from support.session import made_once, seconds, shared_folder
 
+from distalex.bench import programs
 from distalex.cli.main import main
 from distalex.parallel.mesh import Mesh
 from distalex.parallel.topology import Topology
@@ -84,6 +85,12 @@ def start(tmp_path: Path, warm_server: None) -> Iterator[Callable[..., warm.Job]
     for job in jobs:
         if job.poll() is None:
             job.kill()
+
+
+@pytest.fixture
+def warm_programs(monkeypatch: pytest.MonkeyPatch, warm_server: None) -> None:
+    """The commands that benchmarks run start warm (warm.py)."""
+    monkeypatch.setattr(programs, "run_to_end", warm.run_words)
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ def test_the_papers_network_is_measured_over_whole_epochs_of_repeated_photograph
 
 
 @pytest.mark.slow
-def test_parallel_modes_are_compared_with_one_process():
+def test_parallel_modes_are_compared_with_one_process(warm_programs):
     found = gpu.compare_modes("distalex.train", "cpu")
     assert found["steps"] == 6
     assert set(found["relative_difference"]) == {"data-2", "model-2", "owt-2", "hybrid-4"}

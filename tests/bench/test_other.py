@@ -51,7 +51,7 @@ def test_every_augmentation_is_measured_at_both_sizes(tmp_path, capsys, monkeypa
 
 
 @pytest.mark.slow(45)
-def test_the_tutorials_job_is_measured_here_and_in_ordinary_pytorch(tmp_path, capsys):
+def test_the_tutorials_job_is_measured_here_and_in_ordinary_pytorch(tmp_path, capsys, warm_programs):
     write_cifar10(tmp_path / "cifar", 210)
     assert main(["bench", "plain", f"--root={tmp_path / 'cifar'}", f"--out={tmp_path}", "--repeats=1", "--steps=1"]) == 0
     (written,) = tmp_path.glob("plain-*.json")
@@ -63,7 +63,7 @@ def test_the_tutorials_job_is_measured_here_and_in_ordinary_pytorch(tmp_path, ca
 
 
 @pytest.mark.slow(15)
-def test_accuracy_is_that_of_every_seeds_last_evaluation(tmp_path, capsys, monkeypatch):
+def test_accuracy_is_that_of_every_seeds_last_evaluation(tmp_path, capsys, monkeypatch, warm_programs):
     monkeypatch.setenv("DISTALEX_DATA", str(tmp_path / "data"))
     monkeypatch.setattr(accuracy, "measure_plain", lambda *_: 250.0)  # which a test of its own measures
     write_cifar10(tmp_path / "cifar", 200)

@@ -22,7 +22,7 @@ SMALL = ["--device=cpu", "--batches=8", "--image_size=64", "--repeats=1", "--ste
 
 
 @pytest.mark.slow(40)
-def test_modes_are_measured_side_by_side(tmp_path, monkeypatch, capsys):
+def test_modes_are_measured_side_by_side(tmp_path, monkeypatch, capsys, warm_programs):
     monkeypatch.chdir(tmp_path)
     assert main(["bench", "parallel", *SMALL, "--modes=none,data,model", "--out=there"]) == 0
     printed = capsys.readouterr().out
@@ -62,7 +62,7 @@ def test_modes_are_measured_side_by_side(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.slow(17)
-def test_a_run_that_fails_is_reported_and_the_others_go_on(tmp_path, monkeypatch, capsys):
+def test_a_run_that_fails_is_reported_and_the_others_go_on(tmp_path, monkeypatch, capsys, warm_programs):
     monkeypatch.setenv("GLOO_SOCKET_IFNAME", "nowhere")  # no two processes find each other
     assert main(["bench", "parallel", *SMALL, "--modes=data,none", f"--out={tmp_path}", "--lrn=false"]) == 1
     assert "failed: 1 of 2 runs" in capsys.readouterr().out

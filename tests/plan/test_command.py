@@ -154,7 +154,7 @@ def test_the_docs_curve_is_what_the_model_says():
 
 
 @pytest.mark.slow(70)
-def test_the_predicted_ranking_of_this_machine_is_the_measured_one(tmp_path, monkeypatch):
+def test_the_predicted_ranking_of_this_machine_is_the_measured_one(tmp_path, monkeypatch, warm_programs):
     """Small images and batches with all the parameters, so that columns and replicas lie far apart on any machine."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     batch, modes = 16, ("data", "model")

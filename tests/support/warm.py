@@ -16,11 +16,13 @@ import signal
 import subprocess
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
+
+from distalex.cli.commands import COMMANDS
 
 RANKS = "DISTALEX_TEST_RANKS"  # in a job's environment: where each of its ranks writes its process number
 IMPORTED = [
@@ -120,6 +122,18 @@ def run(
         for path in job.outputs:
             for left in (path, *folder.glob(f"{path.name}.*")):
                 left.unlink()
+
+
+def run_words(words: Sequence[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """As `python WORDS` gives it, where that is `-m distalex.COMMAND`, alone or under torchrun; anything else starts from nothing."""
+    processes, own = 1, list(words)
+    if own[:2] == ["-m", "torch.distributed.run"]:
+        processes = next(int(word.partition("=")[2]) for word in own if word.startswith("--nproc_per_node="))
+        own = own[own.index("-m", 2) :]
+    _, _, command = own[1].partition("distalex.")
+    if command not in COMMANDS:  # peers of ours
+        return subprocess.run([sys.executable, *words], capture_output=True, text=True, env=dict(environment))
+    return run(command, own[2:], processes, Path.cwd(), dict(environment), 300)
 
 
 def _become(
