@@ -22,7 +22,7 @@ import torch
 from PIL import Image
 from support import warm
 from support.runs import DATA, REPOSITORY, options
-from support.session import made_once, seconds, shared_folder
+from support.session import made_once, seconds, shared_folder, turn
 
 from distalex.bench import programs
 from distalex.cli.main import main
@@ -40,6 +40,13 @@ if not torch.cuda.is_available():
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Start the longest tests first, so that several workers end together."""
     items.sort(key=seconds, reverse=True)  # which keeps the order of tests that take as long
+
+
+@pytest.fixture(autouse=True)
+def own_turn(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A test marked `alone` has the machine for itself."""
+    with turn(shared_folder(tmp_path_factory), request.node.get_closest_marker("alone") is not None):
+        yield
 
 
 @pytest.fixture(autouse=True)

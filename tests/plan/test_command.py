@@ -153,7 +153,8 @@ def test_the_docs_curve_is_what_the_model_says():
         assert rates == documented[name]
 
 
-@pytest.mark.slow(70)
+@pytest.mark.alone
+@pytest.mark.slow(40)
 def test_the_predicted_ranking_of_this_machine_is_the_measured_one(tmp_path, monkeypatch, warm_programs):
     """Small images and batches with all the parameters, so that columns and replicas lie far apart on any machine."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

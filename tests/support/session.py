@@ -5,12 +5,13 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-QUICK, SLOW = 0.0, 5.0  # seconds that are assumed of a test whose marker names none
+ALONE, QUICK, SLOW = -1.0, 0.0, 5.0  # seconds that are assumed of a test whose marker names none; the first come last
 
 
 def shared_folder(factory: pytest.TempPathFactory) -> Path:
@@ -34,8 +35,20 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
 
 
 def seconds(test: pytest.Item) -> float:
-    """What `@pytest.mark.slow(SECONDS)` says that a test takes."""
+    """What `@pytest.mark.slow(SECONDS)` says that a test takes; tests that run alone come last, when the others are short."""
+    if test.get_closest_marker("alone"):
+        return ALONE
     marker = test.get_closest_marker("slow")
     if marker is None:
         return QUICK
     return marker.args[0] if marker.args else SLOW
+
+
+@contextmanager
+def turn(folder: Path, alone: bool) -> Iterator[None]:
+    """Hold off the tests of the other workers, which share `folder`, while a test runs `alone`; those that run are waited for."""
+    with open(folder / "gate", "w") as gate, open(folder / "running", "w") as running:
+        fcntl.flock(gate, fcntl.LOCK_EX)  # at which new tests wait behind one that waits for the machine
+        fcntl.flock(running, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        fcntl.flock(gate, fcntl.LOCK_UN)
+        yield
