@@ -15,6 +15,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import traceback
 from collections.abc import Mapping, Sequence
 from multiprocessing import forkserver
@@ -24,6 +25,7 @@ from uuid import uuid4
 
 from distalex.cli.commands import COMMANDS
 
+ONE_AT_A_TIME = threading.Lock()  # as multiprocessing, starting a process in one thread, takes the status of another one's
 RANKS = "DISTALEX_TEST_RANKS"  # in a job's environment: where each of its ranks writes its process number
 IMPORTED = [
     "support.measured",
@@ -133,7 +135,8 @@ def run_words(words: Sequence[str], environment: Mapping[str, str]) -> subproces
     _, _, command = own[1].partition("distalex.")
     if command not in COMMANDS:  # peers of ours
         return subprocess.run([sys.executable, *words], capture_output=True, text=True, env=dict(environment))
-    return run(command, own[2:], processes, Path.cwd(), dict(environment), 300)
+    with ONE_AT_A_TIME:
+        return run(command, own[2:], processes, Path.cwd(), dict(environment), 300)
 
 
 def _become(
