@@ -48,6 +48,7 @@ def bench_accuracy(options: AccuracyOptions, plain_rate: float | None = None) ->
             "top1": spread([run["top1"] for run in runs]),
             "top1_standard_deviation": statistics.stdev([run["top1"] for run in runs]) if len(runs) > 1 else None,
             "seconds": spread([run["seconds"] for run in runs]),
+            "parts": {part: statistics.median(run["parts"][part] for run in runs) for part in runs[0]["parts"]},
             "sooner": spread([plain_seconds / run["seconds"] for run in runs]),
         },
     )
@@ -58,10 +59,13 @@ def bench_accuracy(options: AccuracyOptions, plain_rate: float | None = None) ->
 
 def _train(config: str, root: str, seed: int, *options: str) -> dict[str, Any]:
     """One run in a process of its own: its seconds from start to end, evaluation and checkpoint included, its last evaluation, and the mean
-    top-1 of training images in its last epoch."""
+    top-1 of training images in its last epoch.
+
+    `parts` are the seconds before the first step, from there to the end of the last, and after it.
+    """
     with tempfile.TemporaryDirectory() as folder:
         chosen = (f"--config={config}", f"--data.root={root}", f"--seed={seed}", *options)
-        started = time.perf_counter()
+        started = time.time()
         run_python(
             [
                 "-m",
@@ -74,17 +78,20 @@ def _train(config: str, root: str, seed: int, *options: str) -> dict[str, Any]:
                 "--name=bench",
             ]
         )
-        seconds = time.perf_counter() - started
+        ended = time.time()
         rows = read_metrics(Path(folder) / "bench" / "metrics.jsonl")
-    last, trained = ([row for row in rows if row["kind"] == kind] for kind in ("eval", "epoch"))
-    found = {"seed": seed, "seconds": seconds, "top1": last[-1]["top1"], "train_top1": trained[-1]["top1"] if trained else None}
-    return {**found, "images": last[-1]["count"], "epochs": last[-1]["epoch"]}
+    last, trained, steps = ([row for row in rows if row["kind"] == kind] for kind in ("eval", "epoch", "train"))
+    first = steps[0]["time"] - steps[0]["step"] * steps[0]["images"] / steps[0]["images_per_second"]
+    parts = {"before the first step": first - started, "steps": steps[-1]["time"] - first, "after the last": ended - steps[-1]["time"]}
+    found = {"seed": seed, "seconds": ended - started, "parts": parts, "top1": last[-1]["top1"]}
+    return {**found, "train_top1": trained[-1]["top1"] if trained else None, "images": last[-1]["count"], "epochs": last[-1]["epoch"]}
 
 
 def _report(result: dict[str, Any]) -> str:
     return (
         f"{result['config']}: {spread_text(result['top1'])} % of the test images, "
-        f"{spread_text(result['seconds'], '.1f')} s from the start of the process to its end\n"
+        f"{spread_text(result['seconds'], '.1f')} s from the start of the process to its end, of which "
+        f"{', '.join(f'{seconds:.1f} {part}' for part, seconds in result['parts'].items())}\n"
         f"the tutorial's job in ordinary PyTorch: {result['plain_images_per_second']['median']:,.0f} images/s, so "
         f"{result['plain_seconds_of_20_epochs']:,.0f} s for 20 epochs and {TUTORIAL['top1']} %; "
         f"distalex is {spread_text(result['sooner'], ',.1f')} times as fast"

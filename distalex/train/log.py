@@ -93,7 +93,7 @@ class StepLog:
         """Log the window that `result` ends, on rank 0, and start the next."""
         values = self._values(result, state, loss, correct)
         if self.mesh.is_first:
-            self.metrics.write("train", values)
+            self.metrics.write("train", {**values, "time": round(time.time(), 3)})
             for other in self._others():
                 other.log(values, state.step)
         self.clock.add_steps(self._steps, self._images, time.perf_counter() - self._start)

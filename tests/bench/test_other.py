@@ -78,6 +78,9 @@ def test_accuracy_is_that_of_every_seeds_last_evaluation(tmp_path, capsys, monke
     assert result["plain_seconds_of_20_epochs"] == 4000.0
     assert len([*(tmp_path / "data" / "prepared").glob("*.beton")]) == 2  # all of it before the runs that are timed
     assert result["sooner"]["max"] == pytest.approx(result["plain_seconds_of_20_epochs"] / result["seconds"]["min"])
+    for run in result["runs"]:
+        assert sum(run["parts"].values()) == pytest.approx(run["seconds"])
+        assert min(run["parts"].values()) > 0
     assert f"{result['top1']['median']:.2f} %" in capsys.readouterr().out
 
 
