@@ -7,7 +7,7 @@ nothing is written, and the exit status is 1 where a page says something else th
 import re
 import sys
 
-from accuracy_tables import accuracies, cifar10, fine_tuning, initial_losses, sooner, tutorials_run
+from accuracy_tables import accuracies, beside_plain, cifar10, fine_tuning, initial_losses, sooner, tutorials_run
 from cluster_tables import curve, faults, hosts, predicted, soak
 from layer_tables import gpu_parts, gpu_rate, gpu_rates, layers, linear, lrn, on_a_gpu, step
 from paper_tables import ablations, columns_colour, depth, figure1, ten_views
@@ -20,7 +20,7 @@ PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 TABLES = {
     table.__name__: table
     for table in (
-        *(cifar10, accuracies, tutorials_run, sooner, fine_tuning, initial_losses),
+        *(cifar10, accuracies, tutorials_run, beside_plain, sooner, fine_tuning, initial_losses),
         *(ablations, depth, figure1, columns_colour, ten_views),
         *(search_first, search_lossless, search_hour, search_best),
         *(measured, processors, tutorial, columns, small_batches, loading, loading_ratios, augmenting),
