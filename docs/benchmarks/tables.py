@@ -9,7 +9,8 @@ import sys
 
 from accuracy_tables import accuracies, beside_plain, cifar10, fine_tuning, initial_losses, sooner, tutorials_run
 from cluster_tables import curve, faults, hosts, predicted, soak
-from layer_tables import gpu_parts, gpu_rate, gpu_rates, layers, linear, lrn, on_a_gpu, step
+from gpu_tables import gpu_parts, gpu_rate, gpu_rates, on_a_gpu
+from layer_tables import layers, linear, lrn, step
 from paper_tables import ablations, columns_colour, depth, figure1, ten_views
 from search_tables import search_best, search_first, search_hour, search_lossless
 from speed_tables import augmenting, columns, loading, loading_ratios, measured, processors, small_batches, tutorial
