@@ -7,7 +7,7 @@ nothing is written, and the exit status is 1 where a page says something else th
 import re
 import sys
 
-from accuracy_tables import accuracies, beside_plain, cifar10, fine_tuning, initial_losses, sooner, tutorials_run
+from accuracy_tables import accuracies, beside_plain, cifar10, fine_tuning, initial_losses, sooner, taken_apart, tutorials_run
 from cluster_tables import curve, faults, hosts, predicted, soak
 from gpu_tables import gpu_parts, gpu_rate, gpu_rates, on_a_gpu
 from layer_tables import layers, linear, lrn, step
@@ -21,7 +21,7 @@ PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 TABLES = {
     table.__name__: table
     for table in (
-        *(cifar10, accuracies, tutorials_run, beside_plain, sooner, fine_tuning, initial_losses),
+        *(cifar10, accuracies, tutorials_run, beside_plain, taken_apart, sooner, fine_tuning, initial_losses),
         *(ablations, depth, figure1, columns_colour, ten_views),
         *(search_first, search_lossless, search_hour, search_best),
         *(measured, processors, tutorial, columns, small_batches, loading, loading_ratios, augmenting),
