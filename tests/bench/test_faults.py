@@ -63,7 +63,7 @@ def test_differences_between_runs_are_found(tmp_path):
 
 @pytest.mark.slow(25)
 def test_a_long_run_is_watched(tmp_path, launch):
-    done = launch("bench", "soak", "--minutes=0.2", f"--out={tmp_path}/out")
+    done = launch("bench", "soak", "--minutes=0.35", f"--out={tmp_path}/out")
     assert done.returncode == 0, done.stdout + done.stderr
     (path,) = (tmp_path / "out").glob("soak-*.json")
     found = json.loads(path.read_text())
