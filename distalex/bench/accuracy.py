@@ -61,11 +61,11 @@ def _train(config: str, root: str, seed: int, *options: str) -> dict[str, Any]:
     """One run in a process of its own: its seconds from start to end, evaluation and checkpoint included, its last evaluation, and the mean
     top-1 of training images in its last epoch.
 
-    `parts` are the seconds before the first step, from there to the end of the last, and after it.
+    `parts` are its seconds before the first step, in steps, and after the last one.
     """
     with tempfile.TemporaryDirectory() as folder:
         chosen = (f"--config={config}", f"--data.root={root}", f"--seed={seed}", *options)
-        started = time.time()
+        started = time.time()  # the clock of the rows
         run_python(
             [
                 "-m",
@@ -82,7 +82,7 @@ def _train(config: str, root: str, seed: int, *options: str) -> dict[str, Any]:
         rows = read_metrics(Path(folder) / "bench" / "metrics.jsonl")
     last, trained, steps = ([row for row in rows if row["kind"] == kind] for kind in ("eval", "epoch", "train"))
     first = steps[0]["time"] - steps[0]["step"] * steps[0]["images"] / steps[0]["images_per_second"]
-    parts = {"before the first step": first - started, "steps": steps[-1]["time"] - first, "after the last": ended - steps[-1]["time"]}
+    parts = {"before the first step": first - started, "in steps": steps[-1]["time"] - first, "after the last": ended - steps[-1]["time"]}
     found = {"seed": seed, "seconds": ended - started, "parts": parts, "top1": last[-1]["top1"]}
     return {**found, "train_top1": trained[-1]["top1"] if trained else None, "images": last[-1]["count"], "epochs": last[-1]["epoch"]}
 

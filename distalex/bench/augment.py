@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 
 from distalex.bench.options import AugmentOptions
 from distalex.bench.results import make_result, open_folder, spread, write_result
+from distalex.bench.timing import seconds_of
 from distalex.config.data import DataConfig
 from distalex.console import aligned
 from distalex.data.augment.augmentation import Augmentation
@@ -52,22 +53,12 @@ def _measure(stored: int, of_set: dict[str, Any], options: AugmentOptions, devic
         case: Augmentation(DataConfig(**of_set, stored_size=stored, **on), stored, COLOURS, 0, device) for case, on in CASES.items()
     }
     images = torch.randint(0, 256, (options.batch, stored, stored, 3), dtype=torch.uint8, device=device)
+    samples = np.arange(options.batch)
     rates: dict[str, list[float]] = {case: [] for case in CASES}
     for epoch in range(options.repeats + 1):
         for case, augmentation in augmentations.items():
-            rates[case].append(options.batch / _seconds(augmentation, images, epoch))
+            rates[case].append(options.batch / seconds_of(partial(augmentation.train, images, samples, epoch), device))
     return {case: found[1:] for case, found in rates.items()}  # the first compiles
-
-
-def _seconds(augmentation: Augmentation, images: torch.Tensor, epoch: int) -> float:
-    """Seconds of one batch of `images` (n, side, side, 3)."""
-    if images.is_cuda:
-        torch.cuda.synchronize()
-    start = time.perf_counter()
-    augmentation.train(images, np.arange(len(images)), epoch)
-    if images.is_cuda:
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
 
 
 def _table(rows: list[dict[str, Any]]) -> str:

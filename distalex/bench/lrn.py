@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from distalex.bench.options import LrnOptions
 from distalex.bench.results import make_result, open_folder, spread, write_result
+from distalex.bench.timing import seconds_of
 from distalex.console import aligned
 from distalex.machine.resources import keep_freed_memory
 from distalex.model.lrn import local_response_norm
@@ -60,17 +60,9 @@ def _timed(norm: Callable[[Tensor], Tensor], shape: tuple[int, ...], dtype: torc
     x, gradient = (torch.rand(shape, device=device).to(dtype).contiguous(memory_format=torch.channels_last) for _ in range(2))
     x.requires_grad_()
 
-    def wait() -> None:
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-
     def once() -> float:
         x.grad = None
-        wait()
-        start = time.perf_counter()
-        norm(x).backward(gradient)
-        wait()
-        return time.perf_counter() - start
+        return seconds_of(lambda: norm(x).backward(gradient), device)
 
     return once
 

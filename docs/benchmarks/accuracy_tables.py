@@ -89,10 +89,10 @@ def tutorials_run() -> str:
 def taken_apart() -> str:
     """Say where the wall clock of `cifar10_fast` goes."""
     found = read("accuracy-parts-2core-xeon")
-    parts = ", ".join(f"{seconds:.1f} {part}" for part, seconds in found["parts"].items())
+    before, steps, after = found["parts"].values()
     return (
         f"Of its {ranged(found['seconds'], 1)} s, measured again on {found['date']} ([JSON](benchmarks/accuracy-parts-2core-xeon.json)), "
-        f"pass {parts}.\n"
+        f"{before:.1f} pass before the first step, {steps:.1f} in steps and {after:.1f} after the last.\n"
     )
 
 

@@ -37,7 +37,7 @@ def test_every_product_of_fc6_is_measured_beside_its_arithmetic_and_its_memory(t
     assert "weight gradient" in capsys.readouterr().out
 
 
-def test_every_augmentation_is_measured_at_both_sizes(tmp_path, capsys, monkeypatch):
+def test_every_augmentation_is_measured_at_both_sizes(tmp_path, capsys):
     threads = torch.get_num_threads()
     assert main(["bench", "augment", "--batch=2", "--repeats=1", "--device=cpu", f"--out={tmp_path}"]) == 0
     (path,) = tmp_path.glob("augment-*.json")

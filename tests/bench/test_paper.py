@@ -20,6 +20,7 @@ from distalex.config.loading import load_config
 def test_every_claim_has_a_config_that_changes_its_baseline_in_one_thing():
     assert set(get_args(Change)) == set(CLAIMS)
     whole = load_config(f"paper/{BASELINE}", {}).model_dump()
+    assert whole["train"]["epochs"] == 150
     for name in CLAIMS:
         changed = load_config(f"paper/{name}", {}).model_dump()
         sections = ("model", "data", "optim", "train")

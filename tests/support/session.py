@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-ALONE, QUICK, SLOW = -1.0, 0.0, 5.0  # seconds that are assumed of a test whose marker names none; the first come last
+ALONE, QUICK, SLOW = -1.0, 0.0, 5.0  # seconds that are assumed of a test whose marker names none
 
 
 def shared_folder(factory: pytest.TempPathFactory) -> Path:

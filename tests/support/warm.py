@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from distalex.bench.programs import run_to_end
 from distalex.cli.commands import COMMANDS
 
 ONE_AT_A_TIME = threading.Lock()  # as multiprocessing, starting a process in one thread, takes the status of another one's
@@ -134,7 +135,7 @@ def run_words(words: Sequence[str], environment: Mapping[str, str]) -> subproces
         own = own[own.index("-m", 2) :]
     _, _, command = own[1].partition("distalex.")
     if command not in COMMANDS:  # peers of ours
-        return subprocess.run([sys.executable, *words], capture_output=True, text=True, env=dict(environment))
+        return run_to_end(words, environment)
     with ONE_AT_A_TIME:
         return run(command, own[2:], processes, Path.cwd(), dict(environment), 300)
 
