@@ -14,20 +14,16 @@ import torch
 from distalex.bench.accuracy import bench_accuracy
 from distalex.bench.loader_files import PHOTOGRAPHS, make_photographs
 from distalex.bench.lrn import bench_lrn
-from distalex.bench.options import AccuracyOptions, GpuOptions, GpuPart, LrnOptions, PlainOptions
+from distalex.bench.modes import bench_modes
+from distalex.bench.options import AccuracyOptions, GpuOptions, GpuPart, LrnOptions, ModesOptions, PlainOptions
 from distalex.bench.plain import bench_plain
 from distalex.bench.programs import run_python
 from distalex.bench.results import make_result, open_folder, spread, spread_text, write_result
-from distalex.bench.small_run import small_run
 from distalex.errors import UserError
 from distalex.runs.metrics import read_metrics
 
 BATCHES = 40  # of an epoch of the smallest batches: 8 GB of images
 EPOCHS = 5  # the first compiles and is not counted
-ON_ONE_GPU = "distalex.bench.one_gpu"
-"""Module that trains with processes which share one GPU."""
-MODES = {"none": 1, "data": 2, "model": 2, "owt": 2, "hybrid": 4}
-"""Processes of each parallel mode on one GPU."""
 
 
 def bench_gpu(options: GpuOptions) -> dict[str, Any]:
@@ -42,7 +38,7 @@ def bench_gpu(options: GpuOptions) -> dict[str, Any]:
         return found.get("plain", {}).get("plain_images_per_second", {}).get("median")
 
     parts: dict[GpuPart, Callable[[], dict[str, Any]]] = {
-        "modes": lambda: compare_modes(ON_ONE_GPU, "cuda"),
+        "modes": lambda: bench_modes(ModesOptions(out=options.out, device="cuda")),
         "plain": lambda: bench_plain(PlainOptions(**common, repeats=options.repeats)),
         "cifar10_best": lambda: bench_accuracy(AccuracyOptions(**common, config="cifar10_best", repeats=options.repeats), plain_rate()),
         "cifar10_fast": lambda: bench_accuracy(AccuracyOptions(**common, repeats=options.repeats), plain_rate()),
@@ -64,25 +60,6 @@ def bench_gpu(options: GpuOptions) -> dict[str, Any]:
     if failed := [name for name, part in found.items() if "failed" in part]:
         raise UserError(f"bench gpu: {', '.join(failed)} failed; {path} says why and has the others' results")
     return result
-
-
-def compare_modes(module: str, device: str) -> dict[str, Any]:
-    """Largest relative difference between a parallel mode's loss of any step and one process's, trained by `module` in fp32."""
-    losses = {}
-    with tempfile.TemporaryDirectory() as place:
-        for mode, processes in MODES.items():
-            name = f"{mode}-{processes}"
-            changes: dict[str, object] = {"runs_dir": place, "name": name, "parallel": mode, "device": device, "checkpoint.every_steps": 0}
-            changes |= {"model.width": 1, "train.epochs": 2, "train.batch_size": 24, "train.clip_norm": 1, "train.timeout": 120}
-            changes |= {"train.precision": "fp32", "optim.lr": 0.01}
-            start = ["-m", "torch.distributed.run", "--standalone", "--local_addr=127.0.0.1", f"--nproc_per_node={processes}"]
-            run_python([*start, *small_run(changes, module)])
-            losses[name] = [row["loss"] for row in read_metrics(Path(place) / name / "metrics.jsonl") if row["kind"] == "train"]
-    alone = losses.pop("none-1")
-    pairs = {name: zip(found, alone, strict=True) for name, found in losses.items()}
-    differences = {name: max(abs(loss - other) / other for loss, other in each) for name, each in pairs.items()}
-    print("\n".join(f"{name}: losses within {difference:.1e} of one process's" for name, difference in differences.items()))
-    return {"steps": len(alone), "relative_difference": differences}
 
 
 def measure_network(options: GpuOptions, *more: str) -> dict[str, Any]:

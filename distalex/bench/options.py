@@ -12,6 +12,9 @@ from distalex.config.config import MODES
 from distalex.config.schema import Counts, Float, Int, split_list
 
 Modes = Annotated[tuple[Annotated[str, OneOf(MODES)], ...], BeforeValidator(split_list)]
+What = Literal[
+    "plain", "parallel", "loader", "lrn", "linear", "augment", "accuracy", "modes", "hosts", "paper", "faults", "soak", "gpu", "all"
+]
 Change = Literal[
     "half_width", "no_exchange", "no_lrn", "plain_pooling", "no_augmentation", "colour_noise", "no_dropout", "no_conv3", "no_conv4"
 ]
@@ -27,10 +30,10 @@ class BenchOptions(CommandOptions):
     usage: ClassVar[str] = "python -m distalex.bench WHAT [--OPTION=VALUE …]"
     words: ClassVar[tuple[str, ...]] = ("what",)
 
-    what: Literal["plain", "parallel", "loader", "lrn", "linear", "augment", "accuracy", "hosts", "paper", "faults", "soak", "gpu", "all"]
+    what: What
     """`plain`, `parallel`, `loader`, `lrn` and `accuracy` compare speeds, `all` runs these, `gpu` what a GPU is measured by; `linear`
-    takes fully connected layers apart, `augment` augmentation; `hosts` measures over slow links; `paper` tests the paper's claims;
-    `faults` and `soak` disturb or watch runs."""
+    takes fully connected layers apart, `augment` augmentation; `modes` shows that every --parallel trains the same run; `hosts` measures
+    over slow links; `paper` tests the paper's claims; `faults` and `soak` disturb or watch runs."""
 
 
 class BenchmarkOptions(CommandOptions):
@@ -82,6 +85,30 @@ class ParallelOptions(BenchmarkOptions):
     """Interleaved repeats."""
     steps: Int = Field(4, ge=1)
     """Timed steps of each repeat, after two untimed steps."""
+
+
+class ModesOptions(BenchmarkOptions):
+    """One small run of synthetic images in every --parallel, with dropout, augmentation and an uneven last batch: do losses and weights
+    equal those of one process?"""
+
+    usage: ClassVar[str] = "python -m distalex.bench modes [--OPTION=VALUE …]"
+
+    network: str = "paper"
+    """`paper`, a network of your own as FILE.py:FUNCTION, or torchvision:NAME."""
+    modes: Modes = ()
+    """Which to compare with one process. Default: all that the network has."""
+    processes: Annotated[tuple[Annotated[Int, Field(ge=2, le=24)], ...], BeforeValidator(split_list)] = Field((2,), min_length=1)
+    """Numbers of processes, each tried, up to the images of a batch; a mode that has none of them takes the nearest that it has."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Arithmetic; fp32 where the device has no bf16 instructions."""
+    device: Literal["auto", "cpu", "cuda"] = "cpu"
+    """`auto` is a GPU where there is one. Processes share a GPU, over gloo, where there are fewer GPUs."""
+    lr: Float = Field(0.01, gt=0)
+    """Learning rate; a network that learns too fast enlarges differences of rounding."""
+    epochs: Int = Field(2, ge=1)
+    """Epochs of three steps."""
+    seed: Int = 0
+    """Random seed of the run."""
 
 
 class LoaderOptions(BenchmarkOptions):
@@ -277,6 +304,7 @@ BENCHMARKS: dict[str, type[BenchmarkOptions]] = {
     "linear": LinearOptions,
     "augment": AugmentOptions,
     "accuracy": AccuracyOptions,
+    "modes": ModesOptions,
     "hosts": HostsOptions,
     "paper": PaperOptions,
     "faults": FaultsOptions,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
+from distalex.bench.network_modes import Network, inspect_network, possible_processes
 from distalex.bench.options import ParallelOptions
 from distalex.bench.paper_run import CLASSES, rates_of, steps_of, training_run
 from distalex.bench.parallel_report import heading, progress, report
@@ -17,15 +18,12 @@ from distalex.bench.programs import run_python
 from distalex.bench.results import make_result, open_folder, write_result
 from distalex.config.choices import declared_in
 from distalex.config.config import MODES
-from distalex.config.loading import load_config
-from distalex.config.own_network import is_own
 from distalex.errors import UserError
 from distalex.kernels.available import has_triton
 from distalex.machine.precision import has_bf16
 from distalex.machine.resources import cores
-from distalex.model.own import build_own
 from distalex.parallel.start import choose_device
-from distalex.parallel.topology import Topology, layout
+from distalex.parallel.topology import Topology
 
 WARM_UP = 2  # untimed steps: the first allocates and compiles, in the second the allocator settles
 
@@ -35,8 +33,6 @@ def bench_parallel(options: ParallelOptions) -> dict[str, Any]:
 
     A run that fails is listed under `failed`, and the others are still measured. Raises UserError before anything starts.
     """
-    if not is_own(options.network) and options.network != "paper":
-        raise UserError(f"network={options.network}: must be paper, FILE.py:FUNCTION or torchvision:NAME")
     processes = choose_modes(options)
     device = choose_device(options.device, Topology())
     precision = options.precision if has_bf16(device) else "fp32"  # what the network computes in
@@ -78,12 +74,12 @@ def bench_parallel(options: ParallelOptions) -> dict[str, Any]:
 
 def choose_modes(options: ParallelOptions) -> dict[str, int]:
     """The modes to measure, with the number of processes of each. Raises UserError where one that was named cannot run here."""
-    chosen, kind = {}, kind_of(options)
+    chosen, network = {}, inspect_network(options.network, CLASSES, options.image_size)
     for mode in options.modes or tuple(declared_in(MODES)):
         least = declared_in(MODES)[mode].facts["LEAST"]
         count = 1 if least == 1 else max(least, options.processes)
         try:
-            _check_mode(mode, count, options, kind)
+            _check_mode(mode, count, options, network)
         except UserError as error:
             if options.modes:
                 raise
@@ -93,46 +89,20 @@ def choose_modes(options: ParallelOptions) -> dict[str, int]:
     return chosen
 
 
-class Kind(NamedTuple):
-    """What the modes ask of a network."""
-
-    columns: int
-    cuts: bool
-    """Whether One Weird Trick can cut it before its fully connected layers."""
-
-
-def kind_of(options: ParallelOptions) -> Kind:
-    """The network's columns, and whether it can be cut. Raises UserError where one's own cannot be built."""
-    if options.network == "paper":
-        return Kind(2, True)
-    config = load_config(None, {"model.name": options.network, "data.image_size": options.image_size})
-    net = build_own(config.model, CLASSES, options.image_size, 0)
-    return Kind(net.columns, net.cuts)
-
-
-def _check_mode(mode: str, processes: int, options: ParallelOptions, kind: Kind) -> None:
+def _check_mode(mode: str, processes: int, options: ParallelOptions, network: Network) -> None:
     """Raise UserError where the mode cannot have so many processes, the network not the mode, or this machine cannot run them."""
-    if mode == "owt" and not kind.cuts:
-        raise UserError(f"modes={mode}: {options.network} has no methods convolve and classify; leave it out")
-    if not _divides(mode, processes, kind.columns):
-        possible = [count for count in range(2, 65) if _divides(mode, count, kind.columns)]
-        if not possible:
-            raise UserError(f"modes={mode}: {options.network} has no columns; leave it out")
+    if processes == 1:
+        return
+    possible = possible_processes(mode, network)
+    if processes not in possible:
         nearest = min(possible, key=lambda count: (abs(count - processes), -count))
         raise UserError(
-            f"modes={mode}: {processes} processes cannot divide the network's {kind.columns} columns among them; use --processes={nearest}"
+            f"modes={mode}: {processes} processes cannot divide the network's {network.columns} columns among them; "
+            f"use --processes={nearest}"
         )
     device = choose_device(options.device, Topology(0, processes, 0, processes))
     if processes > options.processes and not options.modes and device.type == "cpu" and cores() < processes:
         raise UserError(f"its {processes} processes share {cores()} cores here; use --modes={mode} to run it all the same")
-
-
-def _divides(mode: str, processes: int, columns: int) -> bool:
-    try:
-        layout(mode, processes, columns)
-    except UserError:
-        return False
-    return True
 
 
 def lrn_implementation(lrn: bool, device: torch.device) -> str:

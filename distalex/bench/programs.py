@@ -19,7 +19,7 @@ def run_python(arguments: Sequence[str], environment: Mapping[str, str] | None =
     """
     done = run_to_end(arguments, {**os.environ, **(environment or {})})
     if done.returncode:
-        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        lines = [line.strip() for line in done.stderr.splitlines() if line.strip(" =-_")]  # torchrun rules off what it says
         ours = [line for line in lines if line.startswith("distalex ")] or [line for line in lines if "Error: " in line]
         reason = (ours[:1] or lines[-1:] or ["no message"])[0]
         raise UserError(f"{' '.join(arguments[:3])} … failed with status {done.returncode}: {reason[:300]}")

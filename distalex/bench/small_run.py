@@ -1,4 +1,4 @@
-"""The training run that `bench faults` strikes and `bench soak` watches: small, with everything random on."""
+"""The training run that `bench faults` strikes, `bench soak` watches and `bench modes` divides: small, with everything random on."""
 
 from __future__ import annotations
 
@@ -26,5 +26,5 @@ OPTIONS = {  # a minute or less without faults
 
 
 def small_run(changes: dict[str, object], module: str = "distalex.train") -> list[str]:
-    """Arguments of Python that train it by `module`, with `changes` to its options."""
-    return ["-m", module, *(f"--{name}={value}" for name, value in {**OPTIONS, **changes}.items())]
+    """Arguments of Python that train it by `module`, with `changes` to its options; None leaves one out."""
+    return ["-m", module, *(f"--{name}={value}" for name, value in {**OPTIONS, **changes}.items() if value is not None)]

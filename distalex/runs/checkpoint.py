@@ -25,6 +25,7 @@ from distalex.files import replaced_atomically
 FORMAT = 1
 NEEDED = {"format", "model", "average", "progress", "config", "classes", "mean", "covariance", "side"}
 """Keys that every use of a checkpoint needs."""
+IS_FOLDER = 0x10  # of a zip record's attributes, as MS-DOS has them
 
 
 def save(state: dict[str, Any], path: Path) -> None:
@@ -54,8 +55,11 @@ def read_tensors(path: Path) -> Any:
         if zipfile.is_zipfile(io.BytesIO(content)):
             with zipfile.ZipFile(io.BytesIO(content)) as archive:
                 damaged = archive.testzip()
+                emptied = [one.filename for one in archive.infolist() if one.external_attr & IS_FOLDER and not one.is_dir()]
             if damaged is not None:
                 raise UserError(f"{path}: damaged, the checksum of its record {damaged} is wrong; use another checkpoint")
+            if emptied:  # torch would read nothing and leave the memory of its tensor as it was
+                raise UserError(f"{path}: damaged, its record {emptied[0]} is marked as a folder; use another checkpoint")
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except UserError:
         raise

@@ -25,7 +25,7 @@ def test_a_part_that_fails_leaves_the_others(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(gpu, "make_result", lambda _, found: {"what": "gpu", **found})  # which describes the GPU
-    monkeypatch.setattr(gpu, "compare_modes", fail)
+    monkeypatch.setattr(gpu, "bench_modes", fail)
     monkeypatch.setattr(gpu, "bench_lrn", lambda _: {"ratio": 2})
     assert main(["bench", "gpu", "--only=modes,lrn", f"--out={tmp_path}"]) == 2
     assert "bench gpu: modes failed" in capsys.readouterr().err
@@ -45,11 +45,3 @@ def test_the_papers_network_is_measured_over_whole_epochs_of_repeated_photograph
         assert [row["step"] for row in measured["rows"]] == steps
         second = [1 / row["images_per_second"] for row in measured["rows"] if row["epoch"] == 2]
         assert measured["images_per_second"]["median"] == pytest.approx(len(second) / sum(second))
-
-
-@pytest.mark.slow
-def test_parallel_modes_are_compared_with_one_process(warm_programs):
-    found = gpu.compare_modes("distalex.train", "cpu")
-    assert found["steps"] == 6
-    assert set(found["relative_difference"]) == {"data-2", "model-2", "owt-2", "hybrid-4"}
-    assert 0 < max(found["relative_difference"].values()) < 1e-4

@@ -3,13 +3,15 @@
 import pytest
 import torch
 
-from distalex.bench.gpu import ON_ONE_GPU, compare_modes
+from distalex.bench.modes import bench_modes
+from distalex.bench.options import ModesOptions
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
-def test_columns_and_replicas_of_a_gpu_train_the_run_of_one_process():
+def test_columns_and_replicas_of_a_gpu_train_the_run_of_one_process(tmp_path):
     """Dropout, crops, mirrors, colour noise, clipping, and an uneven last batch of 16 after 24, in fp32."""
-    found = compare_modes(ON_ONE_GPU, "cuda")
-    assert set(found["relative_difference"]) == {"data-2", "model-2", "owt-2", "hybrid-4"}
-    assert max(found["relative_difference"].values()) < 1e-4
+    alone, *others = bench_modes(ModesOptions(out=str(tmp_path), device="cuda"))["runs"]
+    assert alone["processes"] == 1
+    assert {(run["parallel"], run["processes"]) for run in others} >= {("data", 2), ("model", 2), ("owt", 2), ("hybrid", 4)}
+    assert max(run["loss_difference"] for run in others) < 1e-4

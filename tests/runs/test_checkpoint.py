@@ -88,6 +88,23 @@ def test_one_flipped_bit_is_refused(tmp_path, record):
         load(path)
 
 
+def test_a_record_that_one_bit_marks_as_a_folder_is_refused(tmp_path):
+    """Of which torch reads nothing, though all checksums are right."""
+    path = tmp_path / "step-00000001.pt"
+    save(state().state_dict(), path)
+    content = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        names = [info.filename.encode() for info in archive.infolist()]
+        at = archive.start_dir
+    for name in names:
+        attributes = content.index(name, at) - 8  # they end 4 bytes before the record's name, with its place between
+        changed = bytearray(content)
+        changed[attributes] |= 0x10
+        path.write_bytes(changed)
+        with pytest.raises(UserError, match="is marked as a folder"):
+            load(path)
+
+
 @pytest.mark.parametrize("kept", [0, 4, 0.5, 0.99])
 def test_a_truncated_checkpoint_is_refused_in_a_whole_sentence(tmp_path, kept):
     path = tmp_path / "step-00000001.pt"
