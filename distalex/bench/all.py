@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 from distalex.bench.accuracy import bench_accuracy
 from distalex.bench.loader import bench_loader
+from distalex.bench.loader_files import check_photographs
 from distalex.bench.lrn import bench_lrn
 from distalex.bench.options import BENCHMARKS, AllOptions
 from distalex.bench.parallel import bench_parallel
-from distalex.bench.plain import bench_plain
+from distalex.bench.plain import bench_plain, find_cifar10
 from distalex.bench.results import make_result, open_folder, place_and_date, write_figure, write_result
 from distalex.config.schema import validate
 from distalex.console import aligned
@@ -43,6 +44,9 @@ PARTS = {
 
 def bench_all(options: AllOptions) -> dict[str, Any]:
     """Run each benchmark, print one table, write OUT/all-TIME.json, a figure beside it and each one's own result."""
+    find_cifar10(options.root, None)
+    if options.photographs:
+        check_photographs(options.photographs)
     folder = open_folder(options.out)
     started = time.perf_counter()
     results: dict[str, dict[str, Any]] = {}
@@ -111,6 +115,8 @@ def _rows_of_loader(found: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _rows_of_accuracy(found: dict[str, Any]) -> list[dict[str, Any]]:
+    if not found["sooner"]:
+        return []
     ours, peer = found["seconds"]["median"], found["plain_seconds_of_20_epochs"]
     name = f"to {found['top1']['median']:.1f} % on CIFAR-10"
     return [_row(name, "s", ours, peer, f"ordinary PyTorch, {found['tutorial']['top1']} %", found["sooner"]["median"])]

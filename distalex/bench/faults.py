@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distalex.bench.faults_attempt import LONGEST, PROCESSES, Attempt, marked_processes, start_attempt, write_images
+from distalex.bench.faults_attempt import LONGEST, PROCESSES, Attempt, start_attempt, write_images
 from distalex.bench.faults_kinds import FAULTS, Fault
 from distalex.bench.faults_report import Tally, differences, report
 from distalex.bench.options import FaultsOptions
+from distalex.bench.programs import marked
 from distalex.bench.results import make_result, open_folder, write_result
 from distalex.errors import UserError
 
@@ -26,7 +27,7 @@ def bench_faults(options: FaultsOptions) -> dict[str, Any]:
     """
     folder = open_folder(options.out)
     chance = random.Random(options.seed)
-    tallies = {name: Tally() for name in FAULTS if any(word in name for word in options.only)}
+    tallies = {name: Tally() for name in FAULTS if any(word in name for word in options.only or ("",))}
     if not tallies:
         raise UserError(f"only={','.join(options.only)}: no fault has such a name; there are {'; '.join(FAULTS)}")
     runs: list[dict[str, Any]] = []
@@ -125,7 +126,7 @@ def _strike(attempt: Attempt, kind: str, chance: random.Random, tally: Tally) ->
     before, struck = attempt.step, time.monotonic()
     fault.strike(attempt, chance)
     status = attempt.wait()
-    while any(marked_processes(attempt.mark)) and time.monotonic() - struck < LONGEST:
+    while any(marked(attempt.mark)) and time.monotonic() - struck < LONGEST:
         time.sleep(0.05)
     tally.count += 1
     tally.seconds.append(time.monotonic() - struck)

@@ -8,22 +8,21 @@ import random
 import signal
 import socket
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from distalex.bench import programs
 from distalex.bench.faults_inside import FAULTS
 from distalex.bench.small_run import IMAGES, small_run
 from distalex.config.choices import declared_in
 from distalex.config.config import MODES
 from distalex.runs.metrics import read_metrics
 
-MARK = "DISTALEX_FAULTS"  # an environment variable of every process of an attempt
 LONGEST = 180.0  # seconds until something must have happened
 SIDE = 64  # of the images, in pixels
 PROCESSES = {name: mode.facts["LEAST"] for name, mode in declared_in(MODES).items()}
@@ -41,7 +40,7 @@ class Attempt:
     processes: int
     """Training processes."""
     mark: str
-    """The value of MARK in their environment."""
+    """That all its processes have (see programs.py)."""
     log: Path
     """Standard output and errors of all attempts at this run."""
     logged_before: int
@@ -52,7 +51,7 @@ class Attempt:
         """Process numbers of the living training processes by rank."""
         if self.processes == 1:
             return {0: self.process.pid}
-        environments = marked_processes(self.mark)
+        environments = programs.marked(self.mark)
         return {int(environment["RANK"]): number for number, environment in environments if "RANK" in environment}
 
     @property
@@ -89,12 +88,7 @@ class Attempt:
 
     def kill(self) -> None:
         """Kill all its processes at once."""
-        while numbers := [number for number, _ in marked_processes(self.mark)]:
-            for number in numbers:
-                send_signal(number, signal.SIGKILL)
-            self.process.poll()
-            time.sleep(0.02)
-        self.process.wait()
+        programs.end(self.mark, grace=0)
 
 
 def start_attempt(place: Path, name: str, parallel: str, data: Path, inside: str = "") -> Attempt:
@@ -108,12 +102,12 @@ def start_attempt(place: Path, name: str, parallel: str, data: Path, inside: str
     if inside:
         words[1] = "distalex.bench.faults_inside"
     if processes > 1:
-        words = ["-m", "torch.distributed.run", *_rendezvous(), f"--nproc_per_node={processes}", *words]
-    mark, log = f"{os.getpid()}-{time.monotonic_ns()}", place / f"{name}.log"
-    environment = {**os.environ, MARK: mark, FAULTS: inside, "OMP_NUM_THREADS": "1", "DISTALEX_DATA": str(place / "data")}
+        words = ["-m", "torch.distributed.run", *_rendezvous(), f"--log_dir={place}", f"--nproc_per_node={processes}", *words]
+    log = place / f"{name}.log"
+    environment = {**os.environ, FAULTS: inside, "OMP_NUM_THREADS": "1", "DISTALEX_DATA": str(place / "data")}
     logged_before = log.stat().st_size if log.exists() else 0
     with open(log, "ab") as file:
-        process = subprocess.Popen([sys.executable, *words], stdout=file, stderr=file, env=environment, start_new_session=True)
+        mark, process = programs.start(words, environment, stdout=file, stderr=file, start_new_session=True)
     return Attempt(place / name, process, processes, mark, log, logged_before)
 
 
@@ -139,27 +133,6 @@ def read_rows(folder: Path) -> list[dict[str, Any]]:
     """Rows of a run's metrics.jsonl; none where it does not exist yet."""
     path = folder / "metrics.jsonl"
     return read_metrics(path) if path.is_file() else []
-
-
-def marked_processes(mark: str) -> Iterator[tuple[int, dict[str, str]]]:
-    """Numbers and environments of the living processes with this `mark`."""
-    for place in Path("/proc").iterdir():
-        if not place.name.isdigit():
-            continue
-        try:
-            words = (place / "environ").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        environment = dict(word.decode(errors="replace").partition("=")[::2] for word in words if b"=" in word)
-        if environment.get(MARK) == mark and not _is_zombie(place):
-            yield int(place.name), environment
-
-
-def _is_zombie(place: Path) -> bool:
-    try:
-        return (place / "stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return True
 
 
 def send_signal(process: int, number: signal.Signals) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from distalex.bench.accuracy import bench_accuracy
-from distalex.bench.loader_files import PHOTOGRAPHS, make_photographs
+from distalex.bench.loader_files import PHOTOGRAPHS, check_photographs, make_photographs
 from distalex.bench.lrn import bench_lrn
 from distalex.bench.modes import bench_modes
 from distalex.bench.options import AccuracyOptions, GpuOptions, GpuPart, LrnOptions, ModesOptions, PlainOptions
@@ -30,6 +30,8 @@ def bench_gpu(options: GpuOptions) -> dict[str, Any]:
     """Measure each part in turn and write OUT/gpu-TIME.json. Raises UserError without a GPU and, at the end, where a part failed."""
     if not torch.cuda.is_available():
         raise UserError("bench gpu: PyTorch sees no GPU here; check the driver with nvidia-smi")
+    if options.photographs:
+        check_photographs(options.photographs)
     folder = open_folder(options.out)
     found: dict[str, dict[str, Any]] = {}
     common = {"out": options.out, "root": options.root}
@@ -102,7 +104,8 @@ def _repeat(root: Path | None, place: Path, count: int) -> None:
     if root is None:
         root = place / "photographs"
         make_photographs(root, PHOTOGRAPHS)
-    listed = [path for path in sorted(root.rglob("*.*"), key=lambda path: path.name) if path.suffix.lower() in (".jpg", ".jpeg")]
+    found = [path for path in root.rglob("*.*") if path.suffix.lower() in (".jpg", ".jpeg") and path.is_file()]
+    listed = sorted(found, key=lambda path: path.name)
     if not listed:
         raise UserError(f"photographs={root}: no CLASS/*.jpg; give a folder with class folders of JPEG files")
     for number in range(count):

@@ -115,7 +115,7 @@ def _measure(hosts: Sequence[Host], mode: str, processes: int, batch: int, steps
         words += [f"--train.threads={_threads(processes)}"]  # each host would take all cores
         for host in used:
             meeting = [f"--nnodes={len(used)}", f"--node_rank={host.number - 1}", f"--master_addr={hosts[0].address}"]
-            launcher = ["-m", "torch.distributed.run", *meeting, f"--master_port={PORT}", f"--nproc_per_node={here}"]
+            launcher = ["-m", "torch.distributed.run", *meeting, f"--log_dir={folder}", f"--master_port={PORT}", f"--nproc_per_node={here}"]
             host.start([sys.executable, *(launcher if processes > 1 else []), *words], _environment(processes), folder, log)
         counted = _count_bytes(used[0], folder, WARM_UP + steps)
         statuses = [host.processes[-1].wait() for host in used]

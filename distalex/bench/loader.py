@@ -31,7 +31,8 @@ def bench_loader(options: LoaderOptions) -> dict[str, Any]:
     A contender that fails is listed under `failed`, and the others are still measured. Raises UserError before anything is measured.
     """
     folder = open_folder(options.out)
-    contenders: tuple[str, ...] = options.contenders or (*STORED, *INPUT)
+    named: tuple[str, ...] = options.contenders or (*STORED, *INPUT)
+    contenders = tuple(dict.fromkeys(named))
     with tempfile.TemporaryDirectory() as place:
         print(f"preparing images of {options.root or 'random photographs'}", flush=True)
         task, images = write_files(options, Path(place))

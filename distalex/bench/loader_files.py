@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from distalex import random
 from distalex.bench.options import LoaderOptions
 from distalex.config.data import DataConfig
 from distalex.data.beton.estimate import How
 from distalex.data.beton.files import Encoding, write
+from distalex.data.source import SKIP
 from distalex.data.splits import list_sources
-from distalex.errors import UserError
+from distalex.errors import UserError, brief
 from distalex.machine.resources import cores
 
 WIDTH, HEIGHT = 500, 375  # of a random photograph; the usual size in ImageNet
 PHOTOGRAPHS, CLASSES = 256, 4
+REMEDY = "fix or remove it"
 EPOCH = 2**17
 """Images of an epoch at least. Small sets are repeated within it, so that starting an epoch costs as little as in a large set."""
 
@@ -82,11 +85,14 @@ def write_files(options: LoaderOptions, folder: Path) -> tuple[LoaderTask, dict[
         make_photographs(original, min(options.images, PHOTOGRAPHS))
     else:
         _link(Path(options.root), original, options.images)
-    files = sorted(original.rglob("*.*"))
+    files = sorted(path for path in original.rglob("*") if path.is_file())
     sizes = [_size(path) for path in files[:1000]]
     stored = min(round(options.image_size / 0.875), int(np.median([min(size) for size in sizes])))
     (source,) = list_sources(DataConfig(name="folder", root=str(original), stored_size=stored))
-    info = write(source, stored_file, lambda *_: None, How(Encoding(options.encoding)))
+    try:
+        info = write(source, stored_file, lambda *_: None, How(Encoding(options.encoding)))
+    except UserError as error:
+        raise UserError(_of_the_user(str(error), original)) from None
     colours = info.statistics
     task = LoaderTask(len(source), stored, options.image_size, options.batch, cores(), options.precision, colours.mean, colours.covariance)
     task.save(folder)
@@ -99,7 +105,7 @@ def write_files(options: LoaderOptions, folder: Path) -> tuple[LoaderTask, dict[
         "encoding": options.encoding,
         "bytes_per_image": {
             "original": sum(path.stat().st_size for path in files) / len(source),
-            "stored": stored_file.stat().st_size / len(source),
+            "stored": _stored_bytes(stored_file) / len(source),
         },
     }
     return task, images
@@ -120,18 +126,17 @@ def make_photographs(folder: Path, count: int) -> None:
         Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path, quality=90)
 
 
+def check_photographs(root: str) -> None:
+    """Raise UserError where `photographs` is no folder with images of two classes."""
+    _list_images(Path(root), "photographs")
+
+
 def _link(root: Path, folder: Path, limit: int) -> None:
     """Link `limit` keyed images of `root` (all where it has fewer) into class folders as there."""
-    from torchvision.datasets.folder import IMG_EXTENSIONS, find_classes, make_dataset
-
-    try:
-        classes, numbers = find_classes(str(root))
-        listed = make_dataset(str(root), numbers, IMG_EXTENSIONS, allow_empty=True)
-    except OSError as error:
-        raise UserError(f"root={root}: not a folder of class folders ({error.strerror or error}); give one with CLASS/*.jpg") from None
+    classes, listed = _list_images(root, "root")
     order = random.permutation(random.key(0, "bench"), len(listed))[:limit]
     if len({listed[number][1] for number in order}) < 2:
-        raise UserError(f"root={root}: has images of fewer than two classes; give a folder with CLASS/*.jpg")
+        raise UserError(f"root={root}: {limit} images of it are of one class; use more --images")
     for number in order:
         path, label = listed[number]
         place = folder / classes[label] / f"{number:08d}{Path(path).suffix}"
@@ -139,6 +144,39 @@ def _link(root: Path, folder: Path, limit: int) -> None:
         place.symlink_to(os.path.abspath(path))
 
 
+def _list_images(root: Path, option: str) -> tuple[list[str], list[tuple[str, int]]]:
+    """Class folders of `root`, and its images with the numbers of their classes. Raises UserError where these are not of two classes."""
+    from torchvision.datasets.folder import IMG_EXTENSIONS, find_classes, make_dataset
+
+    try:
+        classes, numbers = find_classes(str(root))
+        listed = make_dataset(str(root), numbers, IMG_EXTENSIONS, allow_empty=True)
+    except OSError as error:
+        raise UserError(f"{option}={root}: not a folder of class folders ({error.strerror or error}); give one with CLASS/*.jpg") from None
+    if len({label for _, label in listed}) < 2:
+        raise UserError(f"{option}={root}: has images of fewer than two classes; give a folder with CLASS/*.jpg")
+    return classes, listed
+
+
 def _size(path: Path) -> tuple[int, int]:
-    with Image.open(path) as image:
-        return image.size
+    """Width and height of an image. Raises UserError where it is none."""
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except (OSError, ValueError, SyntaxError) as error:  # SyntaxError: what Pillow raises for some broken PNGs
+        reason = "not an image" if isinstance(error, UnidentifiedImageError) else brief(error)
+        raise UserError(f"{os.path.realpath(path)}: {reason}; {REMEDY}") from None
+
+
+def _of_the_user(message: str, original: Path) -> str:
+    """A message on a link in `original` as one on the user's file."""
+    link = re.search(re.escape(str(original)) + r"/[^:]+\.\w+", message)
+    message = message.replace(link[0], os.path.realpath(link[0])) if link else message
+    return message.replace(SKIP, REMEDY)
+
+
+def _stored_bytes(path: Path) -> int:
+    """Bytes of the images in a .beton file, without its table and the unused rest of its pages."""
+    from ffcv.reader import Reader
+
+    return int(Reader(str(path)).alloc_table["size"].sum())

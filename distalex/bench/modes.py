@@ -11,7 +11,7 @@ import torch
 
 from distalex.bench.network_modes import Network, inspect_network, possible_processes
 from distalex.bench.options import ModesOptions
-from distalex.bench.programs import run_python
+from distalex.bench.programs import run_python, torchrun
 from distalex.bench.results import make_result, open_folder, write_result
 from distalex.bench.small_run import small_run
 from distalex.compare.differences import compare_states
@@ -100,8 +100,7 @@ def _train(options: ModesOptions, mode: str, processes: int, device: torch.devic
     else:
         changes |= {"model.name": options.network, "model.fc6": None, "model.fc7": None}
     train = small_run(changes, ON_ONE_GPU if shares_gpu(device, processes) else "distalex.train")
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--local_addr=127.0.0.1", f"--nproc_per_node={processes}"]
-    run_python([*(torchrun if processes > 1 or shares_gpu(device, processes) else []), *train])
+    run_python([*torchrun(processes, place), *train])
     rows = [row for row in read_metrics(place / name / "metrics.jsonl") if row["kind"] == "train"]
     return {
         "parallel": mode,

@@ -12,6 +12,8 @@ from distalex.config.config import MODES
 from distalex.config.schema import Counts, Float, Int, split_list
 
 Modes = Annotated[tuple[Annotated[str, OneOf(MODES)], ...], BeforeValidator(split_list)]
+Place = Annotated[str, Field(min_length=1)]
+"""A path."""
 What = Literal[
     "plain", "parallel", "loader", "lrn", "linear", "augment", "accuracy", "modes", "hosts", "paper", "faults", "soak", "gpu", "all"
 ]
@@ -48,13 +50,13 @@ class PlainOptions(BenchmarkOptions):
 
     usage: ClassVar[str] = "python -m distalex.bench plain [--OPTION=VALUE …]"
 
-    root: str | None = None
+    root: Place | None = None
     """Folder of CIFAR-10. Default: found or downloaded, as for `train`."""
     repeats: Int = Field(3, ge=1, le=100)
     """Interleaved repeats."""
     steps: Int = Field(4, ge=1)
     """Timed steps of each repeat, after one untimed step."""
-    peer: str | None = None
+    peer: Place | None = None
     """A script to measure instead of our own plain PyTorch. It takes --root, --steps and, on a GPU, --device, and prints JSON with
     images_per_second."""
 
@@ -116,7 +118,7 @@ class LoaderOptions(BenchmarkOptions):
 
     usage: ClassVar[str] = "python -m distalex.bench loader [--OPTION=VALUE …]"
 
-    root: str | None = None
+    root: Place | None = None
     """Any folder of CLASS/*.jpg. Default: 256 random photographs, generated."""
     contenders: Contenders = ()
     """Which to measure: `ffcv`, FFCV alone; `reader`, distalex's reader; `input`, distalex's reader and augmentation; `dataloader`,
@@ -182,7 +184,7 @@ class AccuracyOptions(BenchmarkOptions):
 
     usage: ClassVar[str] = "python -m distalex.bench accuracy [--OPTION=VALUE …]"
 
-    root: str | None = None
+    root: Place | None = None
     """Folder of CIFAR-10. Default: found or downloaded, as for `train`."""
     config: str = "cifar10_fast"
     """The config to train: a path, or the name of a shipped one."""
@@ -190,7 +192,7 @@ class AccuracyOptions(BenchmarkOptions):
     """Seeds."""
     steps: Int = Field(4, ge=1)
     """Timed steps of ordinary PyTorch, after one untimed step; its 20 epochs are computed from them."""
-    peer: str | None = None
+    peer: Place | None = None
     """A script to measure instead of our own plain PyTorch, as for `bench plain`."""
 
 
@@ -202,7 +204,7 @@ class HostsOptions(BenchmarkOptions):
 
     hosts: Int = Field(2, ge=2, le=4)
     """Number of hosts. They share this machine's cores."""
-    rate: Annotated[tuple[Annotated[str, Field(pattern=r"^\d+[kmg]bit$")], ...], BeforeValidator(split_list)] = Field(
+    rate: Annotated[tuple[Annotated[str, Field(pattern=r"^[1-9]\d*[kmg]bit$")], ...], BeforeValidator(split_list)] = Field(
         ("10gbit", "1gbit", "100mbit"), min_length=1
     )
     """Speeds of every host's link, as tc writes them, such as `1gbit,100mbit`."""
@@ -216,8 +218,8 @@ class HostsOptions(BenchmarkOptions):
     """Precision in which replicas send and sum gradients."""
     repeats: Int = Field(1, ge=1, le=100)
     """Interleaved repeats."""
-    steps: Int = Field(4, ge=2)
-    """Timed steps of each run, after two untimed steps."""
+    steps: Int = Field(4, ge=4)
+    """Timed steps of each run, after two untimed steps; bytes on the wire are counted over all but the last."""
 
 
 class PaperOptions(BenchmarkOptions):
@@ -226,7 +228,7 @@ class PaperOptions(BenchmarkOptions):
 
     usage: ClassVar[str] = "python -m distalex.bench paper [--OPTION=VALUE …]"
 
-    root: str | None = None
+    root: Place | None = None
     """Folder of CIFAR-10. Default: found or downloaded, as for `train`."""
     repeats: Int = Field(3, ge=1, le=100)
     """Seeds."""
@@ -250,7 +252,7 @@ class FaultsOptions(BenchmarkOptions):
     """Which of the --parallel modes to run. Default: all."""
     kills: Int = Field(100, ge=1, le=100_000)
     """Number of faults."""
-    only: Annotated[tuple[str, ...], BeforeValidator(split_list)] = ("",)
+    only: Annotated[tuple[str, ...], BeforeValidator(split_list)] = ()
     """Strike only with faults that have one of these words in their names, such as `inside,data`. Default: all."""
     seed: Int = 0
     """Random seed of the faults and their times."""
@@ -271,9 +273,9 @@ class GpuOptions(BenchmarkOptions):
 
     usage: ClassVar[str] = "python -m distalex.bench gpu [--OPTION=VALUE …]"
 
-    root: str | None = None
+    root: Place | None = None
     """Folder of CIFAR-10. Default: found or downloaded, as for `train`."""
-    photographs: str | None = None
+    photographs: Place | None = None
     """Any folder of CLASS/*.jpg, repeated to 40 batches. Default: 256 random photographs, generated."""
     batches: Counts = Field((1024, 2048), min_length=1)
     """Batch sizes of the paper's network, each measured."""
@@ -288,9 +290,9 @@ class AllOptions(BenchmarkOptions):
 
     usage: ClassVar[str] = "python -m distalex.bench all [--OPTION=VALUE …]"
 
-    root: str | None = None
+    root: Place | None = None
     """Folder of CIFAR-10, for `plain` and `accuracy`. Default: found or downloaded, as for `train`."""
-    photographs: str | None = None
+    photographs: Place | None = None
     """Any folder of CLASS/*.jpg, for `loader`. Default: 256 random photographs, generated."""
     quick: bool = False
     """One short repeat of each benchmark: a few minutes on two cores."""

@@ -22,7 +22,8 @@ from distalex.bench.plain import find_cifar10
 from distalex.bench.programs import run_python
 from distalex.bench.results import make_result, open_folder, write_result
 from distalex.config.loading import load_config
-from distalex.console import aligned
+from distalex.console import aligned, counted
+from distalex.errors import UserError
 from distalex.machine.resources import cores
 from distalex.report.learned import colour_of
 from distalex.runs.checkpoint import load
@@ -74,8 +75,11 @@ def _measure(root: str, folder: Path, regime: dict[str, Any], threads: int, name
     options += [f"--{option}={value}" for option, value in regime.items()]
     options += [f"--runs_dir={runs_dir}", f"--name={run}", "--checkpoint.resume=auto", "--log.wandb=disabled", "--log.report=false"]
     options += [f"--checkpoint.keep={load_config(f'paper/{name}', regime).train.epochs}"] if name == BASELINE else []
-    alone = {"OMP_NUM_THREADS": str(threads)}
-    run_python(["-m", "distalex.train", *options], alone)
+    alone, is_resumed = {"OMP_NUM_THREADS": str(threads)}, place.exists()
+    try:
+        run_python(["-m", "distalex.train", *options], alone)
+    except UserError as error:
+        raise UserError(f"{error}; to start anew, give another --out, or delete {place}" if is_resumed else str(error)) from None
     evaluate = ["-m", "distalex.evaluate", run, f"--runs_dir={runs_dir}", "--parallel=none"]
     run_python([*evaluate, "--split=train"], alone)
     rows = read_metrics(place / "metrics.jsonl")
@@ -86,6 +90,7 @@ def _measure(root: str, folder: Path, regime: dict[str, Any], threads: int, name
         "train_top1": on_training["top1"],
         "train_loss": on_training["loss"],
         "train_curve": [round(row["top1"], 2) for row in rows if row["kind"] == "epoch"],
+        "was_begun_before": is_resumed,
     }
     if name == BASELINE:
         run_python([*evaluate, "--ten_crop"], alone)
@@ -140,7 +145,9 @@ def _report(result: dict[str, Any]) -> str:
         rows.append((name, claim.section, claim.paper, f"{test['mean']:+.2f}", error, direction(test, claim.sign), f"{train['mean']:+.2f}"))
     figure1 = "; ".join(f"{kind} {[run[str(MARKS[-1])] for run in runs]}" for kind, runs in result["figure1"].items())
     views = result["ten_views"]
+    begun = sum(run["was_begun_before"] for runs in result["runs"].values() for run in runs)
+    earlier = f", {counted(begun, 'run')} begun before" if begun else ""
     return (
         f"{aligned([head, *rows])}\nepochs to {100 - MARKS[-1]} % training error, by seed: {figure1 or 'not tried'}\n"
-        f"ten views against one: {views['mean']:+.2f} points; {result['seconds'] / 60:.0f} min"
+        f"ten views against one: {views['mean']:+.2f} points; {result['seconds'] / 60:.0f} min{earlier}"
     )

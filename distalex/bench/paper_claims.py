@@ -39,6 +39,6 @@ MARKS = (50, 60, 75)
 def direction(found: dict[str, Any], sign: int) -> str:
     """`the paper's` or `the other`, where the mean is two standard errors from nothing or more, else `undecided`."""
     mean, error = found["mean"], found["error"]
-    if error is None or abs(mean) < 2 * error:
+    if error is None or not mean or abs(mean) < 2 * error:
         return "undecided"
     return "the paper's" if mean * sign > 0 else "the other"

@@ -14,7 +14,7 @@ from distalex.bench.paper_run import CLASSES, rates_of, steps_of, training_run
 from distalex.bench.parallel_report import heading, progress, report
 from distalex.bench.parallel_summary import find_crossing, summarize_batch
 from distalex.bench.peaks import measure_peaks, median_peaks
-from distalex.bench.programs import run_python
+from distalex.bench.programs import run_python, torchrun
 from distalex.bench.results import make_result, open_folder, write_result
 from distalex.config.choices import declared_in
 from distalex.config.config import MODES
@@ -115,14 +115,12 @@ def lrn_implementation(lrn: bool, device: torch.device) -> str:
 def measure_mode(options: ParallelOptions, mode: str, processes: int, batch: int) -> dict[str, Any]:
     """One training run: rates and bytes sent of its timed steps on rank 0, or its error."""
     threads = max(1, cores() // processes)
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--local-addr=localhost", f"--nproc_per_node={processes}"]
-    launcher = torchrun if processes > 1 else []
     network = f"--model.lrn={options.lrn}" if options.network == "paper" else f"--model.name={options.network}"
     arguments = [f"--device={options.device}", network, f"--data.image_size={options.image_size}"]
     with tempfile.TemporaryDirectory() as folder:
         run = training_run(mode, batch, WARM_UP + options.steps, options.precision, Path(folder))
         try:
-            run_python([*launcher, "-m", "distalex.train", *run, *arguments], {"OMP_NUM_THREADS": str(threads)})
+            run_python([*torchrun(processes, folder), "-m", "distalex.train", *run, *arguments], {"OMP_NUM_THREADS": str(threads)})
         except UserError as error:
             return {"processes": processes, "threads": threads, "error": str(error)}
         rows = steps_of(Path(folder))[WARM_UP:]

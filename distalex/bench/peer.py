@@ -23,18 +23,19 @@ BATCH = 500
 
 
 class Images(torch.utils.data.Dataset):
-    """The first `count` images of a source, decoded in memory, resized and normalised at every access."""
+    """The first `count` images of a source, over again where it has fewer: decoded in memory, resized and normalised at every access."""
 
     def __init__(self, source: Source, count: int) -> None:
-        self.images = [(source.image(sample), int(source.labels[sample])) for sample in range(count)]
+        self.count = count
+        self.images = [(source.image(sample), int(source.labels[sample])) for sample in range(min(count, len(source)))]
         normalize = transforms.Normalize((0.5,) * 3, (0.5,) * 3)
         self.transform = transforms.Compose([transforms.ToPILImage(), transforms.Resize(96), transforms.ToTensor(), normalize])
 
     def __len__(self) -> int:
-        return len(self.images)
+        return self.count
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        image, label = self.images[index]
+        image, label = self.images[index % len(self.images)]
         return self.transform(image), label
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import tempfile
 from pathlib import Path
@@ -15,6 +16,7 @@ from distalex.bench.programs import read_json, run_python
 from distalex.bench.results import make_result, open_folder, spread, spread_text, write_result
 from distalex.data.layouts.cifar import CIFAR10, find_cifar
 from distalex.errors import UserError
+from distalex.machine.resources import cores
 from distalex.runs.metrics import read_metrics
 
 GFLOP_PER_IMAGE = 0.87  # of a training step of the seed network at 96x96: three times its forward pass
@@ -23,8 +25,6 @@ GFLOP_PER_IMAGE = 0.87  # of a training step of the seed network at 96x96: three
 def bench_plain(options: PlainOptions) -> dict[str, Any]:
     """Measure both in turn, print the ratio and write OUT/plain-TIME.json."""
     root = find_cifar10(options.root, options.peer)
-    if options.peer and not Path(options.peer).is_file():
-        raise UserError(f"peer={options.peer}: no such file; give the path of a script")
     folder = open_folder(options.out)
     ours, plain, peaks = [], [], []
     for repeat in range(options.repeats):
@@ -40,6 +40,7 @@ def bench_plain(options: PlainOptions) -> dict[str, Any]:
         options,
         {
             "peer": Path(options.peer).name if options.peer else "distalex.bench.peer",
+            "threads": cores(),
             "matmul_peak_gflops": medians,
             "plain_images_per_second": spread(plain),
             "distalex_images_per_second": spread(ours),
@@ -57,15 +58,28 @@ def bench_plain(options: PlainOptions) -> dict[str, Any]:
 
 
 def find_cifar10(root: str | None, peer: str | None) -> str:
-    """The folder or archive of CIFAR-10. An archive is unpacked only for a script `peer`, which reads a folder. Raises UserError."""
-    return str(find_cifar(CIFAR10, root, unpack=peer is not None))
+    """The folder or archive of CIFAR-10. An archive is unpacked only for a script `peer`, which reads a folder.
+
+    Raises UserError where there is none, or no such script.
+    """
+    if peer and not Path(peer).is_file():
+        raise UserError(f"peer={peer}: no such file; give the path of a script")
+    return str(find_cifar(CIFAR10, root, unpack=peer is not None, option="root"))
 
 
 def measure_plain(root: str, steps: int, peer: str | None) -> float:
-    """Images/s of the tutorial's job in ordinary PyTorch over `steps` steps, in a new process, on a GPU where there is one."""
+    """Images/s of the tutorial's job in ordinary PyTorch over `steps` steps, in a new process, on a GPU where there is one.
+
+    It has a thread for each core, as distalex has, whatever OMP_NUM_THREADS says. Raises UserError where it fails or prints no rate.
+    """
     program = [peer] if peer else ["-m", "distalex.bench.peer"]
     device = ["--device", "cuda"] if torch.cuda.is_available() else []
-    return read_json([*program, "--root", root, "--steps", str(steps), *device])["images_per_second"]
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(cores()))
+    found = read_json([*program, "--root", root, "--steps", str(steps), *device], threads)
+    rate = found.get("images_per_second") if isinstance(found, dict) else None
+    if not isinstance(rate, (int, float)) or not 0 < rate < math.inf:
+        raise UserError(f"{program[-1]}: its last line must be JSON with a positive images_per_second, and it printed {str(found)[:200]}")
+    return rate
 
 
 def _measure_ours(root: str, steps: int) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shlex
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -54,7 +55,7 @@ def _command(what: str, options: BenchmarkOptions) -> str:
     values = options.model_dump(exclude={"out"})
     places = {"root": "DIR", "photographs": "DIR", "peer": Path(values.get("peer") or "").name}
     words = [f"--{name}={places.get(name) or plain_text(value)}" for name, value in values.items() if value not in (None, ())]
-    return " ".join([f"python -m distalex.bench {what}", *words])
+    return shlex.join(["python", "-m", "distalex.bench", what, *words])
 
 
 def write_result(result: Mapping[str, Any], folder: Path) -> Path:

@@ -6,13 +6,13 @@ import os
 import signal
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 from distalex.bench.options import SoakOptions
+from distalex.bench.programs import started
 from distalex.bench.results import make_result, open_folder, write_result
 from distalex.bench.small_run import small_run
 from distalex.console import aligned
@@ -37,12 +37,11 @@ def bench_soak(options: SoakOptions) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as place:
         words = small_run({"train.epochs": 10**6, "log.every": 10, "parallel": "none", "name": "soak", "runs_dir": place})
         log = Path(place) / "log"
-        with open(log, "wb") as file:
-            process = subprocess.Popen([sys.executable, *words], stdout=file, stderr=file)
         run = Path(place) / "soak"
-        samples = _watch(process, run, options.minutes)
-        process.send_signal(signal.SIGTERM)
-        status = process.wait(60)
+        with open(log, "wb") as file, started(words, os.environ, stdout=file, stderr=file) as process:
+            samples = _watch(process, run, options.minutes)
+            process.send_signal(signal.SIGTERM)
+            status = process.wait(60)
         rows = read_metrics(run / "metrics.jsonl") if samples else []
         last_line = "".join(log.read_text(errors="replace").strip().splitlines()[-1:])[:300]
     if not samples:

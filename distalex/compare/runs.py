@@ -82,6 +82,8 @@ def read_curves(path: Path) -> dict[str, Rows]:
         rows = read_metrics(path)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({brief(error)})") from None
+    if not rows and path.stat().st_size:
+        raise UserError(f"{path}: no line of it is a row of metrics; name a run that distalex wrote")
     for row in rows:
         if not (isinstance(row, dict) and isinstance(row.get("kind"), str) and isinstance(row.get("step"), int)):
             raise UserError(f"{path}: {str(row)[:80]} is not a row of metrics, which has kind and step; name a run that distalex wrote")

@@ -61,10 +61,11 @@ CIFAR100 = Cifar(
 )
 
 
-def find_cifar(wanted: Cifar, root: str | None, unpack: bool = False) -> Path:
+def find_cifar(wanted: Cifar, root: str | None, unpack: bool = False, option: str = "data.root") -> Path:
     """The folder of the set, or an archive of its images as files, which is read in place unless `unpack`; found or downloaded.
 
-    Looks at `root`, else in DISTALEX_DATA and in `data/`. Raises UserError, with how to get the set, where it is not to be had.
+    Looks at `root`, which the user gave as `option`, else in DISTALEX_DATA and in `data/`. Raises UserError, with how to get the set,
+    where it is not to be had.
     """
 
     def opened(archive: Path) -> Path:
@@ -82,8 +83,8 @@ def find_cifar(wanted: Cifar, root: str | None, unpack: bool = False) -> Path:
             if (place / name).is_file():
                 return opened(place / name)
     if root:
-        raise UserError(f"data.root={root}: holds no {wanted.title}; name a folder of {wanted.layouts}")
-    return _download(wanted, data_folder())
+        raise UserError(f"{option}={root}: holds no {wanted.title}; name a folder of {wanted.layouts}")
+    return _download(wanted, data_folder(), option)
 
 
 FIRST = 20
@@ -127,7 +128,7 @@ def _unpack(wanted: Cifar, archive: Path) -> Path:
     raise UserError(f"{archive}: holds no {wanted.title}; name an archive of {wanted.layouts}")
 
 
-def _download(wanted: Cifar, target: Path) -> Path:
+def _download(wanted: Cifar, target: Path, option: str) -> Path:
     from torchvision import datasets
 
     try:
@@ -135,7 +136,8 @@ def _download(wanted: Cifar, target: Path) -> Path:
     except Exception as error:  # the network, the disk or the server: whatever it was, the remedy is the same
         raise UserError(
             f"{wanted.title} is not in {target}/ and cannot be downloaded ({type(error).__name__}: {error}); name a folder of "
-            f"{wanted.layouts} with --data.root=DIR or DISTALEX_DATA, or use --data.name=digits, which needs no network"
+            f"{wanted.layouts} with --{option}=DIR or DISTALEX_DATA"
+            + (", or use --data.name=digits, which needs no network" if option == "data.root" else "")
         ) from None
     return target / wanted.folder
 
