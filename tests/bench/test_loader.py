@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from distalex.cli.main import main
 from distalex.config.data import DataConfig
 from distalex.data.beton.files import write
 from distalex.data.splits import list_sources
+from distalex.errors import UserError
 
 
 @pytest.mark.slow(17)
@@ -61,6 +63,32 @@ def test_a_contender_that_fails_is_reported_and_the_others_are_measured(tmp_path
     assert list(result["contenders"]) == ["input"]
     assert [failed["contender"] for failed in result["failed"]] == ["nonsense"]
     assert "failed: 1 of 2 runs" in capsys.readouterr().out
+
+
+def test_folders_with_dots_and_few_small_images_are_measured_as_they_are(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 255, (73, 80, 3), np.uint8)
+    for name in ("001.Albatross", "St. Bernard"):
+        (tmp_path / "own" / name).mkdir(parents=True)
+        for number in range(4):
+            Image.fromarray(pixels).save(tmp_path / "own" / name / f"{number}.jpg")
+    (tmp_path / "files").mkdir()
+    _, images = loader_files.write_files(LoaderOptions(root=str(tmp_path / "own")), tmp_path / "files")
+    assert (images["count"], images["classes"], images["median_size"]) == (8, 2, [80, 73])
+    assert images["bytes_per_image"]["stored"] == 3 * 73 * 73
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.6])
+def test_an_image_that_cannot_be_read_is_named_as_the_user_knows_it(kept, photographs, tmp_path):
+    root = tmp_path / "own"
+    shutil.copytree(photographs / "train", root)
+    broken = sorted(root.rglob("*.jpg"))[5]
+    content = broken.read_bytes()
+    broken.write_bytes(content[: round(kept * len(content))] or b"no")
+    (tmp_path / "files").mkdir()
+    with pytest.raises(UserError) as refused:
+        loader_files.write_files(LoaderOptions(root=str(root), image_size=64), tmp_path / "files")
+    assert str(refused.value).startswith(f"{broken}: not a")
+    assert str(refused.value).endswith("; fix or remove it")
 
 
 def test_rates_of_loaders_are_compared_within_a_repeat():

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shlex
 
 import pytest
 import torch
@@ -10,8 +11,13 @@ from support.runs import write_cifar10
 
 from distalex.bench import accuracy, augment
 from distalex.bench import all as every
+from distalex.bench.options import AccuracyOptions, FaultsOptions, ParallelOptions
+from distalex.bench.peer import Images
+from distalex.bench.results import _command
 from distalex.cli.main import main
+from distalex.config.data import DataConfig
 from distalex.config.loading import load_config
+from distalex.data.splits import open_sources
 
 
 def test_lrn_is_measured_at_every_size_and_precision(tmp_path, monkeypatch):
@@ -66,6 +72,7 @@ def test_the_tutorials_job_is_measured_here_and_in_ordinary_pytorch(tmp_path, ca
 def test_accuracy_is_that_of_every_seeds_last_evaluation(tmp_path, capsys, monkeypatch, warm_programs):
     monkeypatch.setenv("DISTALEX_DATA", str(tmp_path / "data"))
     monkeypatch.setattr(accuracy, "measure_plain", lambda *_: 250.0)  # which a test of its own measures
+    monkeypatch.setitem(accuracy.TUTORIAL, "top1", 0.0)  # which noise reaches
     write_cifar10(tmp_path / "cifar", 200)
     small = load_config("cifar10_fast", {"model.channels": "8,8,8", "model.kernels": "3,3,3", "model.pooled": "conv1,conv2,conv3"})
     (tmp_path / "small.yaml").write_text(small.dump())
@@ -82,6 +89,59 @@ def test_accuracy_is_that_of_every_seeds_last_evaluation(tmp_path, capsys, monke
         assert sum(run["parts"].values()) == pytest.approx(run["seconds"])
         assert min(run["parts"].values()) > 0
     assert f"{result['top1']['median']:.2f} %" in capsys.readouterr().out
+
+
+def test_no_time_is_compared_where_the_tutorials_accuracy_is_not_reached(tmp_path, capsys, monkeypatch):
+    write_cifar10(tmp_path / "cifar", 20)
+    run = {"seconds": 10.0, "parts": {"in steps": 10.0}}
+    for top1, is_reached in ((71.9, False), (71.91, True)):
+        monkeypatch.setattr(accuracy, "_train", lambda *_, found=top1: {**run, "top1": found})
+        monkeypatch.setattr(accuracy, "measure_plain", lambda *_: 250.0)
+        found = accuracy.bench_accuracy(AccuracyOptions(root=str(tmp_path / "cifar"), out=str(tmp_path), repeats=1))
+        assert (found["sooner"] is not None) == is_reached
+        assert ("no times are compared" in capsys.readouterr().out) != is_reached
+        assert len(every.ROWS["accuracy"](found)) == is_reached
+
+
+@pytest.mark.parametrize(
+    ("what", "typed", "says"),
+    [
+        ("plain", "--root=/nope", "root=/nope: holds no CIFAR-10; name a folder of"),
+        ("plain", "--root=", "root= (command line): "),
+        ("accuracy", "--root=cifar --peer=/nope.py", "peer=/nope.py: no such file; give the path of a script"),
+        ("all", "--root=cifar --photographs=/nope", "photographs=/nope: not a folder of class folders"),
+        ("all", "--root=cifar --photographs=cifar/train/cat", "photographs=cifar/train/cat: not a folder of class folders"),
+        ("lrn", "--device=cpu --batch=99999999", "bench lrn: not enough memory"),
+        ("linear", "--batches=99999999", "bench linear: not enough memory"),
+        ("augment", "--device=cpu --batch=99999999", "bench augment: not enough memory"),
+        ("hosts", "--rate=0gbit", "rate=0gbit"),
+        ("hosts", "--steps=2", "steps=2"),
+        ("faults", "--only=quark", "only=quark: no fault has such a name"),
+    ],
+)
+def test_a_mistake_is_one_line_before_anything_is_measured(what, typed, says, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_cifar10(tmp_path / "cifar", 10)
+    assert main(["bench", what, *typed.split()]) == 2
+    error = capsys.readouterr().err
+    assert says in error
+    assert error.count("\n") == 1, error
+    assert not list(tmp_path.glob("bench/*"))
+
+
+def test_ordinary_pytorch_takes_images_again_where_there_are_too_few(tmp_path):
+    write_cifar10(tmp_path / "cifar", 20)
+    source = open_sources(DataConfig(name="cifar10", root=str(tmp_path / "cifar")))[0]
+    images = Images(source, len(source) + 10)
+    assert len(images) == len(source) + 10
+    assert torch.equal(images[3][0], images[3 + len(source)][0])
+
+
+def test_the_command_of_a_result_can_be_run_again():
+    words = shlex.split(_command("parallel", ParallelOptions(network="/my dir/net.py:build", modes=("none",))))
+    assert words[:4] == ["python", "-m", "distalex.bench", "parallel"]
+    assert "--network=/my dir/net.py:build" in words
+    assert _command("faults", FaultsOptions()) == "python -m distalex.bench faults --kills=100 --seed=0"
 
 
 def test_one_table_and_image_hold_every_comparison(tmp_path):

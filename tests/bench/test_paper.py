@@ -44,6 +44,7 @@ def test_differences_are_of_runs_with_the_same_seed():
 @pytest.mark.parametrize(
     ("differences", "sign", "said"),
     [
+        ([0.0, 0.0, 0.0], 1, "undecided"),
         ([-1.0, -2.0, -3.0], -1, "the paper's"),
         ([-1.0, -2.0, -3.0], 1, "the other"),
         ([1.0, 2.0, 3.0], -1, "the other"),
