@@ -29,13 +29,13 @@ QUICK = [
 
 def test_the_readme_has_the_commands_this_test_knows():
     assert COMMANDS[:2] == ["./launch/quickstart.sh", "./launch/test.sh"]
-    assert len(COMMANDS) == 22
+    assert len(COMMANDS) == 23
 
 
-MEASURES = [pytest.mark.slow(15)]  # this machine, for about a minute
+LONG = {command: [pytest.mark.slow(15)] * any(words in command for words in ("distalex.plan", "bench modes")) for command in COMMANDS[2:]}
 
 
-@pytest.mark.parametrize("command", [pytest.param(command, marks=MEASURES * ("distalex.plan" in command)) for command in COMMANDS[2:]])
+@pytest.mark.parametrize("command", [pytest.param(command, marks=marks) for command, marks in LONG.items()])
 def test_a_command_of_the_readme_runs(command, tmp_path, monkeypatch, photographs, photographed_run, launch):
     monkeypatch.chdir(tmp_path)
     folder = photographs
@@ -60,6 +60,7 @@ def test_a_command_of_the_readme_runs(command, tmp_path, monkeypatch, photograph
     if "distalex.plan" in words and "--machine" not in command:  # a network that is measured in seconds
         (tmp_path / "small.yaml").write_text(small(data__synthetic_classes="4").dump())
         words += ["--config=small.yaml"]
+    words += ["--modes=model", "--epochs=1"] * ("bench modes" in command)
     assert words[0] in ("python", "torchrun")
     processes = int(re.search(r"nproc_per_node=(\d+)", command)[1]) if words[0] == "torchrun" else 1
     _, module, *arguments = words[words.index("-m") :]

@@ -16,6 +16,31 @@ def hosts() -> str:
     return rows_of("link, batch | one process | DDP | two columns | One Weird Trick | columns ÷ DDP", rows)
 
 
+def same_run() -> str:
+    """Return how far losses and weights of every mode are from those of one process, for the paper's network."""
+    found = read("modes-paper-2core-epyc")
+    rows = [["`none`, 1", " ".join(f"{loss:.7f}" for loss in found["runs"][0]["losses"][:3]), "", "", "0"]]
+    for run in found["runs"][1:]:
+        losses = " ".join(f"{loss:.7f}" for loss in run["losses"][:3])
+        within = [f"{run[key]:.1e}" for key in ("loss_difference", "weight_difference")]
+        rows.append([f"`{run['parallel']}`, {run['processes']}", losses, *within, f"{run['comm_bytes'] / 1e6:.1f} MB"])
+    head = "mode, processes | losses of the first three steps | all six within | weights within | a process sends in the first step"
+    return rows_of(head, rows)
+
+
+def own_networks() -> str:
+    """Return the losses of networks of one's own in each mode."""
+    files = {"net": "`net.py:build`", "resnet18": "`torchvision:resnet18`", "two": "`two.py:build`"}
+    found = {file: {(run["parallel"], run["processes"]): run for run in read(f"modes-{file}-2core-epyc")["runs"]} for file in files}
+    rows = []
+    for mode, processes in dict.fromkeys(key for file in ("net", "two") for key in found[file]):
+        runs = [found[file].get((mode, processes)) for file in files]
+        cells = [" ".join(f"{loss:.7f}" for loss in run["losses"][:3]) if run else "" for run in runs]
+        rows.append([f"{processes}, `{mode}`" if processes > 1 else "1", *cells])
+    most = [f"{max(run['loss_difference'] for run in found[file].values()):.1e}" for file in files]
+    return rows_of(f"processes | {' | '.join(files.values())}", [*rows, ["all six steps within, relative", *most]])
+
+
 def curve() -> str:
     """Return the planner's images/s from one to 1,024 A100s."""
     found, rows = read("curve-a100"), []

@@ -8,7 +8,7 @@ import re
 import sys
 
 from accuracy_tables import accuracies, beside_plain, cifar10, fine_tuning, initial_losses, sooner, taken_apart, tutorials_run
-from cluster_tables import curve, faults, hosts, predicted, soak
+from cluster_tables import curve, faults, hosts, own_networks, predicted, same_run, soak
 from gpu_tables import gpu_parts, gpu_rate, gpu_rates, on_a_gpu
 from layer_tables import layers, linear, lrn, step
 from paper_tables import ablations, columns_colour, depth, figure1, ten_views
@@ -26,7 +26,7 @@ TABLES = {
         *(search_first, search_lossless, search_hour, search_best),
         *(measured, processors, tutorial, columns, small_batches, loading, loading_ratios, augmenting),
         *(step, layers, linear, lrn, on_a_gpu, gpu_rate, gpu_rates, gpu_parts),
-        *(hosts, curve, predicted, faults, soak),
+        *(hosts, curve, predicted, faults, soak, same_run, own_networks),
     )
 }
 
