@@ -46,8 +46,10 @@ def bench_paper(options: PaperOptions) -> dict[str, Any]:
     regime = {"data.fraction": options.fraction, "train.epochs": options.epochs, "train.evaluate_every": options.epochs}
     measure = partial(_measure, root, folder, {name: value for name, value in regime.items() if value}, max(1, cores() // at_once))
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    begun = 0
     with ThreadPoolExecutor(at_once) as pool:
         for (name, _), found in zip(jobs, pool.map(lambda job: measure(*job), jobs), strict=True):
+            begun += found.pop("was_begun_before")
             runs[name].append(found)
             top1 = f"{found['top1']:.2f} % of the test images, {found['train_top1']:.1f} % of the training images"
             print(f"{name}, seed {found['seed']}: {top1}", flush=True)
@@ -55,6 +57,7 @@ def bench_paper(options: PaperOptions) -> dict[str, Any]:
         options,
         {
             "seconds": time.perf_counter() - started,
+            "runs_begun_before": begun,
             "at_once": at_once,
             "runs": runs,
             "ablations": {name: compare_runs(runs[BASELINE], runs[name]) for name in CLAIMS if name in runs},
@@ -145,7 +148,7 @@ def _report(result: dict[str, Any]) -> str:
         rows.append((name, claim.section, claim.paper, f"{test['mean']:+.2f}", error, direction(test, claim.sign), f"{train['mean']:+.2f}"))
     figure1 = "; ".join(f"{kind} {[run[str(MARKS[-1])] for run in runs]}" for kind, runs in result["figure1"].items())
     views = result["ten_views"]
-    begun = sum(run["was_begun_before"] for runs in result["runs"].values() for run in runs)
+    begun = result["runs_begun_before"]
     earlier = f", {counted(begun, 'run')} begun before" if begun else ""
     return (
         f"{aligned([head, *rows])}\nepochs to {100 - MARKS[-1]} % training error, by seed: {figure1 or 'not tried'}\n"

@@ -93,8 +93,10 @@ def test_claims_are_tried_and_an_interrupted_benchmark_goes_on(tmp_path, monkeyp
     starts = [json.loads(line)["step"] for line in (run / "starts.jsonl").read_text().splitlines()]
     assert starts == [0, metrics(run)[-1]["step"]]  # not trained again
     (again,) = (tmp_path / "out").glob("paper-*.json")
-    assert json.loads(again.read_text())["runs"] == result["runs"]
-    capsys.readouterr()
+    resumed = json.loads(again.read_text())
+    assert resumed["runs"] == result["runs"]
+    assert (result["runs_begun_before"], resumed["runs_begun_before"]) == (0, 4)
+    assert "4 runs begun before" in capsys.readouterr().out
     assert main([*words, "--only=no_dropout", "--fraction=1", "--epochs=2"]) == 0
     assert "not tried" in capsys.readouterr().out
     other = json.loads(max((tmp_path / "out").glob("paper-*.json")).read_text())
