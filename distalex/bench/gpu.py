@@ -59,7 +59,7 @@ def bench_gpu(options: GpuOptions) -> dict[str, Any]:
         found[name]["seconds_of_benchmark"] = time.perf_counter() - started
     result = make_result(options, found)
     path = write_result(result, folder)
-    if failed := [name for name, part in found.items() if "failed" in part]:
+    if failed := [name for name, part in found.items() if part.get("failed")]:
         raise UserError(f"bench gpu: {', '.join(failed)} failed; {path} says why and has the others' results")
     return result
 

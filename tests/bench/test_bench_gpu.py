@@ -26,7 +26,7 @@ def test_a_part_that_fails_leaves_the_others(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(gpu, "make_result", lambda _, found: {"what": "gpu", **found})  # which describes the GPU
     monkeypatch.setattr(gpu, "bench_modes", fail)
-    monkeypatch.setattr(gpu, "bench_lrn", lambda _: {"ratio": 2})
+    monkeypatch.setattr(gpu, "bench_lrn", lambda _: {"ratio": 2, "failed": []})
     assert main(["bench", "gpu", "--only=modes,lrn", f"--out={tmp_path}"]) == 2
     assert "bench gpu: modes failed" in capsys.readouterr().err
     (result,) = (json.loads(path.read_text()) for path in tmp_path.glob("gpu-*.json"))
