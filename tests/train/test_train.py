@@ -14,6 +14,7 @@ from support.train import train
 from distalex.cli.main import main
 from distalex.config.loading import CONFIGS, load_config
 from distalex.machine.precision import has_bf16
+from distalex.runs.metrics import best_evaluation
 
 SHIPPED = sorted(str(path.relative_to(CONFIGS).with_suffix("")) for path in CONFIGS.rglob("*.yaml"))
 
@@ -22,7 +23,7 @@ SHIPPED = sorted(str(path.relative_to(CONFIGS).with_suffix("")) for path in CONF
 def test_digits_passes_97_percent_and_tools_agree(tmp_path, capsys):
     assert main(["train", "--config=digits", "--name=digits", "--log.wandb=disabled", "--log.report=false", "--train.threads=1"]) == 0
     run = tmp_path / "runs" / "digits"
-    trained = metrics(run, "eval")[-1]
+    trained = best_evaluation(metrics(run, "eval"))  # whose checkpoint `evaluate` takes; the last epoch's on some processors
     assert trained["count"] == 359
     assert trained["top1"] > 97
     assert main(["evaluate", "digits"]) == 0
