@@ -36,7 +36,7 @@ def test_a_loss_that_never_falls_gives_no_rate():
 
 @pytest.mark.slow(10)
 def test_the_trial_of_rates_is_the_same_on_two_processes_and_leaves_only_what_was_asked_for(tmp_path, launch):
-    both = ["--config=digits", "--train.precision=fp32", "--train.threads=1", "--out=rates.json", "--steps=100", "--most=0.01"]
+    both = ["--config=digits", "--train.precision=fp32", "--train.threads=1", "--out=rates.json", "--steps=300", "--most=0.01"]
     both += ["--model.width=0.25", "--model.fc6=64", "--model.fc7=64"]
     assert main(["tune", "lr", "--parallel=none", *both]) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["lr.png", "rates.json"]
