@@ -43,20 +43,20 @@ def bench_modes(options: ModesOptions) -> dict[str, Any]:
     chosen = choose_runs(options, network, device)
     folder = open_folder(options.out)
     with tempfile.TemporaryDirectory() as place:
-        alone = _train(options, "none", 1, device, Path(place))
+        alone, weights = _train(options, "none", 1, device, Path(place))
         runs, failed = [{**alone, "loss_difference": 0.0, "weight_difference": 0.0}], []
         for mode, processes in chosen:
             try:
-                found = _train(options, mode, processes, device, Path(place))
+                found, state = _train(options, mode, processes, device, Path(place))
             except UserError as error:
                 failed.append({"parallel": mode, "processes": processes, "error": str(error)})
                 print(f"{mode}, {processes} processes: failed: {error}", flush=True)
             else:
-                runs.append({**found, **_differences(found, alone)})
+                between = {"loss_difference": _of_losses(found, alone), "weight_difference": _of_weights(state, weights)}
+                runs.append({**found, **between})
                 print(f"{mode}, {processes} processes: losses within {runs[-1]['loss_difference']:.1e} of one process's", flush=True)
-    kept = [{key: value for key, value in run.items() if key != "state"} for run in runs]
-    result = make_result(options, {"device": device.type, "steps": len(alone["losses"]), "runs": kept, "failed": failed})
-    print(report(kept))
+    result = make_result(options, {"device": device.type, "steps": len(alone["losses"]), "runs": runs, "failed": failed})
+    print(report(runs))
     write_result(result, folder)
     return result
 
@@ -89,8 +89,8 @@ def shares_gpu(device: torch.device, processes: int) -> bool:
     return device.type == "cuda" and processes > torch.cuda.device_count()
 
 
-def _train(options: ModesOptions, mode: str, processes: int, device: torch.device, place: Path) -> dict[str, Any]:
-    """Train in a mode; losses of all steps, bytes that rank 0 sends in the first, and the last checkpoint as `state`."""
+def _train(options: ModesOptions, mode: str, processes: int, device: torch.device, place: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Train in a mode; losses of all steps with the bytes that rank 0 sends in the first, and the last checkpoint."""
     name = f"{mode}-{processes}"
     changes: dict[str, object] = {"runs_dir": place, "name": name, "parallel": mode, "device": device.type, "seed": options.seed}
     changes |= {"checkpoint.every_steps": 0, "checkpoint.keep": 1, "train.epochs": options.epochs, "train.batch_size": BATCH}
@@ -102,21 +102,19 @@ def _train(options: ModesOptions, mode: str, processes: int, device: torch.devic
     train = small_run(changes, ON_ONE_GPU if shares_gpu(device, processes) else "distalex.train")
     run_python([*torchrun(processes, place), *train])
     rows = [row for row in read_metrics(place / name / "metrics.jsonl") if row["kind"] == "train"]
-    return {
-        "parallel": mode,
-        "processes": processes,
-        "losses": [row["loss"] for row in rows],
-        "comm_bytes": rows[0]["comm_bytes"],
-        "comm_bytes_by": rows[0]["comm_bytes_by"],
-        "state": load(newest_first(place / name / "checkpoints")[0]),
-    }
+    sent = {key: rows[0][key] for key in ("comm_bytes", "comm_bytes_by")}
+    found = {"parallel": mode, "processes": processes, "losses": [row["loss"] for row in rows], **sent}
+    return found, load(newest_first(place / name / "checkpoints")[0])
 
 
-def _differences(run: dict[str, Any], alone: dict[str, Any]) -> dict[str, float]:
-    """Largest relative difference of any step's loss, and largest absolute difference of any weight, buffers included."""
-    losses = [abs(loss - other) / abs(other) for loss, other in zip(run["losses"], alone["losses"], strict=True)]
-    weights = [tensor.difference for tensor in compare_states(run["state"], alone["state"]) if tensor.group == "model"]
-    return {"loss_difference": max(losses), "weight_difference": max(weights)}
+def _of_losses(run: dict[str, Any], alone: dict[str, Any]) -> float:
+    """Largest relative difference of any step's loss."""
+    return max(abs(loss - other) / abs(other) for loss, other in zip(run["losses"], alone["losses"], strict=True))
+
+
+def _of_weights(state: dict[str, Any], alone: dict[str, Any]) -> float:
+    """Largest absolute difference of any weight or buffer of two checkpoints."""
+    return max(tensor.difference for tensor in compare_states(state, alone) if tensor.group == "model")
 
 
 def report(runs: Sequence[dict[str, Any]]) -> str:

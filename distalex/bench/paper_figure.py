@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,17 +47,9 @@ def _draw_figure1(axes: Any, result: dict[str, Any]) -> None:
     for colour, (kind, name) in zip(COLOURS, FIGURE1.items(), strict=True):
         for run in result["runs"].get(name, ()):
             curve = run["train_curve"]
-            axes.plot(
-                range(1, len(curve) + 1),
-                [100 - top1 for top1 in curve],
-                "o-",
-                markersize=2.5,
-                color=colour,
-                label=kind if not run["seed"] else None,
-            )
+            label = kind if not run["seed"] else None
+            _plot_epochs(axes, range(1, len(curve) + 1), [100 - top1 for top1 in curve], color=colour, label=label)
     axes.axhline(100 - MARKS[-1], color="grey", linestyle="--", linewidth=1)
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.set_xlabel("epoch", fontsize=9)
     axes.set_title("Figure 1: training error, %" if result["figure1"] else "Figure 1: not tried", fontsize=11)
     if result["figure1"]:
         axes.legend(fontsize=9)
@@ -68,8 +61,13 @@ def _draw_columns(axes: Any, result: dict[str, Any]) -> None:
         for column, colour in enumerate(COLOURS):
             shares = [100 * parts[column] for parts in by_epoch.values()]
             label = f"column {column}" if not run["seed"] else None
-            axes.plot([int(epoch) for epoch in by_epoch], shares, "o-", markersize=2.5, color=colour, label=label, alpha=0.8)
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.set_xlabel("epoch", fontsize=9)
+            _plot_epochs(axes, [int(epoch) for epoch in by_epoch], shares, color=colour, label=label, alpha=0.8)
     axes.set_title("Figure 3: colour in conv1, % of energy", fontsize=11)
     axes.legend(fontsize=9)
+
+
+def _plot_epochs(axes: Any, epochs: Sequence[int], values: Sequence[float], **style: Any) -> None:
+    """Draw a value after each epoch as a line, or as a dot where there is one epoch."""
+    axes.plot(epochs, values, marker="o" if len(epochs) == 1 else None, **style)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.set_xlabel("epoch", fontsize=9)

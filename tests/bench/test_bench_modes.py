@@ -5,6 +5,7 @@ import re
 
 import pytest
 import torch
+from support.bench import assert_refused
 from support.runs import REPOSITORY
 
 from distalex.bench.modes import choose_runs, report
@@ -92,8 +93,5 @@ MISTAKES = {
 @pytest.mark.parametrize("typed", MISTAKES)
 def test_a_mistake_is_one_line_before_anything_starts(typed, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main(["bench", "modes", *typed.split()]) == 2
-    error = capsys.readouterr().err
-    assert MISTAKES[typed] in error
-    assert error.count("\n") == 1, error
+    assert_refused(["modes", *typed.split()], MISTAKES[typed], capsys)
     assert list(tmp_path.iterdir()) == []

@@ -7,6 +7,7 @@ import shlex
 import pytest
 import torch
 from PIL import Image
+from support.bench import assert_refused
 from support.runs import write_cifar10
 
 from distalex.bench import accuracy, augment
@@ -122,10 +123,7 @@ def test_no_time_is_compared_where_the_tutorials_accuracy_is_not_reached(tmp_pat
 def test_a_mistake_is_one_line_before_anything_is_measured(what, typed, says, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     write_cifar10(tmp_path / "cifar", 10)
-    assert main(["bench", what, *typed.split()]) == 2
-    error = capsys.readouterr().err
-    assert says in error
-    assert error.count("\n") == 1, error
+    assert_refused([what, *typed.split()], says, capsys)
     assert not list(tmp_path.glob("bench/*"))
 
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 import torch
-from support.bench import measured
+from support.bench import assert_refused, measured
 from support.runs import REPOSITORY
 
 from distalex.bench.crossing import Line, bytes_crossing, fit_line, lines_crossing, measured_crossing
@@ -182,10 +182,7 @@ MISTAKES = {
 def test_a_mistake_is_one_line_before_anything_starts(typed, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").touch()
-    assert main(["bench", "parallel", *typed.split()]) == 2
-    error = capsys.readouterr().err
-    assert MISTAKES[typed] in error
-    assert error.count("\n") == 1, error
+    assert_refused(["parallel", *typed.split()], MISTAKES[typed], capsys)
     assert os.listdir(tmp_path) == ["file"]
 
 

@@ -1,4 +1,14 @@
-"""Results of benchmarks, made up."""
+"""Results of benchmarks, made up, and how a benchmark refuses."""
+
+from distalex.cli.main import main
+
+
+def assert_refused(words, says, capsys):
+    """`bench WORDS` ends with status 2 and one line on stderr that has `says`."""
+    assert main(["bench", *words]) == 2
+    error = capsys.readouterr().err
+    assert says in error
+    assert error.count("\n") == 1, error
 
 
 def measured(mode, repeat, batch, rate, sent=0):
